@@ -1,0 +1,134 @@
+"""What can happen to a call (past tense), and what must then be done (imperative).
+
+Answers to our own request, status webhooks, polls and call-detail records are all events of one
+shape: `lifecycle.step` does not care where the evidence came from, only what it proves.
+"""
+
+import enum
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class Evidence(enum.StrEnum):
+    """Where we know it from, strongest first."""
+
+    WEBHOOK = "webhook"  # the provider told us
+    REPLY = "reply"  # the answer to our own request
+    POLL = "poll"  # we asked for the live call
+    RECORD = "cdr"  # the provider's call-detail record
+    OPERATOR = "operator"  # a person decided
+    ASSUMED = "assumed"  # nothing proves it; the best guess after every look-up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEvent:
+    """Something that happened to one call, and when we learnt of it."""
+
+    at: datetime
+    evidence: Evidence
+    provider_call_id: str | None = None
+    sip_call_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAccepted(CallEvent):
+    """The provider answered 201."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestNotPlaced(CallEvent):
+    """Certainly no call exists and the person is not to blame."""
+
+    reason: str
+    # The same request will be refused again: three in a row pause the batch.
+    is_permanent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberRefused(CallEvent):
+    """Certainly no call exists and the provider names the number as the reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestLost(CallEvent):
+    """The request was written and no usable answer came: there may be a call."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseExpired(CallEvent):
+    """The process that was placing the call is gone: there may be a call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallTrying(CallEvent):
+    """The provider works on it: proof that the call was placed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallRinging(CallEvent):
+    """The phone rings, or early media plays."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallAnswered(CallEvent):
+    """Somebody, or something, picked up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallEnded(CallEvent):
+    """The provider says it is over."""
+
+    call_status: str
+    sip_status: int | None = None
+    sip_reason: str | None = None
+    duration_s: int | None = None
+    hangup_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallVanished(CallEvent):
+    """Past its deadline, and the provider knows nothing of it any more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuarantineOver(CallEvent):
+    """An unknown call was looked for everywhere, for long enough, and not found."""
+
+    may_retry: bool
+
+
+# ------------------------------------------------------------------------------------- effects
+
+
+@dataclass(frozen=True, slots=True)
+class HangUp:
+    """End this call at the provider: it must not be live."""
+
+    call_id: uuid.UUID
+    provider_call_id: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PauseBatch:
+    """Stop the batch: the provider refuses every request of it."""
+
+    batch_id: uuid.UUID
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """Something that should be impossible: count it, log it, tell a person."""
+
+    call_id: uuid.UUID
+    what: str
+
+
+Effect = HangUp | PauseBatch | Alarm

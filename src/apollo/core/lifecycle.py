@@ -1,0 +1,330 @@
+"""What happens on this event? A call, its contact and an event in; both, moved, and effects out.
+
+`step` is the only place that decides about outcomes, retries and follow-ups. It never looks at a
+clock or a table; the use-case reads, asks here, writes.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from apollo.core.events import (
+    Alarm,
+    CallAccepted,
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallRinging,
+    CallTrying,
+    CallVanished,
+    Effect,
+    Evidence,
+    HangUp,
+    LeaseExpired,
+    NumberRefused,
+    QuarantineOver,
+    RequestLost,
+    RequestNotPlaced,
+)
+from apollo.core.model import (
+    CARRIER_FAILURES_MAX,
+    STATUS_OF,
+    TURN_OF,
+    WAIT_OF,
+    Call,
+    CallSetting,
+    Contact,
+    Deadlines,
+    Due,
+    Turn,
+)
+from apollo.core.outcomes import Blame, Ending, classify
+from apollo.core.states import (
+    CALL_MOVES,
+    CLOSED_BATCH,
+    CONTACT_SHOWS,
+    OPEN_CALL,
+    CallKind,
+    CallState,
+    ContactStatus,
+    Off,
+    Outcome,
+)
+
+# The first look for an unknown call: webhooks are normally there within milliseconds.
+FIRST_LOOK_AFTER = timedelta(seconds=5)
+# A hold that is released by policy waits at least this long: a delayed request may still be placed.
+RELEASE_GAP_MIN = timedelta(hours=1)
+
+_ENDING_OF_OUTCOME = {
+    Outcome.COMPLETED: ContactStatus.COMPLETED,
+    Outcome.BUSY: ContactStatus.BUSY,
+    Outcome.NO_ANSWER: ContactStatus.NO_ANSWER,
+    Outcome.FAILED: ContactStatus.FAILED,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What an event led to. `off` is set when it moved nothing."""
+
+    call: Call
+    contact: Contact
+    effects: tuple[Effect, ...] = ()
+    off: Off | None = None
+    is_correction: bool = False
+
+
+def step(
+    call: Call,
+    contact: Contact,
+    setting: CallSetting,
+    event: CallEvent,
+    *,
+    declines_before: int = 0,
+) -> Step:
+    """Apply one event to a call and its contact.
+
+    `declines_before`: numbers of this provider that ended 603 without ringing just before.
+    """
+    call, effects = _learn_provider_id(call, event)
+    target = CALL_MOVES[call.state][type(event)]
+    if isinstance(target, Off):
+        if target is Off.SURPRISE:
+            effects = (*effects, Alarm(call.id, f"{type(event).__name__} while {call.state}"))
+        return Step(call, contact, effects, off=target)
+    if call.state is CallState.ENDED:
+        return _correct(call, contact, setting, event, effects)
+    moved = _record(call, event, target, setting.deadlines)
+    if target is CallState.RELEASED:
+        return Step(moved, _give_back(moved, contact, setting), effects)
+    if target is CallState.ENDED:
+        moved, ending = _end(moved, event, declines_before)
+        return Step(moved, _after(moved, contact, setting, ending), effects)
+    status = CONTACT_SHOWS[target]
+    if status is not contact.status:
+        contact = replace(contact, status=status, updated_at=event.at)
+    return Step(moved, contact, effects)
+
+
+def schedule_follow_up(contact: Contact, at: datetime, now: datetime) -> Contact:
+    """Promise another call to somebody who was reached; it has a budget of its own."""
+    return replace(
+        contact,
+        status=ContactStatus.FOLLOWUP_SCHEDULED,
+        wait_reason=WAIT_OF[Turn.FOLLOW_UP],
+        due=Due(Turn.FOLLOW_UP, at),
+        tries=0,
+        is_reached=False,
+        updated_at=now,
+    )
+
+
+def _learn_provider_id(call: Call, event: CallEvent) -> tuple[Call, tuple[Effect, ...]]:
+    seen = event.provider_call_id
+    if seen is None or seen == call.provider_call_id:
+        return call, ()
+    if call.provider_call_id is None:
+        return replace(call, provider_call_id=seen, sip_call_id=event.sip_call_id), ()
+    # Two provider calls for one tag: one of them must not exist.
+    why = "a second provider call for one execution id"
+    return call, (HangUp(call.id, seen, why), Alarm(call.id, why))
+
+
+def _record(call: Call, event: CallEvent, target: CallState, deadlines: Deadlines) -> Call:
+    at = event.at
+    call = replace(call, state=target)
+    match event:
+        case CallAccepted() | CallTrying():
+            return replace(call, deadline_at=_unanswered_deadline(call, deadlines))
+        case CallRinging():
+            return replace(
+                call,
+                ringing_at=call.ringing_at or at,
+                deadline_at=_unanswered_deadline(call, deadlines),
+            )
+        case CallAnswered():
+            answered_at = call.answered_at or at
+            return replace(
+                call,
+                answered_at=answered_at,
+                deadline_at=answered_at + deadlines.time_limit + deadlines.grace,
+            )
+        case RequestLost() | LeaseExpired():
+            return replace(call, deadline_at=at + FIRST_LOOK_AFTER)
+        case RequestNotPlaced() | NumberRefused():
+            return replace(call, hangup_reason=event.reason, ended_at=at, evidence=event.evidence)
+        case _:
+            return replace(call, ended_at=at, evidence=event.evidence)
+
+
+def _unanswered_deadline(call: Call, deadlines: Deadlines) -> datetime:
+    return call.requested_at + deadlines.ring_timeout + deadlines.grace
+
+
+def _end(call: Call, event: CallEvent, declines_before: int) -> tuple[Call, Ending]:
+    ending = _read_ending(call, event, declines_before)
+    call = replace(call, outcome=ending.outcome, deadline_at=None)
+    if isinstance(event, CallEnded):
+        call = replace(
+            call,
+            sip_status=event.sip_status,
+            sip_reason=event.sip_reason,
+            duration_s=event.duration_s,
+            hangup_by=call.hangup_by or event.hangup_by,
+            answered_at=call.answered_at or _answered_at(event),
+        )
+    # What the agent or the provider said about the end is better than our reading of a code.
+    return replace(call, hangup_reason=call.hangup_reason or ending.reason), ending
+
+
+def _answered_at(event: CallEnded) -> datetime | None:
+    if event.call_status != "completed":
+        return None
+    return event.at - timedelta(seconds=event.duration_s or 0)
+
+
+def _read_ending(call: Call, event: CallEvent, declines_before: int) -> Ending:
+    match event:
+        case CallEnded():
+            return classify(
+                call_status=event.call_status,
+                sip_status=event.sip_status,
+                was_answered=call.answered_at is not None,
+                rang=call.ringing_at is not None,
+                declines_before=declines_before,
+            )
+        case NumberRefused():
+            return Ending(Outcome.FAILED, Blame.NUMBER, "bad_number")
+        case QuarantineOver():
+            blame = Blame.PERSON if event.may_retry else Blame.NUMBER
+            return Ending(Outcome.FAILED, blame, "outcome_unknown")
+        case CallVanished() if call.answered_at is not None:
+            return Ending(Outcome.COMPLETED, Blame.NOBODY, "no_end_event")
+        case _:
+            return Ending(Outcome.NO_ANSWER, Blame.PERSON, "no_end_event")
+
+
+def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -> Contact:
+    """Say what becomes of a contact whose call has ended."""
+    now = call.ended_at or contact.updated_at
+    is_reached = contact.is_reached or ending.blame is Blame.NOBODY
+    contact = replace(contact, is_reached=is_reached, updated_at=now, due=None, wait_reason=None)
+    is_closed = setting.batch_status in CLOSED_BATCH
+    if is_reached:
+        if call.follow_up_at is not None and not is_closed:
+            return schedule_follow_up(contact, call.follow_up_at, now)
+        return replace(contact, status=ContactStatus.COMPLETED)
+    if ending.blame is Blame.CARRIER:
+        contact = _refund(contact, call)
+    if is_closed or ending.blame is Blame.NUMBER:
+        return replace(contact, status=_ENDING_OF_OUTCOME[ending.outcome])
+    return _retry_or_finish(call, contact, setting, ending, now)
+
+
+def _refund(contact: Contact, call: Call) -> Contact:
+    """Give back the attempt that the carrier, not the person, used up."""
+    return replace(
+        contact,
+        carrier_failures=contact.carrier_failures + 1,
+        tries=max(contact.tries - 1, 0),
+        retry_count=contact.retry_count - (call.kind is CallKind.RETRY and contact.retry_count > 0),
+    )
+
+
+def _retry_or_finish(
+    call: Call, contact: Contact, setting: CallSetting, ending: Ending, now: datetime
+) -> Contact:
+    policy = setting.retry
+    if ending.blame is Blame.CARRIER:
+        if contact.carrier_failures > CARRIER_FAILURES_MAX:
+            return replace(contact, status=ContactStatus.FAILED)
+    elif contact.tries > policy.max_retries:
+        used_up = policy.max_retries > 0
+        status = _ENDING_OF_OUTCOME[ending.outcome]
+        return replace(contact, status=ContactStatus.MAX_RETRIES_REACHED if used_up else status)
+    turn = Turn.FOLLOW_UP if call.kind is CallKind.FOLLOW_UP else Turn.RETRY
+    wait = policy.wait_before(max(contact.tries, 1))
+    if ending.reason == "outcome_unknown":
+        wait = max(wait, RELEASE_GAP_MIN)
+    return replace(
+        contact, status=STATUS_OF[turn], wait_reason=WAIT_OF[turn], due=Due(turn, now + wait)
+    )
+
+
+def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
+    """Put a contact whose call was never sent exactly where it was."""
+    turn = TURN_OF[call.kind]
+    contact = replace(
+        contact,
+        attempts=contact.attempts - 1,
+        tries=contact.tries - 1,
+        retry_count=contact.retry_count - (call.kind is CallKind.RETRY),
+        follow_up_count=contact.follow_up_count - (call.kind is CallKind.FOLLOW_UP),
+        last_attempted_at=call.prior_attempted_at,
+    )
+    if setting.batch_status in CLOSED_BATCH:
+        return replace(
+            contact, status=ContactStatus.SKIPPED, updated_at=call.ended_at or contact.updated_at
+        )
+    updated_at = call.prior_updated_at or contact.updated_at
+    due = Due(turn, call.prior_due_at or updated_at)
+    return replace(contact, status=STATUS_OF[turn], updated_at=updated_at, due=due)
+
+
+def _correct(
+    call: Call,
+    contact: Contact,
+    setting: CallSetting,
+    event: CallEvent,
+    effects: tuple[Effect, ...],
+) -> Step:
+    """Weigh late evidence against the outcome that stands. It never schedules a call."""
+    answered = isinstance(event, CallAnswered) or (
+        isinstance(event, CallEnded) and event.call_status == "completed"
+    )
+    if answered and call.outcome is not Outcome.COMPLETED:
+        return _correct_to_answered(call, contact, setting, event, effects)
+    if not isinstance(event, CallEnded) or call.outcome is Outcome.COMPLETED:
+        return Step(call, contact, effects, off=Off.REPEAT)
+    if call.evidence is not Evidence.ASSUMED:
+        return Step(call, contact, effects, off=Off.REPEAT)
+    ending = _read_ending(call, event, declines_before=0)
+    corrected = replace(
+        call,
+        outcome=ending.outcome,
+        evidence=event.evidence,
+        sip_status=event.sip_status,
+        sip_reason=event.sip_reason,
+        hangup_reason=ending.reason,
+    )
+    if contact.status is ContactStatus.FAILED:
+        contact = replace(contact, status=_ENDING_OF_OUTCOME[ending.outcome], updated_at=event.at)
+    return Step(corrected, contact, effects, is_correction=True)
+
+
+def _correct_to_answered(
+    call: Call,
+    contact: Contact,
+    setting: CallSetting,
+    event: CallEvent,
+    effects: tuple[Effect, ...],
+) -> Step:
+    duration = event.duration_s if isinstance(event, CallEnded) else None
+    call = replace(
+        call,
+        outcome=Outcome.COMPLETED,
+        evidence=event.evidence,
+        answered_at=call.answered_at or event.at,
+        duration_s=duration,
+        hangup_reason="answered",
+    )
+    contact = replace(contact, is_reached=True, updated_at=event.at)
+    other = setting.other_call
+    if other is not None and other.state in OPEN_CALL:
+        # Somebody who was reached is being called again: end that call before it is answered.
+        if other.provider_call_id and other.state is not CallState.ANSWERED:
+            hang_up = HangUp(other.id, other.provider_call_id, "the earlier call was answered")
+            effects = (*effects, hang_up)
+    else:
+        contact = replace(contact, status=ContactStatus.COMPLETED, due=None, wait_reason=None)
+    return Step(call, contact, effects, is_correction=True)

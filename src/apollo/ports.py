@@ -1,0 +1,165 @@
+"""What the outside world must be able to do for us: a telephony driver, a bus, a clock.
+
+Storage has no port: PostgreSQL is the truth, and a second truth would only disagree with it.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from apollo.core.events import CallEvent
+
+
+@dataclass(frozen=True, slots=True)
+class AgentRoute:
+    """How an agent is reached at the provider: by a hook given inline, or by an application."""
+
+    call_hook: str | None = None
+    application_sid: str | None = None
+    # The five speech fields jambonz wants beside an inline hook: "vendor,language[,voice]".
+    speech_synthesis: str | None = None
+    speech_recognizer: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DialRequest:
+    """One call to be placed, once. Numbers are `+E.164`; times are whole seconds."""
+
+    execution_id: str
+    to: str
+    from_number: str
+    route: AgentRoute
+    # Opens `GET /agent/calls/{execution_id}` for the voice application, for this call only.
+    agent_key: str
+    ring_timeout_s: int
+    time_limit_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The provider said yes. Ids are None when its answer had no readable body."""
+
+    provider_call_id: str | None
+    sip_call_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """What the provider's headers said about its request budget."""
+
+    remaining: int
+    reset_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LiveCall:
+    """A call as the provider's live list or its call-detail records show it."""
+
+    provider_call_id: str
+    to: str
+    from_number: str
+    call_status: str
+    sip_status: int | None = None
+    sip_reason: str | None = None
+    duration_s: int | None = None
+    hangup_by: str | None = None
+    # Only call-detail records know when.
+    attempted_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatusEvent:
+    """A verified status webhook: which call, what happened, and the bytes it came as."""
+
+    execution_id: uuid.UUID | None
+    provider_call_id: str
+    call_status: str
+    event: CallEvent | None
+    body: bytes
+    # Legs that the call's own application opened; they belong to no execution.
+    is_child_leg: bool = False
+
+
+class TelephonyDriver(Protocol):
+    """Speaks to one provider connection. Vendor knowledge ends behind this."""
+
+    @property
+    def provider(self) -> str:
+        """Name the connection: the account at the provider, the scope of "one call per number"."""
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """Tell what the last answer said about the request budget."""
+
+    @property
+    def status_hook_url(self) -> str:
+        """Name the URL the provider is told to report to."""
+
+    async def place(self, request: DialRequest) -> Placed:
+        """Send the request once, never again.
+
+        Raises NotPlaced, WillNeverWork or OutcomeUnknown; anything else is a defect.
+        """
+
+    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> bool:
+        """End a call; False when the provider says it is gone. Raises DriverError."""
+
+    async def read_call(self, provider_call_id: str) -> LiveCall | None:
+        """Look one call up in the live list; None when it is not there. Raises DriverError."""
+
+    async def list_live(self, to: str | None = None) -> list[LiveCall]:
+        """List live outbound calls, to one number or all. Raises DriverError."""
+
+    async def list_records(self, since: datetime, *, matching: str | None) -> list[LiveCall]:
+        """List call-detail records, newest first, numbers as `+E.164`. Raises DriverError."""
+
+    async def probe(self) -> None:
+        """Ask something harmless: does the connection work, is the key good? Raises DriverError."""
+
+    def verify_status(self, body: bytes, headers: Mapping[str, str]) -> bool:
+        """Check a webhook's signature over its raw bytes."""
+
+    def read_status(self, body: bytes, received_at: datetime) -> StatusEvent:
+        """Read a verified webhook. Raises ValueError with what is wrong."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+@dataclass(frozen=True, slots=True)
+class BusHealth:
+    """What a process knows about its bus, for its heartbeat."""
+
+    kind: str
+    is_connected: bool
+    last_contact_at: datetime | None
+
+
+class Bus(Protocol):
+    """Wakes other processes. Losing every message costs delay, never a call."""
+
+    async def wake(self, campaign_ids: list[uuid.UUID]) -> None:
+        """Say that these campaigns may have something to dial."""
+
+    def wake_ups(self) -> AsyncIterator[uuid.UUID]:
+        """Yield campaigns as they are woken; reconnects by itself."""
+
+    def health(self) -> BusHealth:
+        """Tell how the bus is."""
+
+    async def close(self) -> None:
+        """Stop listening."""
+
+
+class Clock(Protocol):
+    """Tells the time, so that tests can."""
+
+    def now(self) -> datetime:
+        """Give the wall time, aware, UTC."""
+
+    def monotonic(self) -> float:
+        """Give seconds that never jump."""

@@ -1,0 +1,393 @@
+"""Status webhooks: their payload, signature, order, retries and fate. Owns every request
+RotaryRouter makes to somebody else. Like jambonz it keeps nothing over a restart and gives up
+easily; it must never decide what happens to a call."""
+
+import asyncio
+import errno
+import hashlib
+import hmac
+import logging
+from base64 import b64encode
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from secrets import token_hex
+from time import perf_counter
+from typing import Literal
+from urllib.parse import parse_qs
+
+import aiohttp
+from yarl import URL
+
+from apollo.rotary.clock import utc_now
+from apollo.rotary.faults import FaultPlan
+from apollo.rotary.ledger import Attempt, Entry, Ledger, Webhook
+
+log = logging.getLogger(__name__)
+
+DELIVERED = frozenset({200, 202, 204})  # jambonz takes nothing else for a yes, not even 201
+TIMEOUT_S = 10.0  # JAMBONES_HTTP_TIMEOUT, to connect and again to the answer
+WAITS_S = (0.5, 1.0, 2.0, 4.0, 6.0)  # before retry 1 to 5
+RETRIES_MAX = len(WAITS_S)
+CLIENT_CLOSES_S = 5.0  # after the final event of an unanswered call its retries end
+CONNECTIONS = 256  # enough to hide a slow receiver, within the usual 1 024 open files
+IDLE_S = 2.0  # below uvicorn's 5 s, so that a reused connection was not just closed over there
+BODY_READ = 65_536  # answers are ignored; one that is longer costs us the connection, no more
+LOG_LENGTH = 1_000  # deliveries kept for GET /rotary/deliveries
+LOG_EVERY_S = 1.0  # one line a second per trouble and address: an absent receiver is one trouble
+
+CONNECTION_TROUBLE = frozenset(
+    {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT}
+)
+FINAL = frozenset({"completed", "failed", "busy", "no-answer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Hook:
+    """Where webhooks go and how: no fragment, no credentials in the address."""
+
+    url: URL
+    method: Literal["GET", "POST"] = "POST"
+    authorization: str | None = field(default=None, repr=False)
+    retries: int = 0
+    retry_on: frozenset[str] = frozenset({"ct"})
+
+
+@lru_cache(maxsize=4096)  # one per call in flight when every call has an address of its own
+def read_hook(url: str, method: str = "POST", username: str = "", password: str = "") -> Hook:
+    """A hook from its parts; retries are read from the fragment, as `#rc=5&rp=all`."""
+    whole = URL(url)
+    wanted = parse_qs(whole.raw_fragment)
+    count = wanted.get("rc", ["0"])[0]
+    policies = ",".join(wanted.get("rp", ["ct"])).split(",")
+    pair = b64encode(f"{username}:{password}".encode()).decode()
+    return Hook(
+        url=whole.with_fragment(None).with_user(None),
+        method="GET" if method.upper() == "GET" else "POST",
+        authorization=f"Basic {pair}" if username and password else None,
+        retries=min(int(count), RETRIES_MAX) if count.isdecimal() else 0,
+        retry_on=frozenset(policy.strip().lower() for policy in policies),
+    )
+
+
+def signature(secret: bytes, body: bytes, at: datetime) -> str:
+    """The Jambonz-Signature header for these raw bytes, as of `at`."""
+    stamp = int(at.timestamp())
+    mac = hmac.digest(secret, b"%d." % stamp + body, hashlib.sha256)
+    return f"t={stamp},v1={mac.hex()}"
+
+
+@dataclass(slots=True)
+class Letter:
+    """One webhook on its way; a retry repeats its bytes and headers exactly."""
+
+    webhook: Webhook
+    body: bytes
+    headers: dict[str, str]
+    copies: int = 1
+    late_s: float = 0.0
+
+
+@dataclass(slots=True)
+class Line:
+    """The webhooks of one call, one at a time: jambonz holds one connection per call."""
+
+    entry: Entry
+    hook: Hook | None
+    queue: deque[Letter] = field(default_factory=deque)
+    held: Letter | None = None  # waits for its successor (fault webhook_reordered)
+    unsettled: int = 0
+    sending: bool = False
+    silent: bool = False  # its feature server died: nothing is sent any more
+    client_closed: bool = False  # the call's HTTP client is gone, and the retries with it
+    tried: dict[str, asyncio.Event] = field(default_factory=dict)  # somebody waits for these
+
+
+class PostOffice:
+    """Delivers webhooks for all calls over one pool of connections."""
+
+    def __init__(
+        self,
+        *,
+        secret: str,
+        plan: FaultPlan,
+        ledger: Ledger,
+        time_scale: float,
+        http_pool: bool,
+        settled: Callable[[Line], None],
+    ) -> None:
+        self.deliveries: deque[dict[str, object]] = deque(maxlen=LOG_LENGTH)
+        self.delivered = 0
+        self.failed = 0
+        self._secret = secret.encode()
+        self._plan = plan
+        self._ledger = ledger
+        self._time_scale = time_scale
+        self._http_pool = http_pool
+        self._settled = settled
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._logged: dict[str, tuple[float, int]] = {}
+
+    async def open(self) -> None:
+        """Make the pool of connections; needs the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_S),
+            timeout=aiohttp.ClientTimeout(
+                total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S
+            ),  # no total: waiting for a free connection is our own queue, not the receiver's fault
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
+        )
+
+    async def close(self) -> None:
+        """Stop delivering at once; what is on its way stays undelivered."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+
+    def post(self, line: Line, event: str, sip_status: int, body: bytes, *, lost: str = "") -> None:
+        """Send one event of a call, after those before it; `lost` says why it cannot leave."""
+        entry = line.entry
+        hook = line.hook
+        if hook is None:
+            return
+        webhook = Webhook(event=event, sip_status=sip_status, at=utc_now())
+        entry.webhooks.append(webhook)
+        plan, rules = self._plan, self._plan.rules
+        if line.silent:
+            lost = "feature server crashed"
+        elif not lost and plan.strike(rules.webhook_lost, "webhook_lost", entry, event):
+            lost = "lost"
+        if lost:
+            webhook.fate = lost
+            self._mark_tried(line, event)
+            return
+        letter = Letter(webhook, body, self._headers(line, hook, event, body))
+        line.unsettled += 1
+        if plan.strike(rules.webhook_doubled, "webhook_doubled", entry, event):
+            letter.copies = 2
+        if late := plan.strike(rules.webhook_late, "webhook_late", entry, event):
+            letter.late_s = late.delay_s * self._time_scale
+        self._queue(line, letter)
+
+    async def fetch(self, line: Line, hook: Hook, body: bytes) -> bytes | None:
+        """Ask an application what to do in a call; None if it does not say."""
+        headers = self._headers(line, hook, "session:new", body)
+        try:
+            async with self._session.request(
+                hook.method,
+                hook.url,
+                data=body if hook.method == "POST" else None,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer:
+                verbs = await answer.content.read(BODY_READ)
+                return verbs if answer.status in DELIVERED else None
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return None
+
+    def silence(self, line: Line) -> None:
+        """The feature server of this call died: what waits is never sent."""
+        line.silent = True
+        for letter in (*line.queue, *([line.held] if line.held else [])):
+            self._finish(line, letter, "feature server crashed")
+        line.queue.clear()
+        line.held = None
+
+    def call_over(self, line: Line) -> None:
+        """The call has sent its last event: a letter held back has no successor any more."""
+        if line.held is not None:
+            line.queue.append(line.held)
+            line.held = None
+            self._start(line)
+
+    def run(self, work: asyncio.Task[None]) -> None:
+        """Keep a task until it is done, so that stopping can end it."""
+        self._tasks.add(work)
+        work.add_done_callback(self._tasks.discard)
+
+    def _headers(self, line: Line, hook: Hook, event: str, body: bytes) -> dict[str, str]:
+        plan, rules, entry = self._plan, self._plan.rules, line.entry
+        at, secret = utc_now(), self._secret
+        if wrong := plan.strike(rules.wrong_clock, "wrong_clock", entry, event):
+            at += timedelta(seconds=wrong.offset_s)
+        if plan.strike(rules.webhook_badly_signed, "webhook_badly_signed", entry, event):
+            secret = b"not the secret: " + secret
+        headers = {
+            "User-Agent": "jambonz",
+            "Jambonz-Signature": signature(secret, body, at),
+            "b3": f"{token_hex(16)}-{token_hex(8)}-1",
+        }
+        if hook.method == "POST":
+            headers["Content-Type"] = "application/json"
+        if hook.authorization is not None:
+            headers["Authorization"] = hook.authorization
+        return headers
+
+    def _queue(self, line: Line, letter: Letter) -> None:
+        entry, event = line.entry, letter.webhook.event
+        rules = self._plan.rules
+        held, line.held = line.held, None
+        if (
+            held is None
+            and event not in FINAL
+            and self._plan.strike(rules.webhook_reordered, "webhook_reordered", entry, event)
+        ):
+            line.held = letter
+            return
+        line.queue.append(letter)
+        if held is not None:
+            line.queue.append(held)
+        self._start(line)
+
+    def _start(self, line: Line) -> None:
+        if not line.sending:
+            line.sending = True
+            self.run(self._loop.create_task(self._drain(line)))
+
+    async def _drain(self, line: Line) -> None:
+        while line.queue:
+            letter = line.queue.popleft()
+            if letter.late_s:
+                late_s, letter.late_s = letter.late_s, 0.0
+                await asyncio.sleep(late_s)
+            await self._attempt(line, letter)
+        line.sending = False
+
+    async def _attempt(self, line: Line, letter: Letter) -> None:
+        hook = line.hook
+        if hook is None or line.silent:
+            self._finish(line, letter, "feature server crashed")
+            return
+        attempt = Attempt(at=utc_now(), took_ms=0.0)
+        letter.webhook.attempts.append(attempt)
+        begun = perf_counter()
+        kind = ""
+        try:
+            async with self._session.request(
+                hook.method,
+                hook.url,
+                data=letter.body if hook.method == "POST" else None,
+                headers=letter.headers,
+                allow_redirects=False,
+            ) as answer:
+                attempt.status = answer.status
+                await answer.content.read(BODY_READ)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if attempt.status is None:
+                attempt.error = _told(error)
+                kind = "ct" if _is_connection_trouble(error) else "other"
+        attempt.took_ms = round((perf_counter() - begun) * 1000, 3)
+        if attempt.status is not None and attempt.status not in DELIVERED:
+            kind = f"{attempt.status // 100}xx"
+        self._after(line, letter, attempt, kind)
+
+    def _after(self, line: Line, letter: Letter, attempt: Attempt, kind: str) -> None:
+        hook, webhook, event = line.hook, letter.webhook, letter.webhook.event
+        self._mark_tried(line, event)
+        self._log(line, letter, attempt)
+        letter.copies -= 1
+        if letter.copies > 0:
+            line.queue.appendleft(letter)  # the double, straight after the first
+            return
+        if event in FINAL and not self._http_pool:
+            self._close_client(line, event)
+        tries = len(webhook.attempts)
+        if not kind:
+            self._finish(line, letter, "delivered")
+        elif hook is None or tries > hook.retries or not ({kind, "all"} & hook.retry_on):
+            self._finish(line, letter, "failed")
+        else:
+            self._ledger.note(line.entry)
+            self._loop.call_later(WAITS_S[tries - 1], self._again, line, letter)
+
+    def _again(self, line: Line, letter: Letter) -> None:
+        if line.silent:
+            self._finish(line, letter, "feature server crashed")
+        elif line.client_closed:
+            self._finish(line, letter, "failed")  # jambonz logs ClientDestroyedError here
+        else:
+            line.queue.append(letter)
+            self._start(line)
+
+    def _close_client(self, line: Line, event: str) -> None:
+        def close() -> None:
+            line.client_closed = True
+
+        if event == "completed":
+            close()
+        else:
+            self._loop.call_later(CLIENT_CLOSES_S, close)
+
+    def _finish(self, line: Line, letter: Letter, fate: str) -> None:
+        letter.webhook.fate = fate
+        if fate == "delivered":
+            self.delivered += 1
+        else:
+            self.failed += 1
+            self._mark_tried(line, letter.webhook.event)
+        line.unsettled -= 1
+        self._settled(line)
+
+    def _mark_tried(self, line: Line, event: str) -> None:
+        for awaited, done in line.tried.items():
+            if awaited == event or event in FINAL:
+                done.set()
+
+    def _log(self, line: Line, letter: Letter, attempt: Attempt) -> None:
+        url = str(line.hook.url) if line.hook is not None else ""
+        number = len(letter.webhook.attempts)
+        self.deliveries.append(
+            {
+                "at": attempt.at,
+                "call_sid": line.entry.call_sid,
+                "event": letter.webhook.event,
+                "url": url,
+                "attempt": number,
+                "status": attempt.status,
+                "error": attempt.error,
+                "took_ms": attempt.took_ms,
+            }
+        )
+        trouble = attempt.error or f"answered {attempt.status}"
+        if attempt.status in DELIVERED or not self._worth_a_line(f"{url} {trouble}"):
+            return
+        log.warning(
+            "status webhook not delivered: url=%s event=%s call_sid=%s attempt=%d %s",
+            line.hook.url.with_query(None) if line.hook is not None else "",
+            letter.webhook.event,
+            line.entry.call_sid,
+            number,
+            trouble,
+        )
+
+    def _worth_a_line(self, trouble: str) -> bool:
+        now = self._loop.time()
+        last, _ = self._logged.get(trouble, (-LOG_EVERY_S, 0))
+        if now - last < LOG_EVERY_S:
+            return False
+        if len(self._logged) > LOG_LENGTH:
+            self._logged.clear()
+        self._logged[trouble] = (now, 0)
+        return True
+
+
+def _is_connection_trouble(error: BaseException) -> bool:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return False  # jambonz does not retry a name that is not found
+    return isinstance(error, OSError) and (
+        error.errno in CONNECTION_TROUBLE or isinstance(error, aiohttp.ClientConnectorError)
+    )
+
+
+def _told(error: BaseException) -> str:
+    if isinstance(error, TimeoutError):
+        return f"no answer within {TIMEOUT_S:g} s"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the receiver closed the connection without an answer"
+    return str(error) or type(error).__name__

@@ -1,0 +1,1 @@
+"""Storage REMEMBERS. The only place that speaks SQL: rows in, records out, no decisions."""

@@ -1,0 +1,276 @@
+"""The connection to PostgreSQL: pool, transactions, named queries, migrations, listening.
+
+Owns how driver errors become ours; nothing above it sees asyncpg's exceptions. Must never hold a
+rule about campaigns or calls.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import importlib.resources
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from typing import Any, Final, TypeAlias
+
+import asyncpg
+import msgspec
+
+from apollo.errors import Misconfigured, Stale, Unavailable
+
+Connection: TypeAlias = (
+    "asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
+)
+Record = asyncpg.Record
+
+# PostgreSQL 15 is the oldest whose features the schema uses (and the oldest still maintained by
+# the distributions operators run).
+SERVER_VERSION_MIN: Final = 15
+_MIGRATION_LOCK: Final = 0x41504F4C4C4F  # "APOLLO": two starting processes must not both migrate
+
+_AWAY: Final = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InternalClientError,
+    OSError,
+    TimeoutError,
+)
+_RACED: Final = (
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.LockNotAvailableError,
+)
+
+
+class Query:
+    """One named statement of `sql/*.sql`; parameters are given by name."""
+
+    __slots__ = ("name", "params", "text")
+
+    def __init__(self, name: str, body: str) -> None:
+        names: dict[str, int] = {}
+
+        def number(match: re.Match[str]) -> str:
+            return f"${names.setdefault(match.group(1), len(names) + 1)}"
+
+        self.name = name
+        self.text = re.sub(r"(?<![:\w]):([a-z_][a-z0-9_]*)", number, body)
+        self.params = tuple(names)
+
+    def _values(self, given: dict[str, Any]) -> list[Any]:
+        if given.keys() != set(self.params):
+            wrong = given.keys() ^ set(self.params)
+            raise TypeError(f"query {self.name}: wrong or missing parameters {sorted(wrong)}")
+        return [given[name] for name in self.params]
+
+    async def rows(self, connection: Connection, **given: Any) -> list[Record]:
+        """Run it and give every row."""
+        return await connection.fetch(self.text, *self._values(given))
+
+    async def row(self, connection: Connection, **given: Any) -> Record | None:
+        """Run it and give the first row, if any."""
+        return await connection.fetchrow(self.text, *self._values(given))
+
+    async def value(self, connection: Connection, **given: Any) -> Any:
+        """Run it and give the first column of the first row, or None."""
+        return await connection.fetchval(self.text, *self._values(given))
+
+    async def run(self, connection: Connection, **given: Any) -> int:
+        """Run it and give the number of rows it changed."""
+        tag = await connection.execute(self.text, *self._values(given))
+        return int(tag.rpartition(" ")[2]) if tag[-1].isdigit() else 0
+
+    def stream(self, connection: Connection, **given: Any) -> AsyncIterator[Record]:
+        """Run it with a cursor, a few hundred rows at a time; needs a transaction."""
+        return aiter(connection.cursor(self.text, *self._values(given), prefetch=500))
+
+
+def load_queries(name: str) -> dict[str, Query]:
+    """Read `sql/<name>.sql`: `-- name: query_name`, comment lines, the statement."""
+    text = _sql_folder().joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    queries = {}
+    for part in re.split(r"^-- name: ", text, flags=re.MULTILINE)[1:]:
+        title, _, body = part.partition("\n")
+        statement = re.sub(r"^--.*\n", "", body, flags=re.MULTILINE).strip().rstrip(";")
+        queries[title.strip()] = Query(title.strip(), statement)
+    return queries
+
+
+def _sql_folder() -> Any:
+    return importlib.resources.files("apollo.storage").joinpath("sql")
+
+
+class Database:
+    """A pool of connections and the seam at which driver errors become ours."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", url: str) -> None:
+        self._pool = pool
+        self.url = url
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, connections_max: int = 10, name: str = "apollo"
+    ) -> "Database":
+        """Open a pool. Raises Unavailable when nobody answers, Misconfigured on a bad URL."""
+        with translated():
+            try:
+                pool = await asyncpg.create_pool(
+                    url,
+                    # Connections come back within a second of an outage's end, so few are enough.
+                    min_size=1,
+                    max_size=connections_max,
+                    init=_prepare,
+                    # 30 s without an answer means the database is away, not slow.
+                    command_timeout=30,
+                    timeout=5,
+                    statement_cache_size=512,
+                    server_settings={
+                        "application_name": name,
+                        "timezone": "UTC",
+                        "jit": "off",
+                        # A transaction that nobody drives must not hold a campaign's lock.
+                        "idle_in_transaction_session_timeout": "10s",
+                    },
+                )
+            except (ValueError, asyncpg.InvalidCatalogNameError, asyncpg.InvalidPasswordError) as e:
+                expected = "expected postgresql://user:password@host:port/database"
+                raise Misconfigured([f"APOLLO_DATABASE_URL: {e}; {expected}"]) from e
+        return cls(pool, url)
+
+    @contextlib.asynccontextmanager
+    async def connection(self) -> AsyncGenerator[Connection]:
+        """Lend a connection; each statement is its own transaction."""
+        with translated():
+            async with self._pool.acquire(timeout=5) as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, *, snapshot: bool = False) -> AsyncGenerator[Connection]:
+        """Lend a connection inside a transaction; `snapshot` reads all from one instant."""
+        with translated():
+            async with (
+                self._pool.acquire(timeout=5) as connection,
+                connection.transaction(
+                    isolation="repeatable_read" if snapshot else "read_committed",
+                    readonly=snapshot,
+                ),
+            ):
+                yield connection
+
+    async def listen(self, channel: str, on_message: Callable[[str], None]) -> "Listener":
+        """Open a connection of its own that calls `on_message` for each notification."""
+        with translated():
+            connection = await asyncpg.connect(self.url, timeout=5)
+            await connection.add_listener(channel, lambda *args: on_message(str(args[3])))
+        return Listener(connection)
+
+    async def close(self) -> None:
+        """Close every connection, cutting off what still runs after 5 s."""
+        with contextlib.suppress(TimeoutError, *_AWAY):
+            async with asyncio.timeout(5):
+                await self._pool.close()
+        self._pool.terminate()
+
+
+class Listener:
+    """A connection that only listens."""
+
+    def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+        self._connection = connection
+
+    async def check(self) -> None:
+        """Ask the server something, so that a dead connection is noticed. Raises Unavailable."""
+        with translated():
+            await self._connection.execute("select 1", timeout=5)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        with contextlib.suppress(*_AWAY):
+            await self._connection.close(timeout=2)
+
+
+@contextlib.contextmanager
+def translated() -> Generator[None]:
+    """Turn the driver's exceptions into ours, once, here."""
+    try:
+        yield
+    except _RACED as e:
+        raise Stale(str(e)) from e
+    except _AWAY as e:
+        raise Unavailable(f"the database is not available: {type(e).__name__}: {e}") from e
+
+
+async def _prepare(connection: Connection) -> None:
+    # Binary jsonb is text behind a version byte.
+    await connection.set_type_codec(
+        "jsonb",
+        schema="pg_catalog",
+        format="binary",
+        encoder=lambda value: b"\x01" + msgspec.json.encode(value),
+        decoder=lambda raw: msgspec.json.decode(raw[1:]),
+    )
+
+
+async def migrate(url: str) -> None:
+    """Bring the schema to the current version. Safe to run from several processes at once."""
+    steps = sorted(
+        (entry.name, entry.read_text(encoding="utf-8"))
+        for entry in _sql_folder().joinpath("migrations").iterdir()
+        if entry.name.endswith(".sql")
+    )
+    with translated():
+        connection = await asyncpg.connect(url, timeout=5)
+        try:
+            await _check_server(connection)
+            async with connection.transaction():
+                await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
+                await _apply(connection, steps)
+        finally:
+            await connection.close()
+
+
+async def schema_version(connection: Connection) -> int:
+    """Give the number of migrations applied; 0 for an empty database."""
+    exists = await connection.fetchval("select to_regclass('schema_migrations') is not null")
+    if not exists:
+        return 0
+    return int(await connection.fetchval("select count(*) from schema_migrations"))
+
+
+def schema_version_wanted() -> int:
+    """Give the number of migrations this program brings."""
+    folder = _sql_folder().joinpath("migrations")
+    return sum(1 for entry in folder.iterdir() if entry.name.endswith(".sql"))
+
+
+async def _check_server(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
+    version = connection.get_server_version()
+    if version.major < SERVER_VERSION_MIN:
+        found = f"the server is PostgreSQL {version.major}"
+        wanted = f"Apollo needs {SERVER_VERSION_MIN} or newer"
+        raise Misconfigured([f"APOLLO_DATABASE_URL: {found}; {wanted}"])
+
+
+async def _apply(
+    connection: "asyncpg.Connection[asyncpg.Record]", steps: list[tuple[str, str]]
+) -> None:
+    await connection.execute(
+        "create table if not exists schema_migrations"
+        " (name text primary key, content_hash text not null,"
+        " applied_at timestamptz not null default now())"
+    )
+    done = {r["name"] for r in await connection.fetch("select name from schema_migrations")}
+    unknown = done - {name for name, _ in steps}
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        mend = "a newer Apollo upgraded this database: upgrade this one too"
+        raise Misconfigured([f"the database has migrations unknown here ({names}); {mend}"])
+    for name, text in steps:
+        if name in done:
+            continue
+        await connection.execute(text)
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        await connection.execute("insert into schema_migrations values ($1, $2)", name, digest)
