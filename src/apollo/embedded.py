@@ -220,9 +220,11 @@ def _other_settings(
 
 def _spawn(cluster: _Cluster, prefix: list[str], settings: Mapping[str, str]) -> tuple[int, int]:
     """Start a server in its own session; its process number, and where in the log it begins."""
-    # Left by a dead server, as the caller found out. PostgreSQL would believe it if the process
-    # number is in use again; the shared memory of survivors it finds without it.
-    (cluster.pgdata / "postmaster.pid").unlink(missing_ok=True)
+    # Left by a dead server, as the caller found out. PostgreSQL would believe them if the process
+    # number is in use again or not yet reaped; survivors it finds by their shared memory.
+    socket_lock = Path(settings["unix_socket_directories"]) / f".s.PGSQL.{_PORT}.lock"
+    for note in (cluster.pgdata / "postmaster.pid", socket_lock):
+        note.unlink(missing_ok=True)
     if cluster.log.exists() and cluster.log.stat().st_size > _LOG_BYTES_MAX:
         cluster.log.replace(cluster.log.with_suffix(".log.old"))
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -315,8 +317,7 @@ def _run_as(owner: tuple[int, int] | None) -> list[str]:
     for capability in ("dac_read_search", "dac_override") if setpriv else ():
         passing = [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
         prefix = [str(setpriv), *user, *passing]
-        works, _ = _run([*prefix, _program("postgres"), "--version"])
-        if works:
+        if _run([*prefix, _program("postgres"), "--version"])[0]:
             return prefix
     raise _fault(
         "as root the embedded PostgreSQL needs setpriv (of util-linux) and the right to change"

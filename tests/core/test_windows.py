@@ -57,9 +57,6 @@ def clipped(windows: list[Window], first: datetime, last: datetime) -> list[tupl
     return [(max(w.opens_at, first), min(w.closes_at, last)) for w in windows]
 
 
-# Ordinary days
-
-
 def test_a_window_includes_its_start_and_excludes_its_end() -> None:
     hours = enforced(week(monday="09:00-18:00"))
     window = Window(utc("2025-06-02T09:00"), utc("2025-06-02T18:00"))
@@ -389,9 +386,6 @@ def test_the_oracle_finds_the_same_windows_around_every_change_of_the_clock(
         assert window.closes_at < later.opens_at
         assert hours.window_at(window.closes_at) is None
         assert hours.window_at(later.opens_at - A_SECOND) is None
-
-
-# Speed
 
 
 def test_asking_for_the_window_is_cheap_enough_for_every_claim() -> None:

@@ -4,12 +4,12 @@ It only ever turns instants into wall times, which is never ambiguous, and walks
 It owns the meaning of the rule; it must never import anything of Apollo.
 
     Write down what the clock on the wall shows at every minute of some days. Dialling is allowed
-    at a minute if every reading is inside the table, from the earliest that the clock will still
-    show to the latest that it has already shown.
+    at a minute if every reading is inside the table, from the last that will not be shown again
+    to the latest that has been shown already.
 
-On an ordinary day those three are the same. Where the clock goes back, a window thus closes the
-first time its end is shown and opens only when its start has been shown for the last time. Where
-it leaps forward, the skipped readings are simply never shown.
+On an ordinary day both are the present reading. Where the clock goes back, a window thus closes
+the first time its end is shown and opens only when its start is shown for the last time. Where it
+leaps forward, the skipped readings are simply never shown.
 """
 
 from collections.abc import Iterator
@@ -66,9 +66,11 @@ def open_stretches(
     instants = [first + n * MINUTE for n in range(minutes)]
     shown = [instant.astimezone(zone).replace(tzinfo=None, fold=0) for instant in instants]
     latest_seen = list(accumulate(shown, max))
-    earliest_to_come = list(accumulate(reversed(shown), min))[::-1]
+    earliest_yet = list(accumulate(reversed(shown), min))[::-1]
+    to_come = [*earliest_yet[1:], shown[-1] + MINUTE]
+    shown_for_good = [min(now, next_ - MINUTE) for now, next_ in zip(shown, to_come, strict=True)]
     stretches: list[tuple[datetime, datetime]] = []
-    for instant, low, high in zip(instants, earliest_to_come, latest_seen, strict=True):
+    for instant, low, high in zip(instants, shown_for_good, latest_seen, strict=True):
         if not all(covers(table, reading) for reading in readings(low, high)):
             continue
         if stretches and stretches[-1][1] == instant:

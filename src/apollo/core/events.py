@@ -115,15 +115,6 @@ class HangUp:
 
 
 @dataclass(frozen=True, slots=True)
-class PauseBatch:
-    """Stop the batch: the provider refuses every request of it."""
-
-    batch_id: uuid.UUID
-    code: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
 class Alarm:
     """Something that should be impossible: count it, log it, tell a person."""
 
@@ -131,4 +122,4 @@ class Alarm:
     what: str
 
 
-Effect = HangUp | PauseBatch | Alarm
+Effect = HangUp | Alarm

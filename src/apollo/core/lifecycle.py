@@ -227,8 +227,13 @@ def _refund(contact: Contact, call: Call) -> Contact:
         contact,
         carrier_failures=contact.carrier_failures + 1,
         tries=max(contact.tries - 1, 0),
-        retry_count=contact.retry_count - (call.kind is CallKind.RETRY and contact.retry_count > 0),
+        retry_count=contact.retry_count - _is_counted_retry(call, contact),
     )
+
+
+def _is_counted_retry(call: Call, contact: Contact) -> bool:
+    # After a carrier failure the next call is the person's first try again, whatever its kind.
+    return call.kind is CallKind.RETRY and contact.tries > 1
 
 
 def _retry_or_finish(
@@ -258,7 +263,7 @@ def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
         contact,
         attempts=contact.attempts - 1,
         tries=contact.tries - 1,
-        retry_count=contact.retry_count - (call.kind is CallKind.RETRY),
+        retry_count=contact.retry_count - _is_counted_retry(call, contact),
         follow_up_count=contact.follow_up_count - (call.kind is CallKind.FOLLOW_UP),
         last_attempted_at=call.prior_attempted_at,
     )

@@ -2,8 +2,8 @@
 
 This module turns a weekly table in a campaign's own zone into UTC instants, so that nobody else
 needs to know about zones, daylight saving or midnight. The rule for the two odd hours of a year is
-one sentence: a window opens once its start has passed for good, and closes the first time its end
-is reached. It must never read a clock (`now` is an argument), never answer with a local time, and
+one sentence: a window opens the last time its start is reached and closes the first time its end
+is. It must never read a clock (`now` is an argument), never answer with a local time, and
 never let a database interpret a zone.
 """
 
@@ -37,7 +37,7 @@ _DATE_TIME_HINT: Final = (
     "write 2026-05-10T09:00:00 for the campaign's timezone, "
     "or add an offset: 2026-05-10T09:00:00+05:30, 2026-05-10T03:30:00Z"
 )
-# Longer than any time or zone name; a client knows its own value by the beginning.
+# Longer than any time or zone name; enough to recognise one's own value, and to find its like.
 _SHOWN_MAX: Final = 40
 # Files in zone directories that name no place: the machine's own zone, and "not set up yet".
 _NO_PLACE: Final = frozenset({"localtime", "Factory"})
@@ -129,12 +129,12 @@ def _joined(spans: Iterable[tuple[datetime, datetime]]) -> list[tuple[datetime, 
 
 
 def _first_reading(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The first instant at which the zone's clock shows this wall time or a later one."""
+    """The first instant at which the zone's clock comes to this wall time, or leaps over it."""
     return _reading(wall.replace(tzinfo=zone, fold=0))
 
 
 def _last_reading(wall: datetime, zone: ZoneInfo) -> datetime:
-    """The instant from which the zone's clock never again shows a time before this one."""
+    """The last instant at which the zone's clock comes to this wall time, or leaps over it."""
     return _reading(wall.replace(tzinfo=zone, fold=1))
 
 
@@ -166,7 +166,7 @@ def parse_working_hours(
         if name in week:
             week[name] = _parse_day(name, day, errors)
         else:
-            near = get_close_matches(name[:20].lower(), WEEKDAYS, n=1)
+            near = get_close_matches(name[:_SHOWN_MAX].lower(), WEEKDAYS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"write one of {', '.join(WEEKDAYS)}"
             errors.append(_fault(f"{_shown(name)} is not a weekday; {hint}", name))
     if enforced and not errors and not any(week.values()):
@@ -243,12 +243,15 @@ def _zone_names() -> frozenset[str]:
 
 def _nearest(name: str) -> str:
     """What to write instead, found by the whole name or by its city alone, in any case."""
-    by_spelling = {zone.rpartition("/")[2].lower(): zone for zone in sorted(_zone_names())}
-    by_spelling |= {zone.lower(): zone for zone in _zone_names()}
-    asked = name[:_SHOWN_MAX].strip().lower().replace(" ", "_")
-    spellings = [asked] if asked in by_spelling else get_close_matches(asked, by_spelling, n=3)
-    zones = list(dict.fromkeys(by_spelling[spelling] for spelling in spellings))
-    if zones:
+    # Places only: Etc/GMT+5 is five hours *behind* UTC, and EST has no summer time.
+    places = ["UTC", *sorted(z for z in _zone_names() if "/" in z and not z.startswith("Etc/"))]
+    by_spelling = {zone.rpartition("/")[2].lower(): zone for zone in places}
+    by_spelling |= {zone.lower(): zone for zone in places}
+    asked = name[:_SHOWN_MAX].strip().lower()
+    # Strict, so that IST is not answered with MST; a wrong suggestion is worse than none.
+    near = get_close_matches(asked, by_spelling, n=3, cutoff=0.8)
+    spellings = [asked] if asked in by_spelling else near
+    if zones := dict.fromkeys(by_spelling[spelling] for spelling in spellings):
         return f"did you mean {' or '.join(zones)}?"
     return "write one such as Europe/Berlin, Asia/Kolkata or UTC"
 

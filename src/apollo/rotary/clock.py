@@ -1,4 +1,7 @@
-"""The one place where RotaryRouter reads the time: it is its own process, so its own clock."""
+"""The one place where RotaryRouter reads the time.
+
+It is its own process, so it has its own clock. Nothing else belongs here.
+"""
 
 from datetime import UTC, datetime
 

@@ -1,5 +1,8 @@
-"""Seeded chance. What falls depends only on the seed and on the words that name the throw, never
-on the order in which throws are made, so that a rehearsal can be repeated under any load."""
+"""Seeded chance.
+
+What falls depends only on the seed and on the words that name the throw, never on the order in
+which throws are made, so that a rehearsal can be repeated under any load.
+"""
 
 from hashlib import blake2b
 from random import Random

@@ -1,5 +1,8 @@
-"""Everything that can go wrong on purpose. Owns which faults are switched on and decides, by seed
-and number and never by order of arrival, which call each one strikes. Must not carry them out."""
+"""Everything that can go wrong on purpose.
+
+Owns which faults are switched on and decides, by seed and number and never by order of arrival,
+which call each one strikes. Must not carry them out.
+"""
 
 from typing import Annotated, Literal, TypeVar
 
@@ -23,11 +26,11 @@ Event = Literal[
 
 
 class Fault(Part):
-    """When a fault strikes: a share of the calls, or of those to some numbers, or the nth ones."""
+    """When a fault strikes: a share of the calls, of those to some numbers, of the nth ones."""
 
     rate: Share = 1.0
     numbers: frozenset[Number] = frozenset()  # empty: calls to any number
-    calls: frozenset[Annotated[int, Field(ge=1)]] = frozenset()  # 1 is the first call to a number
+    calls: frozenset[Annotated[int, Field(ge=1)]] = frozenset()  # 1 is the first to a number
 
 
 class HookFault(Fault):
@@ -55,8 +58,8 @@ class Refusal(Fault):
     retry_after_s: Annotated[int, Field(ge=0, le=int(LONGEST_S))] = 1  # sent with 429
 
 
-class HookFirst(HookFault):
-    """The answer to the request waits until the webhook for one of `events` was delivered."""
+class HookFirst(Fault):
+    """The answer to the request waits until the webhook for one of `events` was sent."""
 
     events: frozenset[Event] = frozenset({"trying"})
 
@@ -140,6 +143,10 @@ class FaultPlan:
         except ValidationError as error:
             raise Misconfigured(complaints(error, Faults)) from error
 
+    def clear(self) -> None:
+        """Lift every fault."""
+        self.rules = Faults()
+
     def in_force(self) -> dict[str, object]:
         """The faults that are on, as JSON would write them."""
         return self.rules.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
@@ -152,9 +159,11 @@ class FaultPlan:
             return None
         if fault.numbers and entry.number not in fault.numbers:
             return None
-        if fault.calls and entry.nth_call not in fault.calls:
+        if fault.calls and entry.nth_request not in fault.calls:
             return None
-        if chance(self._seed, name, entry.number, entry.nth_call, event) >= fault.rate:
+        if chance(self._seed, name, entry.number, entry.nth_request, event) >= fault.rate:
             return None
-        entry.faults.append(f"{name}:{event}" if event else name)
+        label = f"{name}:{event}" if event else name
+        if label not in entry.faults:
+            entry.faults.append(label)
         return fault

@@ -1,6 +1,8 @@
-"""The witness. One entry per call with everything that really happened to it, kept in a file that
-survives a restart. Owns the truth about calls and the counts drawn from it; must never be told
-what the router's clients believe, and never reads a setting."""
+"""The witness: one entry per call with everything that really happened to it.
+
+Owns the truth about calls, the file it is kept in over restarts, and the counts drawn from it. Must
+never be told what the router's clients believe.
+"""
 
 import os
 import tempfile
@@ -42,7 +44,7 @@ class Webhook(msgspec.Struct):
 
 
 class Entry(msgspec.Struct, kw_only=True):
-    """One call. A stage that was never reached has no time; times are UTC."""
+    """One request for a call. A stage it never reached has no time: without placed_at, no call."""
 
     call_sid: str
     call_id: str
@@ -53,7 +55,8 @@ class Entry(msgspec.Struct, kw_only=True):
     to: str
     from_: str = msgspec.field(name="from")
     trunk: str | None = None
-    nth_call: int  # how many calls to this number there were, this one included
+    nth_request: int  # how many requests for this number there were, this one included
+    nth_call: int = 0  # the same for calls that were placed; 0: this one was not
     does: str = ""  # what the person was going to do
     faults: list[str] = []
     requested_at: datetime
@@ -65,7 +68,8 @@ class Entry(msgspec.Struct, kw_only=True):
     reached_carrier: bool = False  # false: refused before it left, so without call-detail record
     sip_status: int | None = None
     call_status: str | None = None
-    terminated_by: str | None = None
+    terminated_by: str | None = None  # caller: the person hung up; jambonz: our side did
+    duration: int | None = None  # whole simulated seconds since the answer
     cut_short: bool = False  # the router itself stopped or died while the call was up
     webhook_url: str | None = None
     webhooks: list[Webhook] = []
@@ -108,6 +112,7 @@ class Ledger:
         self._changed: dict[str, Entry] = {}
         self._settled: list[bytes] = []
         self._calls_of: dict[str, int] = {}
+        self._requests_of: dict[str, int] = {}
         self._live_of: dict[str, int] = {}
         self._loop: AbstractEventLoop | None = None
         self._timer: TimerHandle | None = None
@@ -138,21 +143,23 @@ class Ledger:
             self._cut(entry, now)
             self.settle(entry)
         self.flush()
+        self._loop = None
         for file in (self._file, self._journal_file):
             os.close(file)
         self._journal.unlink(missing_ok=True)
         if self._scratch is not None:
             self._scratch.cleanup()
 
-    def next_call_to(self, number: str) -> int:
-        """Count one more call to the number (no plus); the first is 1."""
-        nth = self._calls_of.get(number, 0) + 1
-        self._calls_of[number] = nth
+    def next_request_for(self, number: str) -> int:
+        """Count one more request for a call to the number (no plus); the first is 1."""
+        nth = self._requests_of.get(number, 0) + 1
+        self._requests_of[number] = nth
         return nth
 
     def placed(self, entry: Entry) -> None:
-        """The call is up: count it among the live ones."""
+        """The call is up: count it among the calls to its number and among the live ones."""
         number = entry.number
+        entry.nth_call = self._calls_of[number] = self._calls_of.get(number, 0) + 1
         live_here = self._live_of.get(number, 0) + 1
         self._live_of[number] = live_here
         self.live_now += 1
@@ -245,16 +252,18 @@ class Ledger:
                 try:
                     yield _decode(line)
                 except msgspec.DecodeError as error:
+                    cure = "name another file or move this one away"
                     raise Misconfigured(
-                        [f"ledger_path: {self.path} holds other lines than a ledger's ({error}); "
-                         "name another file or move this one away"]
+                        [f"ledger_path: {self.path} is not a ledger ({error}); {cure}"]
                     ) from error
                 whole += len(line)
             if file.seek(0, os.SEEK_END) > whole:
                 os.truncate(self.path, whole)
 
     def _remember(self, entry: Entry) -> None:
-        self._calls_of[entry.number] = max(self._calls_of.get(entry.number, 0), entry.nth_call)
+        number = entry.number
+        self._calls_of[number] = max(self._calls_of.get(number, 0), entry.nth_call)
+        self._requests_of[number] = max(self._requests_of.get(number, 0), entry.nth_request)
         if entry.placed_at is not None:
             self._count_maxima(entry)
         entry.webhooks = []  # the file has them; here they would only fill memory

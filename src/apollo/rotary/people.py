@@ -1,6 +1,8 @@
-"""Who picks up, and what they do then. Owns the people of the simulated carrier: what one does
-depends on the seed, the number and how often that number was called before, never on the order of
-arrival. Must not place calls, wait, or look at a clock."""
+"""Who picks up, and what they do then.
+
+Owns the people behind the simulated carrier: what one does depends on the seed, the number and how
+often that number was called before, never on the order of arrival. Must not place calls or wait.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -77,8 +79,8 @@ class PeopleRules(Part):
     talk_s: Span | None = None
     voicemail_s: Span | None = None
     unanswered_s: Span | None = None  # ringing before the network gives up
-    by_ending: dict[Annotated[str, Field(pattern=r"^\d+$")], Script] = {}
-    by_number: dict[Number, Script] = {}
+    by_ending: dict[Annotated[str, Field(pattern=r"^\d+$")], Script] = Field(default_factory=dict)
+    by_number: dict[Number, Script] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _someone_is_there(self) -> "PeopleRules":

@@ -1,5 +1,8 @@
-"""What every part of a scenario file shares: strict objects, field types, and errors that name the
-path in the file, what is wrong and what would be right. Must not know any particular part."""
+"""What every part of a scenario file shares.
+
+Owns strict objects, field types, and errors that name the path in the file, what is wrong and what
+would be right. Must not know any particular part.
+"""
 
 from typing import Annotated, Any, get_args
 

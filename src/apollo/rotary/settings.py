@@ -1,4 +1,7 @@
-"""What RotaryRouter is started with. It owns no default secrets and reads no environment."""
+"""What RotaryRouter is started with.
+
+Owns the settings and what makes them impossible. Reads no environment and has no default secrets.
+"""
 
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -1,36 +1,30 @@
-"""Status webhooks: their payload, signature, order, retries and fate. Owns every request
-RotaryRouter makes to somebody else. Like jambonz it keeps nothing over a restart and gives up
-easily; it must never decide what happens to a call."""
+"""Status webhooks: their order, retries and fate.
+
+Owns every request RotaryRouter makes to somebody else. Like jambonz it keeps nothing over a restart
+and gives up easily. Must never decide what happens to a call.
+"""
 
 import asyncio
 import errno
-import hashlib
-import hmac
 import logging
-from base64 import b64encode
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
-from functools import lru_cache
+from datetime import timedelta
 from secrets import token_hex
 from time import perf_counter
-from typing import Literal
-from urllib.parse import parse_qs
 
 import aiohttp
-from yarl import URL
 
 from apollo.rotary.clock import utc_now
 from apollo.rotary.faults import FaultPlan
+from apollo.rotary.hooks import WAITS_S, Hook, signature
 from apollo.rotary.ledger import Attempt, Entry, Ledger, Webhook
 
 log = logging.getLogger(__name__)
 
 DELIVERED = frozenset({200, 202, 204})  # jambonz takes nothing else for a yes, not even 201
 TIMEOUT_S = 10.0  # JAMBONES_HTTP_TIMEOUT, to connect and again to the answer
-WAITS_S = (0.5, 1.0, 2.0, 4.0, 6.0)  # before retry 1 to 5
-RETRIES_MAX = len(WAITS_S)
 CLIENT_CLOSES_S = 5.0  # after the final event of an unanswered call its retries end
 CONNECTIONS = 256  # enough to hide a slow receiver, within the usual 1 024 open files
 IDLE_S = 2.0  # below uvicorn's 5 s, so that a reused connection was not just closed over there
@@ -44,41 +38,6 @@ CONNECTION_TROUBLE = frozenset(
 FINAL = frozenset({"completed", "failed", "busy", "no-answer"})
 
 
-@dataclass(frozen=True, slots=True)
-class Hook:
-    """Where webhooks go and how: no fragment, no credentials in the address."""
-
-    url: URL
-    method: Literal["GET", "POST"] = "POST"
-    authorization: str | None = field(default=None, repr=False)
-    retries: int = 0
-    retry_on: frozenset[str] = frozenset({"ct"})
-
-
-@lru_cache(maxsize=4096)  # one per call in flight when every call has an address of its own
-def read_hook(url: str, method: str = "POST", username: str = "", password: str = "") -> Hook:
-    """A hook from its parts; retries are read from the fragment, as `#rc=5&rp=all`."""
-    whole = URL(url)
-    wanted = parse_qs(whole.raw_fragment)
-    count = wanted.get("rc", ["0"])[0]
-    policies = ",".join(wanted.get("rp", ["ct"])).split(",")
-    pair = b64encode(f"{username}:{password}".encode()).decode()
-    return Hook(
-        url=whole.with_fragment(None).with_user(None),
-        method="GET" if method.upper() == "GET" else "POST",
-        authorization=f"Basic {pair}" if username and password else None,
-        retries=min(int(count), RETRIES_MAX) if count.isdecimal() else 0,
-        retry_on=frozenset(policy.strip().lower() for policy in policies),
-    )
-
-
-def signature(secret: bytes, body: bytes, at: datetime) -> str:
-    """The Jambonz-Signature header for these raw bytes, as of `at`."""
-    stamp = int(at.timestamp())
-    mac = hmac.digest(secret, b"%d." % stamp + body, hashlib.sha256)
-    return f"t={stamp},v1={mac.hex()}"
-
-
 @dataclass(slots=True)
 class Letter:
     """One webhook on its way; a retry repeats its bytes and headers exactly."""
@@ -87,6 +46,7 @@ class Letter:
     body: bytes
     headers: dict[str, str]
     copies: int = 1
+    tries: int = 0
     late_s: float = 0.0
 
 
@@ -102,7 +62,7 @@ class Line:
     sending: bool = False
     silent: bool = False  # its feature server died: nothing is sent any more
     client_closed: bool = False  # the call's HTTP client is gone, and the retries with it
-    tried: dict[str, asyncio.Event] = field(default_factory=dict)  # somebody waits for these
+    tried: tuple[frozenset[str], asyncio.Event] | None = None  # somebody waits for one of these
 
 
 class PostOffice:
@@ -128,7 +88,8 @@ class PostOffice:
         self._http_pool = http_pool
         self._settled = settled
         self._tasks: set[asyncio.Task[None]] = set()
-        self._logged: dict[str, tuple[float, int]] = {}
+        self._logged: dict[str, float] = {}
+        self._closed = False
 
     async def open(self) -> None:
         """Make the pool of connections; needs the running loop."""
@@ -145,9 +106,11 @@ class PostOffice:
 
     async def close(self) -> None:
         """Stop delivering at once; what is on its way stays undelivered."""
-        for task in self._tasks:
+        self._closed = True
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._session.close()
 
     def post(self, line: Line, event: str, sip_status: int, body: bytes, *, lost: str = "") -> None:
@@ -214,7 +177,7 @@ class PostOffice:
     def _headers(self, line: Line, hook: Hook, event: str, body: bytes) -> dict[str, str]:
         plan, rules, entry = self._plan, self._plan.rules, line.entry
         at, secret = utc_now(), self._secret
-        if wrong := plan.strike(rules.wrong_clock, "wrong_clock", entry, event):
+        if wrong := plan.strike(rules.wrong_clock, "wrong_clock", entry):
             at += timedelta(seconds=wrong.offset_s)
         if plan.strike(rules.webhook_badly_signed, "webhook_badly_signed", entry, event):
             secret = b"not the secret: " + secret
@@ -246,7 +209,7 @@ class PostOffice:
         self._start(line)
 
     def _start(self, line: Line) -> None:
-        if not line.sending:
+        if not line.sending and not self._closed:
             line.sending = True
             self.run(self._loop.create_task(self._drain(line)))
 
@@ -288,25 +251,27 @@ class PostOffice:
         self._after(line, letter, attempt, kind)
 
     def _after(self, line: Line, letter: Letter, attempt: Attempt, kind: str) -> None:
-        hook, webhook, event = line.hook, letter.webhook, letter.webhook.event
+        hook, event = line.hook, letter.webhook.event
         self._mark_tried(line, event)
         self._log(line, letter, attempt)
         letter.copies -= 1
         if letter.copies > 0:
             line.queue.appendleft(letter)  # the double, straight after the first
             return
+        letter.tries += 1
         if event in FINAL and not self._http_pool:
             self._close_client(line, event)
-        tries = len(webhook.attempts)
         if not kind:
             self._finish(line, letter, "delivered")
-        elif hook is None or tries > hook.retries or not ({kind, "all"} & hook.retry_on):
+        elif hook is None or letter.tries > hook.retries or not ({kind, "all"} & hook.retry_on):
             self._finish(line, letter, "failed")
         else:
             self._ledger.note(line.entry)
-            self._loop.call_later(WAITS_S[tries - 1], self._again, line, letter)
+            self._loop.call_later(WAITS_S[letter.tries - 1], self._again, line, letter)
 
     def _again(self, line: Line, letter: Letter) -> None:
+        if self._closed:
+            return  # the ledger has been told already
         if line.silent:
             self._finish(line, letter, "feature server crashed")
         elif line.client_closed:
@@ -335,9 +300,8 @@ class PostOffice:
         self._settled(line)
 
     def _mark_tried(self, line: Line, event: str) -> None:
-        for awaited, done in line.tried.items():
-            if awaited == event or event in FINAL:
-                done.set()
+        if line.tried is not None and event in line.tried[0]:
+            line.tried[1].set()
 
     def _log(self, line: Line, letter: Letter, attempt: Attempt) -> None:
         url = str(line.hook.url) if line.hook is not None else ""
@@ -368,12 +332,11 @@ class PostOffice:
 
     def _worth_a_line(self, trouble: str) -> bool:
         now = self._loop.time()
-        last, _ = self._logged.get(trouble, (-LOG_EVERY_S, 0))
-        if now - last < LOG_EVERY_S:
+        if now - self._logged.get(trouble, -LOG_EVERY_S) < LOG_EVERY_S:
             return False
         if len(self._logged) > LOG_LENGTH:
             self._logged.clear()
-        self._logged[trouble] = (now, 0)
+        self._logged[trouble] = now
         return True
 
 

@@ -88,8 +88,6 @@ create table batches (
   paused_by text check (paused_by in ('campaign', 'batch', 'apollo')),
   -- Why Apollo paused it: {code, text}.
   pause_reason jsonb,
-  -- Requests in a row that the provider refused for a reason that will not go away.
-  refused_in_a_row integer not null default 0,
   rejected jsonb not null default '[]',
   rejected_count integer not null default 0,
   -- When its contacts last became dialable: created, started, resumed.
@@ -109,7 +107,9 @@ create index batches_live on batches (campaign_id)
 -- never waits for, or holds up, the transaction that completes a batch.
 create table batch_cursors (
   batch_id uuid primary key references batches,
-  next_position integer not null default 1
+  next_position integer not null default 1,
+  -- When a claim last took a contact of this batch.
+  last_claimed_at timestamptz
 ) with (fillfactor = 50);
 
 -- The people. No index but the key, on purpose: every change of status stays heap-only.
@@ -155,9 +155,13 @@ create table due_contacts (
 );
 create index due_contacts_ready on due_contacts (batch_id, turn, due_at, position) where is_due;
 create index due_contacts_coming on due_contacts (due_at) where not is_due;
-create index due_contacts_oldest on due_contacts (batch_id, turn, since);
+create index due_contacts_oldest on due_contacts (batch_id, turn, since, position);
+-- For "the next at 14:20": the first and the last due time of a batch without a scan.
+create index due_contacts_next on due_contacts (batch_id, turn, due_at)
+  where not is_due and blocked_number is null;
 create index due_contacts_blocked on due_contacts (blocked_number)
   where blocked_number is not null;
+create index due_contacts_parked on due_contacts (batch_id) where blocked_number is not null;
 
 -- One row for each attempt. The intent is committed here before the provider is asked. It has no
 -- foreign keys: nothing it names is ever deleted, and each check would lock the contact once more.
@@ -244,6 +248,8 @@ create table batch_counters (
   contacts bigint not null,
   -- The oldest updated_at that ever entered; exact where contacts do not leave (final statuses).
   oldest_at timestamptz not null,
+  -- The latest one: when a contact was last dispatched, when a call last ended.
+  latest_at timestamptz not null,
   primary key (batch_id, status, wait_reason, retry, slot)
 ) with (fillfactor = 50);
 
@@ -289,7 +295,8 @@ create table idempotency_keys (
   body_hash bytea,
   lease_until timestamptz not null,
   status_code smallint,
-  answer jsonb,
+  -- The body as it was sent, so that a repeat is the same to the byte.
+  answer bytea,
   created_at timestamptz not null,
   primary key (organization_id, path, key)
 );
@@ -316,20 +323,22 @@ create function count_contacts() returns trigger language plpgsql as $$
 begin
   if tg_op = 'INSERT' then
     insert into batch_counters as k
-      (batch_id, status, wait_reason, retry, slot, contacts, oldest_at)
+      (batch_id, status, wait_reason, retry, slot, contacts, oldest_at, latest_at)
     select batch_id, status, coalesce(wait_reason, ''), 0, pg_backend_pid() % 16,
-           count(*), min(updated_at)
+           count(*), min(updated_at), max(updated_at)
       from new_rows
      group by 1, 2, 3
      order by 1, 2, 3
     on conflict (batch_id, status, wait_reason, retry, slot) do update
       set contacts = k.contacts + excluded.contacts,
-          oldest_at = least(k.oldest_at, excluded.oldest_at);
+          oldest_at = least(k.oldest_at, excluded.oldest_at),
+          latest_at = greatest(k.latest_at, excluded.latest_at);
   else
     insert into batch_counters as k
-      (batch_id, status, wait_reason, retry, slot, contacts, oldest_at)
+      (batch_id, status, wait_reason, retry, slot, contacts, oldest_at, latest_at)
     select batch_id, status, wait_reason, retry, pg_backend_pid() % 16, sum(delta),
-           min(entered_at)
+           min(entered_at),
+           coalesce(max(entered_at) filter (where delta > 0), '-infinity')
       from (select batch_id, status, coalesce(wait_reason, '') as wait_reason,
                    case when status = 'retrying' then retry_count + 1 else 0 end as retry,
                    -1 as delta, 'infinity'::timestamptz as entered_at
@@ -344,7 +353,8 @@ begin
      order by 1, 2, 3, 4
     on conflict (batch_id, status, wait_reason, retry, slot) do update
       set contacts = k.contacts + excluded.contacts,
-          oldest_at = least(k.oldest_at, excluded.oldest_at);
+          oldest_at = least(k.oldest_at, excluded.oldest_at),
+          latest_at = greatest(k.latest_at, excluded.latest_at);
   end if;
   return null;
 end

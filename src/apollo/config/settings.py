@@ -1,0 +1,398 @@
+"""Every setting, read once from the environment.
+
+Owns each `APOLLO_…` name with its default and its sentence (the documentation is drawn from here).
+It must never show a secret, and never start with a setting it does not understand: all faults are
+reported together, a line for each.
+"""
+
+import difflib
+import re
+import uuid
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FilePath,
+    SecretStr,
+    ValidationError,
+)
+from pydantic.config import JsonDict
+
+from apollo.errors import Misconfigured
+
+_PREFIX: Final = "APOLLO_"
+_KAFKA_PREFIX: Final = "APOLLO_KAFKA_"
+# Below this a look-up that is merely late would let a person be called twice.
+_QUARANTINE_MIN: Final = timedelta(seconds=120)
+_UNITS_S: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _duration(value: object) -> timedelta:
+    # Nine digits: more than any deadline, less than what timedelta overflows at.
+    written = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d|)", str(value).strip())
+    if not written or not float(written[1]):
+        raise ValueError
+    return timedelta(seconds=float(written[1]) * _UNITS_S[written[2]])
+
+
+def _whole_seconds(value: object) -> int:
+    seconds = _duration(value).total_seconds()
+    if not seconds.is_integer():
+        raise ValueError  # the provider answers 500 to anything but an integer
+    return int(seconds)
+
+
+def _address(value: str, *schemes: str) -> str:
+    parts = urlsplit(value)
+    # A password in an address would be printed with it.
+    known = parts.scheme in schemes and parts.hostname and "@" not in parts.netloc
+    if not known or parts.port == 0 or re.search(r"\s", value):
+        raise ValueError
+    return value
+
+
+def _base_url(value: str) -> str:
+    _address(value, "http", "https")
+    if "?" in value or "#" in value:
+        raise ValueError
+    return value.rstrip("/")
+
+
+def _jambonz_base(value: str) -> str:
+    base = _base_url(value)
+    if not base.endswith("/v1"):
+        raise ValueError
+    return base
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    url = value.get_secret_value()
+    if urlsplit(url).scheme not in {"postgresql", "postgres"} or re.search(r"\s", url):
+        raise ValueError
+    return value
+
+
+def _parts(count: int) -> AfterValidator:
+    def checked(value: str) -> str:
+        parts = [part.strip() for part in value.split(",")]
+        if len(parts) != count or not all(parts):
+            raise ValueError
+        return ",".join(parts)
+
+    return AfterValidator(checked)
+
+
+def _local_url(known: Mapping[str, Any]) -> str:
+    # A wildcard is a place to listen, not one to call.
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(known.get("host", ""), known.get("host", ""))
+    return f"http://{f'[{host}]' if ':' in host else host}:{known.get('port')}"
+
+
+_Duration = Annotated[timedelta, BeforeValidator(_duration)]
+_Seconds = Annotated[int, BeforeValidator(_whole_seconds)]
+_BaseUrl = Annotated[str, AfterValidator(_base_url)]
+_StatusUrl = Annotated[str, AfterValidator(lambda value: _address(value, "http", "https"))]
+_HookUrl = Annotated[
+    str, AfterValidator(lambda value: _address(value, "http", "https", "ws", "wss"))
+]
+_Sid = Annotated[str, AfterValidator(lambda value: str(uuid.UUID(value)))]
+
+
+def _setting(
+    name: str,
+    description: str,
+    right: str,
+    default: object = None,
+    *,
+    shown: str | None = None,
+    **limits: Any,
+) -> Any:
+    """One setting: its name and sentence, what would be right, and its default as documented."""
+    shown = shown or ("unset" if default is None else str(default))
+    if "default_factory" not in limits:
+        limits["default"] = default
+    extra: JsonDict = {"right": right, "shown": shown}
+    return Field(alias=_PREFIX + name, description=description, json_schema_extra=extra, **limits)
+
+
+_A_DURATION: Final = "a duration such as 90, 30s, 10m or 1h"
+_WHOLE_SECONDS: Final = "a duration of whole seconds, such as 30s or 10m"
+_A_PORT: Final = "a port from 1 to 65535, such as 8000"
+_A_BASE: Final = "an http or https address without a password, such as https://apollo.example.com"
+_A_HOOK: Final = "an http, https, ws or wss address, such as https://bot.example.com/call"
+_A_SID: Final = "a UUID, as the provider's portal shows it"
+_TEXT: Final = "a text that is not empty"
+
+
+class Settings(BaseModel):
+    """Every setting. Secrets show as stars; `…_s` are whole seconds; None is "unset"."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    data_dir: Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())] = _setting(
+        "DATA_DIR",
+        "Where the embedded PostgreSQL and RotaryRouter's ledger are kept.",
+        "a directory",
+        shown="~/.local/share/apollo",
+        default_factory=lambda: Path("~/.local/share/apollo").expanduser(),
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = _setting(
+        "DATABASE_URL",
+        "A PostgreSQL of version 15 or later; unset, the embedded one is used.",
+        "a PostgreSQL address such as postgresql://user:password@host:5432/apollo",
+        shown="unset = embedded",
+    )
+    host: str = _setting(
+        "HOST",
+        "The address the API listens on.",
+        "an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+        "127.0.0.1",
+        pattern=r"^[\w.:-]+$",
+    )
+    port: int = _setting("PORT", "The port the API listens on.", _A_PORT, 8000, ge=1, le=65535)
+    public_url: _BaseUrl = _setting(
+        "PUBLIC_URL",
+        "Where the provider reaches this Apollo.",
+        _A_BASE,
+        shown="http://HOST:PORT",
+        default_factory=_local_url,
+    )
+    kafka_bootstrap_servers: str | None = _setting(
+        "KAFKA_BOOTSTRAP_SERVERS",
+        "Wake up the workers through this Kafka; unset, through PostgreSQL.",
+        "one or more host:port with commas between, such as kafka-1:9092,kafka-2:9092",
+        shown="unset = PostgreSQL",
+        pattern=r"^[\w.-]+(:\d{1,5})?(,[\w.-]+(:\d{1,5})?)*$",
+    )
+    kafka: dict[str, SecretStr] = _setting(
+        "KAFKA_…",
+        "Further Kafka client settings by their librdkafka names, dots as underscores.",
+        "a librdkafka setting such as APOLLO_KAFKA_SECURITY_PROTOCOL",
+        shown="unset",
+        default_factory=dict,
+    )
+    jambonz_url: Annotated[str, AfterValidator(_jambonz_base)] | None = _setting(
+        "JAMBONZ_URL",
+        "The calls API of jambonz or of a RotaryRouter; unset, `up` starts a RotaryRouter.",
+        "an http or https address ending in /v1, such as https://jambonz.example.com/api/v1",
+        shown="unset = RotaryRouter of `up`",
+    )
+    jambonz_account_sid: _Sid | None = _setting(
+        "JAMBONZ_ACCOUNT_SID", "The account at jambonz that places the calls.", _A_SID
+    )
+    jambonz_api_key: SecretStr | None = _setting(
+        "JAMBONZ_API_KEY", "An API key of that account.", _TEXT
+    )
+    jambonz_webhook_secret: SecretStr | None = _setting(
+        "JAMBONZ_WEBHOOK_SECRET", "The secret that account signs its webhooks with.", _TEXT
+    )
+    default_call_hook: _HookUrl | None = _setting(
+        "DEFAULT_CALL_HOOK",
+        "The call hook of agents that are not registered.",
+        _A_HOOK,
+        shown="unset; `up` uses RotaryRouter's",
+        repr=False,  # its query often holds a key
+    )
+    default_application_sid: _Sid | None = _setting(
+        "DEFAULT_APPLICATION_SID",
+        "The provider's application for agents that are not registered, instead of a call hook.",
+        _A_SID,
+    )
+    speech_synthesis: Annotated[str, _parts(3)] = _setting(
+        "SPEECH_SYNTHESIS",
+        "Vendor, language and voice that speak to the person, sent beside a call hook.",
+        "vendor,language,voice, such as google,en-US,en-US-Standard-C",
+        "google,en-US,en-US-Standard-C",
+    )
+    speech_recognizer: Annotated[str, _parts(2)] = _setting(
+        "SPEECH_RECOGNIZER",
+        "Vendor and language that understand the person, sent beside a call hook.",
+        "vendor,language, such as google,en-US",
+        "google,en-US",
+    )
+    url: _BaseUrl = _setting(
+        "URL",
+        "The API the CLI talks to.",
+        _A_BASE,
+        shown="http://HOST:PORT",
+        default_factory=_local_url,
+    )
+    token: SecretStr | None = _setting("TOKEN", "The token the CLI shows there.", _TEXT)
+    ring_timeout_s: _Seconds = _setting(
+        "RING_TIMEOUT", "How long a phone rings.", _WHOLE_SECONDS, 30, shown="30s"
+    )
+    time_limit_s: _Seconds = _setting(
+        "TIME_LIMIT", "How long a call may last.", _WHOLE_SECONDS, 1800, shown="30m"
+    )
+    calls_per_second: float | None = _setting(
+        "CALLS_PER_SECOND",
+        "The most calls placed a second at one provider, over all workers.",
+        "a number above 0, such as 5 or 0.5",
+        shown="unset = no cap",
+        gt=0,
+        allow_inf_nan=False,
+    )
+    stuck_after: _Duration = _setting(
+        "STUCK_AFTER",
+        "How long a batch may stand still before `/debug` calls it stuck.",
+        _A_DURATION,
+        timedelta(minutes=30),
+        shown="30m",
+    )
+    quarantine: _Duration = _setting(
+        "QUARANTINE",
+        "How long a call of unknown fate is looked for before it is given up.",
+        "a duration of at least 120s, such as 10m",
+        timedelta(minutes=10),
+        shown="10m",
+        ge=_QUARANTINE_MIN,
+    )
+    on_unresolved: Literal["hold", "release"] = _setting(
+        "ON_UNRESOLVED",
+        "Whether a contact whose call was never found is held for a person or dialled again.",
+        "hold or release",
+        "hold",
+    )
+    result_secret: SecretStr | None = _setting(
+        "RESULT_SECRET",
+        "The secret that signs call results; unset, their endpoint is closed.",
+        _TEXT,
+        shown="unset = closed",
+    )
+    log: Literal["text", "json"] | None = _setting(
+        "LOG",
+        "How log lines are written.",
+        "text or json",
+        shown="text on a terminal, else json",
+    )
+    webhook_url: _StatusUrl | None = _setting(
+        "WEBHOOK_URL",
+        "RotaryRouter: where status webhooks go, whatever the request says.",
+        "an http or https address, such as http://127.0.0.1:8000/webhooks/call-status",
+    )
+    rotary_port: int = _setting(
+        "ROTARY_PORT", "RotaryRouter: the port it listens on.", _A_PORT, 9000, ge=1, le=65535
+    )
+    rotary_api_key: SecretStr | None = _setting(
+        "ROTARY_API_KEY", "RotaryRouter: the API key it asks for.", _TEXT
+    )
+    rotary_webhook_secret: SecretStr | None = _setting(
+        "ROTARY_WEBHOOK_SECRET", "RotaryRouter: the secret it signs its webhooks with.", _TEXT
+    )
+    rotary_scenario: FilePath | None = _setting(
+        "ROTARY_SCENARIO",
+        "RotaryRouter: a file that says who answers and what goes wrong.",
+        "a file that is there",
+    )
+    rotary_seed: int | None = _setting(
+        "ROTARY_SEED",
+        "RotaryRouter: makes its people and faults repeatable.",
+        "a whole number, such as 42",
+    )
+
+    def kafka_client(self) -> dict[str, str]:
+        """What the Kafka client is made with, passwords in the clear; empty without Kafka."""
+        if self.kafka_bootstrap_servers is None:
+            return {}
+        further = {name: secret.get_secret_value() for name, secret in self.kafka.items()}
+        return {"bootstrap.servers": self.kafka_bootstrap_servers, **further}
+
+
+def load(environ: Mapping[str, str]) -> Settings:
+    """Read the settings from `environ`; raises Misconfigured with a line for every fault.
+
+    An empty value counts as unset, since compose files pass on what they do not have that way.
+    """
+    stripped = {name: value.strip() for name, value in environ.items() if name.startswith(_PREFIX)}
+    given = {name: value for name, value in stripped.items() if value}
+    faults = _clashes(given)
+    values: dict[str, object] = {}
+    kafka: dict[str, str] = {}
+    for name, value in given.items():
+        if name in _BY_NAME:
+            values[name] = value
+        elif name.startswith(_KAFKA_PREFIX):
+            kafka[name.removeprefix(_KAFKA_PREFIX).lower().replace("_", ".")] = value
+        else:
+            faults.append(_unknown(name))
+    try:
+        settings = Settings.model_validate({**values, _KAFKA_PREFIX + "…": kafka})
+    except ValidationError as wrong:
+        at_fault = {str(error["loc"][0]): None for error in wrong.errors(include_input=False)}
+        faults += [_not_right(name, given[name]) for name in at_fault]
+        raise Misconfigured(sorted(faults)) from None  # pydantic's own text may show a value
+    if faults:
+        raise Misconfigured(sorted(faults))
+    return settings
+
+
+def settings_table() -> list[tuple[str, str, str]]:
+    """Name, default and sentence of every setting, in the order of the documentation."""
+    return [
+        (name, str(extra["shown"]), str(field.description))
+        for name, field in _BY_NAME.items()
+        if isinstance(extra := field.json_schema_extra, dict)
+    ]
+
+
+_BY_NAME: Final = {str(field.alias): field for field in Settings.model_fields.values()}
+
+
+def _not_right(name: str, value: str) -> str:
+    extra = _BY_NAME[name].json_schema_extra
+    right = extra["right"] if isinstance(extra, dict) else ""
+    if name == "APOLLO_PORT" and value.startswith("tcp://"):
+        return _unknown("APOLLO_PORT_")
+    # Addresses may hold a password or a key; the others are shown, to be found again.
+    private = re.search("URL|HOOK|SECRET|KEY|TOKEN|KAFKA", name)
+    return f"{name}: {'its value' if private else repr(value)} is not {right}"
+
+
+def _unknown(name: str) -> str:
+    if re.match(r"APOLLO_(SERVICE_(HOST|PORT)|PORT_)", name):
+        return (
+            f"{name.rstrip('_')}: set by Kubernetes, because a service is called apollo; set"
+            " enableServiceLinks: false on the pod, or give the service another name"
+        )
+    near = difflib.get_close_matches(name, _BY_NAME, n=1)
+    return (
+        f"{name}: there is no such setting; {f'did you mean {near[0]}?' if near else 'remove it'}"
+    )
+
+
+def _clashes(given: Mapping[str, str]) -> list[str]:
+    """Settings that are right by themselves and wrong together."""
+    faults = []
+    account = (
+        "APOLLO_JAMBONZ_ACCOUNT_SID",
+        "APOLLO_JAMBONZ_API_KEY",
+        "APOLLO_JAMBONZ_WEBHOOK_SECRET",
+    )
+    missing = [name for name in account if name not in given]
+    if "APOLLO_JAMBONZ_URL" in given:
+        faults += [f"{name}: unset, but APOLLO_JAMBONZ_URL needs it; set it" for name in missing]
+    elif len(missing) < len(account):
+        faults.append(
+            "APOLLO_JAMBONZ_URL: unset, but its account is given; set it to the base of the calls"
+            " API, ending in /v1, or remove the account"
+        )
+    if "APOLLO_DEFAULT_CALL_HOOK" in given and "APOLLO_DEFAULT_APPLICATION_SID" in given:
+        faults.append(
+            "APOLLO_DEFAULT_APPLICATION_SID: the provider would ignore APOLLO_DEFAULT_CALL_HOOK;"
+            " remove one of the two"
+        )
+    kafka = [name for name in given if name.startswith(_KAFKA_PREFIX)]
+    if kafka and "APOLLO_KAFKA_BOOTSTRAP_SERVERS" not in given:
+        faults.append(
+            f"APOLLO_KAFKA_BOOTSTRAP_SERVERS: unset, but {', '.join(sorted(kafka))} is given;"
+            " set it to host:port, or remove the others"
+        )
+    return faults

@@ -1,0 +1,146 @@
+"""What may be written into a campaign, and what a client left out.
+
+Owns every rule about a campaign's fields, so that creating and changing one cannot disagree. Must
+never see a clock or a table.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import msgspec
+
+from apollo.core.model import COOLDOWN_MAX, NumberStrategy, RetryStrategy
+from apollo.core.numbers import parse_number
+from apollo.core.windows import check_timezone, parse_working_hours
+from apollo.errors import FieldError, Invalid
+
+CONCURRENCY_DEFAULT: Final = 10
+# The schema's own bound: what one claim statement is measured for.
+CONCURRENCY_MAX: Final = 10_000
+# More attempts at one person are harassment, not persistence.
+RETRIES_MAX: Final = 100
+# Two lines of a list; longer ones are pasted by mistake.
+NAME_MAX: Final = 200
+# A claim counts the open calls of each caller id.
+PHONE_NUMBERS_MAX: Final = 1000
+# Variables travel with each call of the campaign.
+OBJECT_BYTES_MAX: Final = 64 * 1024
+_COOLDOWN_MAX_MIN: Final = int(COOLDOWN_MAX.total_seconds()) // 60
+
+RETRY_DEFAULTS: Final[Mapping[str, Any]] = {
+    "max_retries": 3,
+    "strategy": RetryStrategy.FIXED.value,
+    "cooldown_minutes": 30,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignSettings:
+    """What a client decides about a campaign; the names are those of the API."""
+
+    name: str
+    agent_id: str
+    phone_numbers: list[str]
+    phone_number_strategy: str = NumberStrategy.ROUND_ROBIN.value
+    working_hours_enforced: bool = False
+    timezone: str = "UTC"
+    working_hours: dict[str, Any] | None = None
+    retry_policy: dict[str, Any] = field(default_factory=dict)
+    default_call_variables: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+def checked(settings: CampaignSettings) -> CampaignSettings:
+    """Give the settings in their stored form; raises Invalid naming every wrong field at once."""
+    errors: list[FieldError] = []
+    _check_name("name", settings.name, errors)
+    _check_name("agent_id", settings.agent_id, errors)
+    phone_numbers = _checked_numbers(settings.phone_numbers, errors)
+    if settings.phone_number_strategy not in frozenset(NumberStrategy):
+        expected = f"use one of {', '.join(NumberStrategy)}"
+        errors.append(_fault("phone_number_strategy", f"unknown strategy; {expected}"))
+    _check_hours(settings, errors)
+    retry_policy = _checked_retry_policy(settings.retry_policy, errors)
+    _check_object("default_call_variables", settings.default_call_variables, errors)
+    _check_object("metadata", settings.metadata, errors)
+    _check_concurrency(settings.metadata, errors)
+    if errors:
+        raise Invalid(errors)
+    return replace(settings, phone_numbers=phone_numbers, retry_policy=retry_policy)
+
+
+def _fault(name: str, msg: str, *deeper: str | int) -> FieldError:
+    return FieldError(("body", name, *deeper), msg)
+
+
+def _check_name(name: str, value: str, errors: list[FieldError]) -> None:
+    if not 1 <= len(value) <= NAME_MAX or not value.strip():
+        errors.append(_fault(name, f"must have 1 to {NAME_MAX} characters, not only spaces"))
+
+
+def _checked_numbers(phone_numbers: list[str], errors: list[FieldError]) -> list[str]:
+    if not 1 <= len(phone_numbers) <= PHONE_NUMBERS_MAX:
+        msg = f"must hold 1 to {PHONE_NUMBERS_MAX} caller ids, such as +14155552671"
+        errors.append(_fault("phone_numbers", msg))
+        return []
+    read: list[str] = []
+    for index, raw in enumerate(phone_numbers):
+        try:
+            read.append(parse_number(raw))
+        except ValueError as wrong:
+            errors.append(_fault("phone_numbers", str(wrong), index))
+    return list(dict.fromkeys(read))
+
+
+def _check_hours(settings: CampaignSettings, errors: list[FieldError]) -> None:
+    try:
+        if settings.working_hours is not None:
+            parse_working_hours(
+                settings.working_hours,
+                enforced=settings.working_hours_enforced,
+                timezone=settings.timezone,
+            )
+            return
+        check_timezone(settings.timezone)
+    except Invalid as wrong:
+        errors.extend(wrong.errors)
+    if settings.working_hours is None and settings.working_hours_enforced:
+        msg = "working hours are enforced but there are none, so no call could ever be placed"
+        errors.append(_fault("working_hours", f"{msg}; give a table or do not enforce it"))
+
+
+def _checked_retry_policy(given: dict[str, Any], errors: list[FieldError]) -> dict[str, Any]:
+    policy = dict(RETRY_DEFAULTS) | {k: v for k, v in given.items() if v is not None}
+    for unknown in sorted(policy.keys() - RETRY_DEFAULTS.keys()):
+        known = ", ".join(RETRY_DEFAULTS)
+        errors.append(_fault("retry_policy", f"unknown key; it has {known}", unknown))
+    retries = policy["max_retries"]
+    if type(retries) is not int or not 0 <= retries <= RETRIES_MAX:
+        msg = f"must be a whole number from 0 (never retry) to {RETRIES_MAX}"
+        errors.append(_fault("retry_policy", msg, "max_retries"))
+    if policy["strategy"] not in list(RetryStrategy):
+        msg = f"unknown strategy; use one of {', '.join(RetryStrategy)}"
+        errors.append(_fault("retry_policy", msg, "strategy"))
+    cooldown = policy["cooldown_minutes"]
+    is_number = type(cooldown) in {int, float} and math.isfinite(cooldown)
+    if not is_number or not 0 <= cooldown <= _COOLDOWN_MAX_MIN:
+        msg = f"must be a number from 0 to {_COOLDOWN_MAX_MIN} (24 hours)"
+        errors.append(_fault("retry_policy", msg, "cooldown_minutes"))
+    return policy
+
+
+def _check_object(name: str, value: dict[str, Any], errors: list[FieldError]) -> None:
+    if len(msgspec.json.encode(value)) > OBJECT_BYTES_MAX:
+        errors.append(_fault(name, f"must be at most {OBJECT_BYTES_MAX // 1024} KiB of JSON"))
+
+
+def _check_concurrency(metadata: dict[str, Any], errors: list[FieldError]) -> None:
+    limit = metadata.get("concurrency_limit")
+    if limit is None:
+        return
+    if type(limit) is not int or not 1 <= limit <= CONCURRENCY_MAX:
+        msg = f"must be a whole number from 1 to {CONCURRENCY_MAX}"
+        hint = f"leave it out for {CONCURRENCY_DEFAULT}"
+        errors.append(_fault("metadata", f"{msg}; {hint}", "concurrency_limit"))

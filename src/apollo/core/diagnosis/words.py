@@ -1,0 +1,43 @@
+"""How instants, spans and evidence read in a sentence."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+
+def stamp(at: datetime) -> str:
+    """An instant as everywhere in the API: `2026-05-10T09:05:00Z`."""
+    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def local(at: datetime, zone: ZoneInfo) -> str:
+    """An instant on a wall in this zone: `Monday 11 May 09:00`."""
+    wall = at.astimezone(zone)
+    return f"{wall:%A} {wall.day} {wall:%B %H:%M}"
+
+
+def span(length: timedelta) -> str:
+    """A length of time as a person says it, its two largest units: `6 h 12 min`."""
+    seconds = max(0, int(length.total_seconds()))
+    units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+    parts = []
+    for unit, size in units:
+        count, seconds = divmod(seconds, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+        elif parts:
+            break
+    return " ".join(parts[:2])
+
+
+def fill(template: str, evidence: Mapping[str, object]) -> str:
+    """Put evidence into a template; raises KeyError when the template asks for more."""
+    return template.format_map({key: _spoken(value) for key, value in evidence.items()})
+
+
+def _spoken(value: object) -> str:
+    if isinstance(value, datetime):
+        return stamp(value)
+    if isinstance(value, timedelta):
+        return span(value)
+    return "unknown" if value is None or value == "" else str(value)

@@ -1,0 +1,104 @@
+"""Agents: how each is reached, the secret behind their keys, and the call an agent may read."""
+
+import uuid
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from apollo.core.ids import ContactKey
+from apollo.core.states import CallKind
+from apollo.ports import AgentRoute
+from apollo.storage.database import Connection, Record, load_queries
+
+_Q = load_queries("agents")
+
+
+@dataclass(frozen=True, slots=True)
+class AgentListed:
+    """A registered agent as an operator sees it in a list."""
+
+    agent_id: str
+    route: AgentRoute
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class AgentCall:
+    """What the voice application learns about one call."""
+
+    id: uuid.UUID
+    contact: ContactKey
+    campaign_id: uuid.UUID
+    agent_id: str
+    phone_number: str
+    from_number: str
+    attempt: int
+    kind: CallKind
+    default_call_variables: dict[str, Any]
+    call_variables: dict[str, Any]
+    call_context: dict[str, Any]
+
+
+async def set_agent(
+    connection: Connection, agent_id: str, route: AgentRoute, *, at: datetime
+) -> None:
+    """Register an agent's route, or replace it."""
+    await _Q["set_agent"].run(
+        connection,
+        agent_id=agent_id,
+        call_hook=route.call_hook,
+        application_sid=route.application_sid,
+        speech_synthesis=route.speech_synthesis,
+        speech_recognizer=route.speech_recognizer,
+        at=at,
+    )
+
+
+async def find_agent(connection: Connection, agent_id: str) -> AgentRoute | None:
+    """Find a registered agent's route."""
+    row = await _Q["find_agent"].row(connection, agent_id=agent_id)
+    return None if row is None else _route(row)
+
+
+async def list_agents(connection: Connection) -> list[AgentListed]:
+    """List every registered agent."""
+    rows = await _Q["list_agents"].rows(connection)
+    return [AgentListed(r["agent_id"], _route(r), r["updated_at"]) for r in rows]
+
+
+async def agent_key_secret(connection: Connection, *, fresh: bytes) -> bytes:
+    """Read the installation's secret; `fresh` becomes it if there is none yet."""
+    await _Q["keep_agent_key_secret"].run(connection, fresh=fresh)
+    secret: bytes = await _Q["read_agent_key_secret"].value(connection)
+    return secret
+
+
+async def read_agent_call(
+    connection: Connection, call_id: uuid.UUID, *, readable_for: timedelta
+) -> AgentCall | None:
+    """Read whom a call is for; None once it was released or is over for `readable_for`."""
+    row = await _Q["read_agent_call"].row(connection, call_id=call_id, readable_for=readable_for)
+    if row is None:
+        return None
+    return AgentCall(
+        id=row["id"],
+        contact=ContactKey(row["batch_id"], row["position"]),
+        campaign_id=row["campaign_id"],
+        agent_id=row["agent_id"],
+        phone_number=row["phone_number"],
+        from_number=row["from_number"],
+        attempt=row["attempt"],
+        kind=CallKind(row["kind"]),
+        default_call_variables=row["default_call_variables"],
+        call_variables=row["call_variables"],
+        call_context=row["call_context"],
+    )
+
+
+def _route(row: Record) -> AgentRoute:
+    return AgentRoute(
+        call_hook=row["call_hook"],
+        application_sid=row["application_sid"],
+        speech_synthesis=row["speech_synthesis"],
+        speech_recognizer=row["speech_recognizer"],
+    )

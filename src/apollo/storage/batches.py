@@ -1,0 +1,170 @@
+"""Batches and their contacts as they are created, read and changed. Rows in, records out."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from apollo.storage.database import Connection, Record, load_queries
+
+_Q = load_queries("batches")
+_CONTACT_COLUMNS = ("batch_id", "position", "phone_number", "call_variables", "updated_at")
+
+
+async def read_campaign(
+    connection: Connection, *, organization_id: str, campaign_id: uuid.UUID
+) -> Record | None:
+    """Read what checking a new batch needs to know of its campaign, without a lock."""
+    return await _Q["read_campaign"].row(
+        connection, organization_id=organization_id, campaign_id=campaign_id
+    )
+
+
+async def insert_batch(
+    connection: Connection, batch: Mapping[str, Any], *, now: datetime
+) -> None:
+    """Insert a batch and its cursor; it is `pending` until `settle_batch`."""
+    await _Q["insert_batch"].run(connection, **batch, now=now)
+    await _Q["insert_cursor"].run(connection, batch_id=batch["id"])
+
+
+async def copy_contacts(
+    connection: Connection,
+    *,
+    batch_id: uuid.UUID,
+    first_position: int,
+    contacts: Sequence[tuple[str, bytes]],
+    now: datetime,
+) -> None:
+    """Append contacts, given as number and variables in JSON, at the positions that follow."""
+    await connection.copy_records_to_table(
+        "contacts",
+        columns=_CONTACT_COLUMNS,
+        records=[
+            (batch_id, position, number, msgspec.Raw(variables), now)
+            for position, (number, variables) in enumerate(contacts, first_position)
+        ],
+    )
+
+
+async def lock_campaign(connection: Connection, campaign_id: uuid.UUID) -> Record:
+    """Lock the campaign of a batch, waiting for claims and lifecycle changes to finish."""
+    row = await _Q["lock_campaign"].row(connection, campaign_id=campaign_id)
+    if row is None:
+        raise LookupError("a batch's campaign is never removed")
+    return row
+
+
+async def is_new_life(
+    connection: Connection, *, campaign_id: uuid.UUID, batch_id: uuid.UUID
+) -> bool:
+    """Tell whether the campaign had batches, and none of them but this one lives."""
+    row = await _Q["read_other_batches"].row(
+        connection, campaign_id=campaign_id, batch_id=batch_id
+    )
+    return row is not None and row["has_any"] and not row["has_live"]
+
+
+async def forget_pause(connection: Connection, campaign_id: uuid.UUID, now: datetime) -> None:
+    """Lift the pause of a campaign that had ended."""
+    await _Q["forget_pause"].run(connection, campaign_id=campaign_id, now=now)
+
+
+async def settle_batch(
+    connection: Connection,
+    *,
+    batch_id: uuid.UUID,
+    status: str,
+    paused_by: str | None,
+    now: datetime,
+) -> None:
+    """Give a batch the status it begins, or begins again, with."""
+    await _Q["settle_batch"].run(
+        connection, batch_id=batch_id, status=status, paused_by=paused_by, now=now
+    )
+
+
+async def read_batch(
+    connection: Connection, *, organization_id: str, batch_id: uuid.UUID
+) -> Record | None:
+    """Read a batch of this organisation with its counts by contact status."""
+    return await _Q["read_batch"].row(
+        connection, organization_id=organization_id, batch_id=batch_id
+    )
+
+
+async def read_batches(
+    connection: Connection,
+    *,
+    organization_id: str,
+    campaign_id: uuid.UUID | None,
+    status: str | None,
+    skip: int,
+    limit: int,
+) -> list[Record]:
+    """Read a page of batches, newest first, with counts by contact status."""
+    return await _Q["read_batches"].rows(
+        connection,
+        organization_id=organization_id,
+        campaign_id=campaign_id,
+        status=status,
+        skip=skip,
+        limit=limit,
+    )
+
+
+async def find_batch(
+    connection: Connection, *, organization_id: str, batch_id: uuid.UUID
+) -> Record | None:
+    """Find a batch of this organisation."""
+    return await _Q["find_batch"].row(
+        connection, organization_id=organization_id, batch_id=batch_id
+    )
+
+
+async def lock_batch(connection: Connection, batch_id: uuid.UUID) -> Record:
+    """Lock a batch; its campaign is locked before it."""
+    row = await _Q["lock_batch"].row(connection, batch_id=batch_id)
+    if row is None:
+        raise LookupError("a batch is never removed")
+    return row
+
+
+async def change_batch(
+    connection: Connection, batch_id: uuid.UUID, changes: Mapping[str, Any], *, now: datetime
+) -> None:
+    """Write the given ones of concurrency_limit, max_retries_override, ends_at and metadata."""
+    names = ("concurrency_limit", "max_retries_override", "ends_at", "metadata")
+    await _Q["change_batch"].run(
+        connection,
+        batch_id=batch_id,
+        now=now,
+        **{name: changes.get(name) for name in names},
+        **{f"sets_{name}": name in changes for name in names},
+    )
+
+
+async def record_action(
+    connection: Connection,
+    *,
+    organization_id: str,
+    campaign_id: uuid.UUID,
+    batch_id: uuid.UUID,
+    actor: str,
+    action: str,
+    detail: Mapping[str, Any],
+    now: datetime,
+) -> None:
+    """Note who did what to a batch."""
+    await _Q["record_action"].run(
+        connection,
+        organization_id=organization_id,
+        campaign_id=campaign_id,
+        batch_id=batch_id,
+        actor=actor,
+        action=action,
+        detail=dict(detail),
+        now=now,
+    )

@@ -1,0 +1,331 @@
+"""Calls and their contacts as the events move them: read with locks, written in sets."""
+
+import uuid
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from apollo.core.events import Evidence
+from apollo.core.ids import ContactKey
+from apollo.core.model import Call, Contact, Due, RetryPolicy, RetryStrategy, Turn
+from apollo.core.reasons import Reason
+from apollo.core.states import BatchStatus, CallKind, CallState, ContactStatus, Outcome
+from apollo.errors import Stale
+from apollo.storage.database import Connection, Record, load_queries
+
+_Q = load_queries("calls")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedCall:
+    """A call with its contact and what surrounds them; this transaction holds their locks."""
+
+    call: Call
+    contact: Contact
+    campaign_id: uuid.UUID
+    batch_status: BatchStatus
+    retry: RetryPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """A status webhook on its way into the table of raw events."""
+
+    content_hash: uuid.UUID
+    execution_id: uuid.UUID | None
+    provider_call_id: str
+    call_status: str
+    body: bytes
+    verdict: str
+    received_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class OverdueCall:
+    """An open call past its deadline; `read_at` is the database's clock."""
+
+    id: uuid.UUID
+    state: CallState
+    phone_number: str
+    from_number: str
+    provider_call_id: str | None
+    requested_at: datetime
+    was_answered: bool
+    read_at: datetime
+
+
+def retry_policy(stored: Mapping[str, Any], override: int | None) -> RetryPolicy:
+    """Read a campaign's retry policy, with a batch's own number of retries if it has one."""
+    return RetryPolicy(
+        max_retries=stored["max_retries"] if override is None else override,
+        strategy=RetryStrategy(stored["strategy"]),
+        cooldown=timedelta(minutes=stored["cooldown_minutes"]),
+    )
+
+
+async def find_by_provider_ids(
+    connection: Connection, provider_call_ids: Collection[str]
+) -> dict[str, uuid.UUID]:
+    """Find the calls behind provider ids."""
+    rows = await _Q["find_by_provider_ids"].rows(
+        connection, provider_call_ids=list(provider_call_ids)
+    )
+    return {r["provider_call_id"]: r["id"] for r in rows}
+
+
+async def lock_calls(
+    connection: Connection, call_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, LockedCall]:
+    """Lock calls and their contacts, in one order everywhere; unknown ids are left out."""
+    rows = await _Q["lock_calls"].rows(connection, call_ids=list(call_ids))
+    return {r["id"]: _locked(r) for r in rows}
+
+
+def _locked(r: Record) -> LockedCall:
+    call = Call(
+        id=r["id"],
+        state=CallState(r["state"]),
+        version=r["version"],
+        kind=CallKind(r["kind"]),
+        provider=r["provider"],
+        phone_number=r["phone_number"],
+        from_number=r["from_number"],
+        requested_at=r["requested_at"],
+        provider_call_id=r["provider_call_id"],
+        sip_call_id=r["sip_call_id"],
+        heard_at=r["heard_at"],
+        ringing_at=r["ringing_at"],
+        answered_at=r["answered_at"],
+        ended_at=r["ended_at"],
+        deadline_at=r["deadline_at"],
+        outcome=r["outcome"] and Outcome(r["outcome"]),
+        evidence=r["evidence"] and Evidence(r["evidence"]),
+        sip_status=r["sip_status"],
+        sip_reason=r["sip_reason"],
+        duration_s=r["duration_seconds"],
+        hangup_by=r["hangup_by"],
+        hangup_reason=r["hangup_reason"],
+        follow_up_at=r["follow_up_at"],
+        prior_due_at=r["prior_due_at"],
+        prior_updated_at=r["prior_updated_at"],
+        prior_attempted_at=r["prior_attempted_at"],
+    )
+    contact = Contact(
+        key=ContactKey(r["batch_id"], r["position"]),
+        status=ContactStatus(r["contact_status"]),
+        updated_at=r["contact_updated_at"],
+        wait_reason=r["wait_reason"] and Reason(r["wait_reason"]),
+        attempts=r["attempts"],
+        tries=r["tries"],
+        retry_count=r["retry_count"],
+        follow_up_count=r["follow_up_count"],
+        carrier_failures=r["carrier_failures"],
+        is_reached=r["is_reached"],
+        last_attempted_at=r["last_attempted_at"],
+        due=None if r["turn"] is None else Due(Turn(r["turn"]), r["due_at"]),
+    )
+    return LockedCall(
+        call=call,
+        contact=contact,
+        campaign_id=r["campaign_id"],
+        batch_status=BatchStatus(r["batch_status"]),
+        retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
+    )
+
+
+async def find_other_open_calls(
+    connection: Connection, call_ids: Collection[uuid.UUID]
+) -> dict[uuid.UUID, Call]:
+    """Find, for ended calls, the open call of the same contact."""
+    rows = await _Q["find_other_open_calls"].rows(connection, call_ids=list(call_ids))
+    return {
+        r["ended_id"]: Call(
+            id=r["id"],
+            state=CallState(r["state"]),
+            version=r["version"],
+            kind=CallKind(r["kind"]),
+            provider=r["provider"],
+            phone_number=r["phone_number"],
+            from_number=r["from_number"],
+            requested_at=r["requested_at"],
+            provider_call_id=r["provider_call_id"],
+        )
+        for r in rows
+    }
+
+
+async def move_calls(connection: Connection, calls: Sequence[Call]) -> None:
+    """Write calls, each from the version it was read at. Raises Stale when one was moved."""
+    moved = await _Q["move_calls"].run(
+        connection,
+        ids=[c.id for c in calls],
+        versions=[c.version for c in calls],
+        states=[c.state for c in calls],
+        provider_call_ids=[c.provider_call_id for c in calls],
+        sip_call_ids=[c.sip_call_id for c in calls],
+        heard_ats=[c.heard_at for c in calls],
+        ringing_ats=[c.ringing_at for c in calls],
+        answered_ats=[c.answered_at for c in calls],
+        ended_ats=[c.ended_at for c in calls],
+        deadline_ats=[c.deadline_at for c in calls],
+        outcomes=[c.outcome for c in calls],
+        evidences=[c.evidence for c in calls],
+        sip_statuses=[c.sip_status for c in calls],
+        sip_reasons=[c.sip_reason for c in calls],
+        durations=[c.duration_s for c in calls],
+        hangup_bys=[c.hangup_by for c in calls],
+        hangup_reasons=[c.hangup_reason for c in calls],
+    )
+    if moved != len(calls):
+        raise Stale(f"{len(calls) - moved} of {len(calls)} calls were moved by somebody else")
+
+
+async def move_contacts(connection: Connection, contacts: Sequence[Contact]) -> None:
+    """Write contacts and their due times; the caller holds their locks."""
+    await _Q["move_contacts"].run(
+        connection,
+        batch_ids=[c.key.batch_id for c in contacts],
+        positions=[c.key.position for c in contacts],
+        statuses=[c.status for c in contacts],
+        wait_reasons=[c.wait_reason for c in contacts],
+        attempts=[c.attempts for c in contacts],
+        tries=[c.tries for c in contacts],
+        retry_counts=[c.retry_count for c in contacts],
+        follow_up_counts=[c.follow_up_count for c in contacts],
+        carrier_failures=[c.carrier_failures for c in contacts],
+        reached=[c.is_reached for c in contacts],
+        attempted_ats=[c.last_attempted_at for c in contacts],
+        updated_ats=[c.updated_at for c in contacts],
+        turns=[c.due and int(c.due.turn) for c in contacts],
+        due_ats=[c.due and c.due.due_at for c in contacts],
+    )
+
+
+async def count_calls(connection: Connection, counts: Mapping[tuple[uuid.UUID, str], int]) -> None:
+    """Add to what the calls of campaigns came to; keys are campaign and what is counted."""
+    await _Q["count_calls"].run(
+        connection,
+        campaign_ids=[campaign for campaign, _ in counts],
+        counted=[counted for _, counted in counts],
+        calls=list(counts.values()),
+    )
+
+
+async def wake_blocked(connection: Connection, numbers: Collection[str]) -> set[uuid.UUID]:
+    """Free the contacts parked behind these numbers; gives their campaigns."""
+    rows = await _Q["wake_blocked"].rows(connection, numbers=list(numbers))
+    return {r["campaign_id"] for r in rows}
+
+
+async def complete_batches(
+    connection: Connection, batch_ids: Collection[uuid.UUID], now: datetime
+) -> list[uuid.UUID]:
+    """Complete those of these batches whose contacts are all final."""
+    await _Q["lock_batches"].rows(connection, batch_ids=list(batch_ids))
+    rows = await _Q["complete_batches"].rows(connection, batch_ids=list(batch_ids), now=now)
+    return [r["id"] for r in rows]
+
+
+async def pause_refused_batch(
+    connection: Connection, batch_id: uuid.UUID, reason: Mapping[str, str], now: datetime
+) -> None:
+    """Pause a batch in Apollo's own name, and note it."""
+    row = await _Q["pause_refused_batch"].row(
+        connection, batch_id=batch_id, reason=dict(reason), now=now
+    )
+    if row is not None:
+        await _Q["note_action"].run(
+            connection,
+            organization_id=row["organization_id"],
+            campaign_id=row["campaign_id"],
+            batch_id=batch_id,
+            action="batch_paused",
+            detail=dict(reason),
+            now=now,
+        )
+
+
+async def read_declines(connection: Connection, providers: Collection[str]) -> dict[str, int]:
+    """Read how many numbers in a row each provider declined without ringing."""
+    rows = await _Q["read_declines"].rows(connection, providers=list(providers))
+    return {r["provider"]: r["declines_in_a_row"] for r in rows}
+
+
+async def note_declines(connection: Connection, declines: Mapping[str, int]) -> None:
+    """Remember the row of declines of each provider."""
+    await _Q["note_declines"].run(
+        connection, providers=list(declines), declines=list(declines.values())
+    )
+
+
+async def store_events(connection: Connection, events: Sequence[StoredEvent]) -> None:
+    """Store raw events; repeats change nothing."""
+    await _Q["store_events"].run(
+        connection,
+        content_hashes=[e.content_hash for e in events],
+        execution_ids=[e.execution_id for e in events],
+        provider_call_ids=[e.provider_call_id for e in events],
+        call_statuses=[e.call_status for e in events],
+        bodies=[e.body for e in events],
+        verdicts=[e.verdict for e in events],
+        received_ats=[e.received_at for e in events],
+    )
+
+
+async def notify_campaigns(connection: Connection, campaign_ids: Collection[uuid.UUID]) -> None:
+    """Wake diallers when this transaction commits."""
+    await _Q["notify_campaigns"].rows(connection, campaign_ids=list(campaign_ids))
+
+
+async def take_overdue(
+    connection: Connection, provider: str, *, turn: timedelta, at_most: int
+) -> list[OverdueCall]:
+    """Take calls past their deadline; nobody else looks at them for one `turn`."""
+    rows = await _Q["take_overdue"].rows(connection, provider=provider, turn=turn, at_most=at_most)
+    return [
+        OverdueCall(
+            id=r["id"],
+            state=CallState(r["state"]),
+            phone_number=r["phone_number"],
+            from_number=r["from_number"],
+            provider_call_id=r["provider_call_id"],
+            requested_at=r["requested_at"],
+            was_answered=r["answered_at"] is not None,
+            read_at=r["read_at"],
+        )
+        for r in rows
+    ]
+
+
+async def set_deadlines(connection: Connection, deadlines: Mapping[uuid.UUID, datetime]) -> None:
+    """Set when to look at these calls again."""
+    await _Q["set_deadlines"].run(
+        connection, ids=list(deadlines), deadline_ats=list(deadlines.values())
+    )
+
+
+async def read_known_provider_ids(
+    connection: Connection, provider_call_ids: Collection[str]
+) -> set[str]:
+    """Tell which of these provider calls belong to a call of ours already."""
+    rows = await _Q["read_known_provider_ids"].rows(
+        connection, provider_call_ids=list(provider_call_ids)
+    )
+    return {r["provider_call_id"] for r in rows}
+
+
+async def read_next_deadline_s(connection: Connection, provider: str) -> float | None:
+    """Give the seconds until the next open call is overdue; None when there is none."""
+    seconds = await _Q["read_next_deadline_s"].value(connection, provider=provider)
+    return None if seconds is None else float(seconds)
+
+
+async def write_result(
+    connection: Connection, call_id: uuid.UUID, result: Mapping[str, Any]
+) -> bool:
+    """Write what the agent said about a call; False when there is no such call."""
+    if await _Q["lock_call_for_result"].row(connection, call_id=call_id) is None:
+        return False
+    await _Q["write_result"].run(connection, call_id=call_id, **result)
+    return True

@@ -1,0 +1,48 @@
+"""Contacts as they are read, page by page, and locked one by one. Rows in, records out."""
+
+import uuid
+
+from apollo.core.ids import ContactKey
+from apollo.core.model import Contact, Due, Turn
+from apollo.core.reasons import Reason
+from apollo.core.states import ContactStatus
+from apollo.storage.database import Connection, Record, load_queries
+
+_Q = load_queries("contacts")
+
+
+async def read_page(
+    connection: Connection,
+    *,
+    batch_id: uuid.UUID,
+    status: str | None = None,
+    skip: int = 0,
+    limit: int = 1,
+) -> list[Record]:
+    """Read contacts in upload order, `skip` of them left out."""
+    if status is None:
+        return await _Q["read_page"].rows(connection, batch_id=batch_id, skip=skip, limit=limit)
+    return await _Q["read_page_by_status"].rows(
+        connection, batch_id=batch_id, status=status, skip=skip, limit=limit
+    )
+
+
+async def lock_contact(connection: Connection, key: ContactKey) -> Contact | None:
+    """Lock a contact; its campaign, batch and open call are locked before it."""
+    r = await _Q["lock_contact"].row(connection, batch_id=key.batch_id, position=key.position)
+    if r is None:
+        return None
+    return Contact(
+        key=key,
+        status=ContactStatus(r["status"]),
+        updated_at=r["updated_at"],
+        wait_reason=r["wait_reason"] and Reason(r["wait_reason"]),
+        attempts=r["attempts"],
+        tries=r["tries"],
+        retry_count=r["retry_count"],
+        follow_up_count=r["follow_up_count"],
+        carrier_failures=r["carrier_failures"],
+        is_reached=r["is_reached"],
+        last_attempted_at=r["last_attempted_at"],
+        due=None if r["turn"] is None else Due(Turn(r["turn"]), r["due_at"]),
+    )

@@ -1,0 +1,189 @@
+"""What a claim reads and writes. Every statement here runs inside the claim's own transaction."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from apollo.core.eligibility import BatchLoad
+from apollo.core.ids import ContactKey
+from apollo.core.model import NumberStrategy
+from apollo.core.states import CallKind
+from apollo.core.windows import Window
+from apollo.ports import AgentRoute
+from apollo.storage.database import Connection, load_queries
+
+_Q = load_queries("dialling")
+
+
+@dataclass(frozen=True, slots=True)
+class LockedCampaign:
+    """A campaign whose lock this transaction holds; `read_at` is the database's clock."""
+
+    id: uuid.UUID
+    organization_id: str
+    agent_id: str
+    route: AgentRoute | None
+    phone_numbers: list[str]
+    strategy: NumberStrategy
+    working_hours: dict[str, Any] | None
+    working_hours_enforced: bool
+    timezone: str
+    concurrency_limit: int
+    caller_ids_used: int
+    is_paused: bool
+    is_cancelled: bool
+    is_stopped: bool
+    read_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedCall:
+    """A call whose intent is committed: it may now be asked for, once."""
+
+    id: uuid.UUID
+    contact: ContactKey
+    kind: CallKind
+    attempt: int
+    phone_number: str
+    from_number: str
+    requested_at: datetime
+
+
+async def lock_campaign(connection: Connection, campaign_id: uuid.UUID) -> LockedCampaign | None:
+    """Lock a campaign for a claim; None when it is gone. Raises Stale when it stays locked."""
+    row = await _Q["lock_campaign"].row(connection, campaign_id=campaign_id)
+    if row is None or row["deleted_at"] is not None:
+        return None
+    has_route = row["call_hook"] is not None or row["application_sid"] is not None
+    route = AgentRoute(
+        call_hook=row["call_hook"],
+        application_sid=row["application_sid"],
+        speech_synthesis=row["speech_synthesis"],
+        speech_recognizer=row["speech_recognizer"],
+    )
+    return LockedCampaign(
+        id=row["id"],
+        organization_id=row["organization_id"],
+        agent_id=row["agent_id"],
+        route=route if has_route else None,
+        phone_numbers=row["phone_numbers"],
+        strategy=NumberStrategy(row["phone_number_strategy"]),
+        working_hours=row["working_hours"],
+        working_hours_enforced=row["working_hours_enforced"],
+        timezone=row["timezone"],
+        concurrency_limit=row["concurrency_limit"],
+        caller_ids_used=row["caller_ids_used"],
+        is_paused=row["paused_at"] is not None,
+        is_cancelled=row["cancelled_at"] is not None,
+        is_stopped=row["is_stopped"],
+        read_at=row["read_at"],
+    )
+
+
+async def read_loads(
+    connection: Connection, campaign: LockedCampaign, at_most: int
+) -> tuple[list[BatchLoad], int]:
+    """Read the batches that may dial, and the open calls of the whole campaign."""
+    rows = await _Q["read_loads"].rows(
+        connection,
+        campaign_id=campaign.id,
+        campaign_limit=campaign.concurrency_limit,
+        at_most=at_most,
+    )
+    loads = [
+        BatchLoad(r["batch_id"], r["concurrency_limit"], r["open_calls"], r["ready"]) for r in rows
+    ]
+    return loads, rows[0]["campaign_open_calls"] if rows else 0
+
+
+async def read_caller_id_loads(connection: Connection, campaign_id: uuid.UUID) -> dict[str, int]:
+    """Count a campaign's open calls by caller id."""
+    rows = await _Q["read_caller_id_loads"].rows(connection, campaign_id=campaign_id)
+    return {r["from_number"]: r["open_calls"] for r in rows}
+
+
+async def lock_pace(connection: Connection, provider: str) -> float:
+    """Lock a provider's pace; gives the seconds that are booked ahead already."""
+    return float(await _Q["lock_pace"].value(connection, provider=provider) or 0.0)
+
+
+async def book_requests(connection: Connection, provider: str, seconds: float) -> None:
+    """Book the pace for so many more seconds."""
+    await _Q["book_requests"].run(connection, provider=provider, seconds=seconds)
+
+
+async def claim_contacts(
+    connection: Connection,
+    campaign: LockedCampaign,
+    *,
+    window: Window,
+    shares: Sequence[tuple[uuid.UUID, int]],
+    caller_ids: Sequence[str],
+    provider: str,
+    worker_id: uuid.UUID,
+    lease: timedelta,
+    ring_timeout: timedelta,
+) -> list[ClaimedCall]:
+    """Take contacts and write the intent to call them; nothing outside the window."""
+    rows = await _Q["claim_contacts"].rows(
+        connection,
+        campaign_id=campaign.id,
+        organization_id=campaign.organization_id,
+        batch_ids=[batch_id for batch_id, _ in shares],
+        takes=[take for _, take in shares],
+        caller_ids=list(caller_ids),
+        provider=provider,
+        worker_id=worker_id,
+        opens_at=window.opens_at,
+        closes_at=window.closes_at,
+        lease=lease,
+        ring_timeout=ring_timeout,
+    )
+    return [
+        ClaimedCall(
+            id=r["id"],
+            contact=ContactKey(r["batch_id"], r["position"]),
+            kind=CallKind(r["kind"]),
+            attempt=r["attempt"],
+            phone_number=r["phone_number"],
+            from_number=r["from_number"],
+            requested_at=r["requested_at"],
+        )
+        for r in rows
+    ]
+
+
+async def promote_due(connection: Connection, at_most: int) -> tuple[set[uuid.UUID], bool]:
+    """Make what fell due claimable; gives its campaigns, and whether there may be more."""
+    rows = await _Q["promote_due"].rows(connection, at_most=at_most)
+    promoted = rows[0]["promoted"] if rows else 0
+    return {r["campaign_id"] for r in rows}, promoted == at_most
+
+
+async def start_batches(connection: Connection) -> set[uuid.UUID]:
+    """Start scheduled batches whose time has come; gives their campaigns."""
+    return {r["campaign_id"] for r in await _Q["start_batches"].rows(connection)}
+
+
+async def read_expired_batches(connection: Connection) -> list[tuple[str, uuid.UUID]]:
+    """Read the batches whose end has passed, with their organisations."""
+    rows = await _Q["read_expired_batches"].rows(connection)
+    return [(r["organization_id"], r["id"]) for r in rows]
+
+
+async def read_next_instant_s(connection: Connection) -> float | None:
+    """Give the seconds until something falls due by itself; None when nothing will."""
+    seconds = await _Q["read_next_instant"].value(connection)
+    return None if seconds is None else float(seconds)
+
+
+async def read_dialable_campaigns(connection: Connection) -> set[uuid.UUID]:
+    """Read the campaigns that have a contact to take."""
+    return {r["campaign_id"] for r in await _Q["read_dialable_campaigns"].rows(connection)}
+
+
+async def close_finished_batches(connection: Connection) -> list[uuid.UUID]:
+    """Close batches that are finished and were not closed; normally none."""
+    return [r["id"] for r in await _Q["close_finished_batches"].rows(connection)]

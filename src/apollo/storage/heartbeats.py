@@ -1,0 +1,43 @@
+"""Who is alive: one row for each process, written every few seconds by the process itself."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from apollo.storage.database import Connection, load_queries
+
+_Q = load_queries("heartbeats")
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of ours, as it introduces itself."""
+
+    id: uuid.UUID
+    role: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+
+
+async def beat(connection: Connection, process: Process, report: Mapping[str, Any]) -> None:
+    """Say that this process lives, and how it is."""
+    await _Q["beat"].run(
+        connection,
+        process_id=process.id,
+        role=process.role,
+        host=process.host,
+        pid=process.pid,
+        version=process.version,
+        started_at=process.started_at,
+        report=dict(report),
+    )
+
+
+async def say_goodbye(connection: Connection, process: Process) -> None:
+    """Stop in good order, and forget processes of long ago."""
+    await _Q["say_goodbye"].run(connection, process_id=process.id)
+    await _Q["forget_old"].run(connection)

@@ -1,0 +1,113 @@
+-- name: read_campaign
+-- What checking a new batch needs to know of its campaign; takes no lock.
+select id, agent_id, phone_numbers, timezone, cancelled_at
+  from campaigns
+ where id = :campaign_id and organization_id = :organization_id and deleted_at is null;
+
+-- name: insert_batch
+-- A batch nobody sees yet: its status is settled once its contacts are there.
+insert into batches
+  (id, organization_id, campaign_id, status, total_contacts, concurrency_limit,
+   max_retries_override, scheduled_start, ends_at, call_context, metadata, rejected,
+   rejected_count, ready_at, created_at, updated_at)
+values
+  (:id, :organization_id, :campaign_id, 'pending', :total_contacts, :concurrency_limit,
+   :max_retries_override, :scheduled_start, :ends_at, :call_context, :metadata, :rejected,
+   :rejected_count, greatest(:now, :scheduled_start), :now, :now);
+
+-- name: insert_cursor
+-- Its fresh contacts will be taken from here.
+insert into batch_cursors (batch_id) values (:batch_id);
+
+-- name: lock_campaign
+-- First in the lock order: claims, pause and cancel of the campaign wait until this commits.
+select id, paused_at, cancelled_at, deleted_at, timezone
+  from campaigns
+ where id = :campaign_id
+   for no key update;
+
+-- name: read_other_batches
+-- A statement of its own after the lock, so that it sees what the lock waited for.
+select count(*) > 0 as has_any,
+       coalesce(bool_or(status in ('pending', 'in_progress', 'paused')), false) as has_live
+  from batches
+ where campaign_id = :campaign_id and id <> :batch_id;
+
+-- name: forget_pause
+-- A campaign whose batches had all ended while it was paused begins anew.
+update campaigns set paused_at = null, updated_at = :now where id = :campaign_id;
+
+-- name: settle_batch
+-- Gives a batch the status it begins, or begins again, with.
+update batches
+   set status = :status, paused_by = :paused_by, completed_at = null, updated_at = :now
+ where id = :batch_id;
+
+-- name: read_batch
+-- A batch with its counters, all of one statement's snapshot.
+select b.*, coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_limit_in_force,
+       k.counts
+  from batches b
+  join campaigns c on c.id = b.campaign_id
+ cross join lateral (
+   select coalesce(jsonb_object_agg(s.status, s.contacts), '{}') as counts
+     from (select status, sum(contacts)::bigint as contacts
+             from batch_counters
+            where batch_id = b.id
+            group by status) as s) as k
+ where b.id = :batch_id and b.organization_id = :organization_id;
+
+-- name: read_batches
+-- A page of batches, newest first, with their counters: one statement, one snapshot.
+with listed as materialized (
+  select *
+    from batches
+   where organization_id = :organization_id
+     and (:campaign_id::uuid is null or campaign_id = :campaign_id)
+     and (:status::text is null or status = :status)
+   order by created_at desc, id
+  offset :skip
+   limit :limit
+)
+select b.*, coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_limit_in_force,
+       k.counts
+  from listed b
+  join campaigns c on c.id = b.campaign_id
+ cross join lateral (
+   select coalesce(jsonb_object_agg(s.status, s.contacts), '{}') as counts
+     from (select status, sum(contacts)::bigint as contacts
+             from batch_counters
+            where batch_id = b.id
+            group by status) as s) as k
+ order by b.created_at desc, b.id;
+
+-- name: find_batch
+-- A batch of this organisation, by the keys that locking and reading its contacts need.
+select id, campaign_id
+  from batches
+ where id = :batch_id and organization_id = :organization_id;
+
+-- name: lock_batch
+-- Second in the lock order, after its campaign.
+select id, campaign_id, status, scheduled_start, ends_at
+  from batches
+ where id = :batch_id
+   for update;
+
+-- name: change_batch
+-- Writes what may be changed while a batch lives; the caller holds its lock.
+update batches
+   set concurrency_limit = case when :sets_concurrency_limit::boolean
+                                then :concurrency_limit::integer else concurrency_limit end,
+       max_retries_override = case when :sets_max_retries_override::boolean
+                                   then :max_retries_override::integer
+                                   else max_retries_override end,
+       ends_at = case when :sets_ends_at::boolean then :ends_at::timestamptz else ends_at end,
+       metadata = case when :sets_metadata::boolean then :metadata::jsonb else metadata end,
+       updated_at = :now
+ where id = :batch_id;
+
+-- name: record_action
+-- The operator's side of the story.
+insert into actions (organization_id, campaign_id, batch_id, at, actor, action, detail)
+values (:organization_id, :campaign_id, :batch_id, :now, :actor, :action, :detail);

@@ -1,0 +1,249 @@
+-- name: find_by_provider_ids
+-- Executions behind provider ids, for events that carry no tag.
+select provider_call_id, id
+  from calls
+ where provider_call_id = any(:provider_call_ids::text[]);
+
+-- name: lock_calls
+-- Calls with their contacts, locked in one order. The batches are locked (key share) first, so that
+-- a cancel either comes before, and is seen, or waits for us.
+with held as materialized (
+  select b.id, b.status, b.max_retries_override, b.campaign_id
+    from batches b
+   where b.id in (select k.batch_id from calls k where k.id = any(:call_ids::uuid[]))
+   order by b.id
+     for key share
+)
+select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, k.provider,
+       k.phone_number, k.from_number, k.provider_call_id, k.sip_call_id, k.requested_at,
+       k.heard_at, k.ringing_at, k.answered_at, k.ended_at, k.deadline_at, k.outcome, k.evidence,
+       k.sip_status, k.sip_reason, k.duration_seconds, k.hangup_by, k.hangup_reason,
+       k.follow_up_at, k.prior_due_at, k.prior_updated_at, k.prior_attempted_at,
+       h.status as batch_status, h.max_retries_override, p.retry_policy,
+       c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
+       c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at,
+       c.updated_at as contact_updated_at, d.turn, d.due_at
+  from held h
+  join calls k on k.batch_id = h.id and k.id = any(:call_ids::uuid[])
+  join campaigns p on p.id = h.campaign_id
+  join contacts c on c.batch_id = k.batch_id and c.position = k.position
+  left join due_contacts d on d.batch_id = k.batch_id and d.position = k.position
+ order by k.id
+   for update of k, c;
+
+-- name: find_other_open_calls
+-- Open calls of the contacts of these ended calls: late evidence may make them superfluous.
+select k.id as ended_id, o.id, o.version, o.kind, o.state, o.provider, o.phone_number,
+       o.from_number, o.requested_at, o.provider_call_id
+  from calls k
+  join calls o on o.batch_id = k.batch_id and o.position = k.position and o.ended_at is null
+ where k.id = any(:call_ids::uuid[]) and o.id <> k.id;
+
+-- name: move_calls
+-- Writes calls as the core decided, each only from the version it was decided on. Fewer rows back
+-- than asked for means that somebody else moved one first: read again and decide again.
+update calls k
+   set state = m.state, version = k.version + 1, provider_call_id = m.provider_call_id,
+       sip_call_id = m.sip_call_id, heard_at = m.heard_at, ringing_at = m.ringing_at,
+       answered_at = m.answered_at, ended_at = m.ended_at, deadline_at = m.deadline_at,
+       outcome = m.outcome, evidence = m.evidence, sip_status = m.sip_status,
+       sip_reason = m.sip_reason, duration_seconds = m.duration_seconds,
+       hangup_by = m.hangup_by, hangup_reason = m.hangup_reason,
+       attempt = case when m.state = 'released' then null else k.attempt end
+  from unnest(:ids::uuid[], :versions::integer[], :states::text[], :provider_call_ids::text[],
+              :sip_call_ids::text[], :heard_ats::timestamptz[], :ringing_ats::timestamptz[],
+              :answered_ats::timestamptz[], :ended_ats::timestamptz[],
+              :deadline_ats::timestamptz[], :outcomes::text[], :evidences::text[],
+              :sip_statuses::smallint[], :sip_reasons::text[], :durations::integer[],
+              :hangup_bys::text[], :hangup_reasons::text[])
+    as m (id, version, state, provider_call_id, sip_call_id, heard_at, ringing_at, answered_at,
+          ended_at, deadline_at, outcome, evidence, sip_status, sip_reason, duration_seconds,
+          hangup_by, hangup_reason)
+ where k.id = m.id and k.version = m.version;
+
+-- name: move_contacts
+-- Writes contacts as the core decided; their rows are locked by lock_calls. Their due times are
+-- replaced by the given ones, or taken away.
+with moves as materialized (
+  select *
+    from unnest(:batch_ids::uuid[], :positions::integer[], :statuses::text[],
+                :wait_reasons::text[], :attempts::smallint[], :tries::smallint[],
+                :retry_counts::smallint[], :follow_up_counts::smallint[],
+                :carrier_failures::smallint[], :reached::boolean[],
+                :attempted_ats::timestamptz[], :updated_ats::timestamptz[],
+                :turns::smallint[], :due_ats::timestamptz[])
+      as m (batch_id, position, status, wait_reason, attempts, tries, retry_count,
+            follow_up_count, carrier_failures, is_reached, last_attempted_at, updated_at, turn,
+            due_at)
+),
+queued as (
+  insert into due_contacts as d (batch_id, position, turn, due_at, is_due, since)
+  select m.batch_id, m.position, m.turn, m.due_at, m.wait_reason is null, m.updated_at
+    from moves m
+   where m.turn is not null
+  on conflict (batch_id, position) do update
+    set turn = excluded.turn, due_at = excluded.due_at, is_due = excluded.is_due,
+        since = excluded.since, blocked_number = null
+),
+taken as (
+  delete from due_contacts d
+   using moves m
+   where d.batch_id = m.batch_id and d.position = m.position and m.turn is null
+)
+update contacts c
+   set status = m.status, wait_reason = m.wait_reason, attempts = m.attempts, tries = m.tries,
+       retry_count = m.retry_count, follow_up_count = m.follow_up_count,
+       carrier_failures = m.carrier_failures, is_reached = m.is_reached,
+       last_attempted_at = m.last_attempted_at, updated_at = m.updated_at
+  from moves m
+ where c.batch_id = m.batch_id and c.position = m.position;
+
+-- name: count_calls
+-- Adds to what the calls of campaigns came to.
+insert into call_counters as k (campaign_id, counted, slot, calls)
+select n.campaign_id, n.counted, pg_backend_pid() % 16, n.calls
+  from unnest(:campaign_ids::uuid[], :counted::text[], :calls::bigint[])
+    as n (campaign_id, counted, calls)
+ order by 1, 2
+on conflict (campaign_id, counted, slot) do update set calls = k.calls + excluded.calls;
+
+-- name: wake_blocked
+-- Contacts parked behind numbers that are free again become claimable; gives their campaigns.
+-- What somebody else holds locked is left to its own due time.
+with freed as materialized (
+  select d.batch_id, d.position
+    from due_contacts d
+   where d.blocked_number = any(:numbers::text[])
+     for update skip locked
+),
+promoted as (
+  update due_contacts d
+     set is_due = true, blocked_number = null
+    from freed f
+   where d.batch_id = f.batch_id and d.position = f.position
+),
+cleared as (
+  update contacts c
+     set wait_reason = null
+    from freed f
+   where c.batch_id = f.batch_id and c.position = f.position
+)
+select distinct b.campaign_id
+  from freed f
+  join batches b on b.id = f.batch_id;
+
+-- name: lock_batches
+-- Batches that may be finished now; their locks put the deciders in a row, so that the last one
+-- sees the work of all others.
+select id
+  from batches
+ where id = any(:batch_ids::uuid[])
+ order by id
+   for no key update;
+
+-- name: complete_batches
+-- Decided from contact states, in the transaction that ended the last one.
+update batches b
+   set status = 'completed', paused_by = null, pause_reason = null, completed_at = :now,
+       updated_at = :now
+ where b.id = any(:batch_ids::uuid[])
+   and b.status in ('in_progress', 'paused')
+   and not exists (
+     select from batch_counters k
+      where k.batch_id = b.id
+        and k.status in ('pending', 'dispatched', 'in_progress', 'retrying', 'followup_scheduled')
+     having sum(k.contacts) > 0)
+returning b.id, b.campaign_id;
+
+-- name: pause_refused_batch
+-- Apollo's own pause: every request of the batch is refused for a reason that will not go away.
+update batches
+   set status = 'paused', paused_by = 'apollo', pause_reason = :reason, updated_at = :now
+ where id = :batch_id and status = 'in_progress'
+returning organization_id, campaign_id;
+
+-- name: note_action
+-- Apollo's own doings stand beside the operators'.
+insert into actions (organization_id, campaign_id, batch_id, at, actor, action, detail)
+values (:organization_id, :campaign_id, :batch_id, :now, 'apollo', :action, :detail);
+
+-- name: read_declines
+-- Numbers in a row that ended 603 without ringing.
+select provider, declines_in_a_row
+  from providers
+ where provider = any(:providers::text[]);
+
+-- name: note_declines
+-- Remembers the row of declines of each provider.
+insert into providers as p (provider, declines_in_a_row)
+select * from unnest(:providers::text[], :declines::integer[])
+ order by 1
+on conflict (provider) do update set declines_in_a_row = excluded.declines_in_a_row;
+
+-- name: store_events
+-- The raw events as they came; a repeat is the same row.
+insert into call_events
+  (content_hash, execution_id, provider_call_id, call_status, body, verdict, received_at)
+select * from unnest(:content_hashes::uuid[], :execution_ids::uuid[],
+                     :provider_call_ids::text[], :call_statuses::text[], :bodies::bytea[],
+                     :verdicts::text[], :received_ats::timestamptz[])
+ order by 1
+on conflict (content_hash) do nothing;
+
+-- name: notify_campaigns
+-- Wakes diallers, once per campaign, when this transaction commits.
+select pg_notify('apollo_wake', id::text)
+  from unnest(:campaign_ids::uuid[]) as id;
+
+-- name: take_overdue
+-- Calls past their deadline, for one process at a time: the new deadline is its turn to look.
+update calls k
+   set deadline_at = clock_timestamp() + :turn::interval
+  from (select id
+          from calls
+         where ended_at is null and provider = :provider and deadline_at <= clock_timestamp()
+         order by deadline_at
+         limit :at_most::integer
+           for update skip locked) as o
+ where k.id = o.id
+returning k.id, k.state, k.phone_number, k.from_number, k.provider_call_id, k.requested_at,
+          k.answered_at, clock_timestamp() as read_at;
+
+-- name: set_deadlines
+-- When to look at these calls again.
+update calls k
+   set deadline_at = n.deadline_at
+  from unnest(:ids::uuid[], :deadline_ats::timestamptz[]) as n (id, deadline_at)
+ where k.id = n.id and k.ended_at is null;
+
+-- name: read_known_provider_ids
+-- Which of these provider calls already belong to a call of ours.
+select provider_call_id
+  from calls
+ where provider_call_id = any(:provider_call_ids::text[]);
+
+-- name: read_next_deadline_s
+-- Seconds until the next call is overdue.
+select extract(epoch from min(deadline_at) - clock_timestamp())::float8
+  from calls
+ where ended_at is null and provider = :provider;
+
+-- name: lock_call_for_result
+-- A call and its contact, for what the agent adds after the call.
+select k.id, k.batch_id, k.campaign_id
+  from calls k
+ where k.id = :call_id and k.state <> 'released';
+
+-- name: write_result
+-- What the agent said about a call; what it leaves out stays as it is.
+update calls
+   set transcript = coalesce(:transcript::text, transcript),
+       summary = coalesce(:summary::text, summary),
+       sentiment = coalesce(:sentiment::text, sentiment),
+       recording_url = coalesce(:recording_url::text, recording_url),
+       hangup_by = coalesce(:hangup_by::text, hangup_by),
+       hangup_reason = coalesce(:hangup_reason::text, hangup_reason),
+       total_cost = coalesce(:total_cost::numeric, total_cost),
+       follow_up_at = coalesce(:follow_up_at::timestamptz, follow_up_at),
+       version = version + 1
+ where id = :call_id;

@@ -1,0 +1,30 @@
+-- name: read_page
+-- Upload order. Positions have no holes, so a page is a range, whatever its depth.
+select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.retry_count,
+       c.follow_up_count, c.last_attempted_at, d.due_at, d.is_due
+  from contacts c
+  left join due_contacts d on d.batch_id = c.batch_id and d.position = c.position
+ where c.batch_id = :batch_id
+   and c.position > :skip and c.position <= :skip + :limit
+ order by c.position;
+
+-- name: read_page_by_status
+-- No index has the status (it would cost every update), so this walks the batch in order.
+select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.retry_count,
+       c.follow_up_count, c.last_attempted_at, d.due_at, d.is_due
+  from contacts c
+  left join due_contacts d on d.batch_id = c.batch_id and d.position = c.position
+ where c.batch_id = :batch_id and c.status = :status
+ order by c.position
+offset :skip
+ limit :limit;
+
+-- name: lock_contact
+-- A contact with its due time; the caller holds the campaign, the batch and its open call.
+select c.position, c.phone_number, c.status, c.wait_reason, c.attempts, c.tries, c.retry_count,
+       c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at, c.updated_at,
+       d.turn, d.due_at
+  from contacts c
+  left join due_contacts d on d.batch_id = c.batch_id and d.position = c.position
+ where c.batch_id = :batch_id and c.position = :position
+   for update of c;

@@ -1,0 +1,260 @@
+-- name: lock_campaign
+-- Takes the campaign's lock, waiting a moment at most, and reads what the decision needs, with the
+-- database's own clock: a worker's clock is never asked whether a window is open.
+with patience as materialized (
+  select set_config('lock_timeout', '100ms', true)
+)
+select c.id, c.organization_id, c.agent_id, c.phone_numbers, c.phone_number_strategy,
+       c.working_hours_enforced, c.timezone, c.working_hours, c.concurrency_limit,
+       c.caller_ids_used, c.paused_at, c.cancelled_at, c.deleted_at,
+       o.dialling_stopped_at is not null
+         or exists (select from installation i where i.dialling_stopped_at is not null)
+         as is_stopped,
+       a.call_hook, a.application_sid, a.speech_synthesis, a.speech_recognizer,
+       clock_timestamp() as read_at
+  from patience
+ cross join campaigns c
+  join organizations o on o.id = c.organization_id
+  left join agents a on a.agent_id = c.agent_id
+ where c.id = :campaign_id
+   for no key update of c;
+
+-- name: read_loads
+-- A statement of its own, after the lock: its snapshot sees every claim that came before.
+-- One row for each batch that may dial; `ready` is counted no further than `at_most`.
+select b.id as batch_id,
+       coalesce(b.concurrency_limit, :campaign_limit::integer) as concurrency_limit,
+       (select count(*) from calls o
+         where o.campaign_id = b.campaign_id and o.batch_id = b.id
+           and o.ended_at is null)::integer as open_calls,
+       (b.total_contacts - k.next_position + 1
+         + (select count(*) from (select from due_contacts d
+                                   where d.batch_id = b.id and d.is_due
+                                   limit :at_most::integer) as some))::integer as ready,
+       (select count(*) from calls o
+         where o.campaign_id = b.campaign_id and o.ended_at is null)::integer
+         as campaign_open_calls
+  from batches b
+  join batch_cursors k on k.batch_id = b.id
+ where b.campaign_id = :campaign_id
+   and b.status = 'in_progress'
+   and (b.ends_at is null or b.ends_at > clock_timestamp())
+ order by b.created_at, b.id;
+
+-- name: read_caller_id_loads
+-- Open calls by caller id, for the least loaded one.
+select from_number, count(*)::integer as open_calls
+  from calls
+ where campaign_id = :campaign_id and ended_at is null
+ group by from_number;
+
+-- name: lock_pace
+-- Takes the provider's pace and tells how many seconds ahead requests are booked already.
+insert into providers as p (provider)
+values (:provider)
+on conflict (provider) do update set provider = excluded.provider
+returning greatest(extract(epoch from p.next_request_at - clock_timestamp()), 0)::float8;
+
+-- name: book_requests
+-- Books the next requests of the pace.
+update providers
+   set next_request_at = greatest(coalesce(next_request_at, clock_timestamp()), clock_timestamp())
+                         + make_interval(secs => :seconds::float8)
+ where provider = :provider;
+
+-- name: claim_contacts
+-- Claim and arm in one commit: takes contacts of each batch in their turn (follow-ups, retries,
+-- upload order), writes the intent to call them, and parks those whose number is on a call.
+-- The window is compared with the clock of this statement; outside it nothing is taken.
+with quota as materialized (
+  select q.batch_id, q.take
+    from unnest(:batch_ids::uuid[], :takes::integer[]) as q (batch_id, take)
+   where clock_timestamp() >= :opens_at::timestamptz
+     and clock_timestamp() < :closes_at::timestamptz - :ring_timeout::interval
+),
+due as materialized (
+  select d.batch_id, d.position, d.turn, d.due_at
+    from quota q
+   cross join lateral (
+     select e.batch_id, e.position, e.turn, e.due_at
+       from due_contacts e
+      where e.batch_id = q.batch_id and e.is_due
+      order by e.turn, e.due_at, e.position
+      limit q.take
+        for update skip locked) as d
+),
+fresh as materialized (
+  select c.batch_id, c.position
+    from quota q
+    join batch_cursors k on k.batch_id = q.batch_id
+   cross join lateral (
+     select count(*)::integer as contacts from due d where d.batch_id = q.batch_id) as taken
+    join contacts c
+      on c.batch_id = q.batch_id
+     and c.position >= k.next_position
+     and c.position < k.next_position + q.take - taken.contacts
+   where c.status = 'pending'
+),
+picked as materialized (
+  select p.batch_id, p.position, p.turn, p.due_at, c.phone_number, c.attempts, c.updated_at,
+         c.last_attempted_at, row_number() over (order by p.turn, p.batch_id, p.position) as nth
+    from (select batch_id, position, turn, due_at from due
+          union all
+          select batch_id, position, 2, null from fresh) as p
+    join contacts c on c.batch_id = p.batch_id and c.position = p.position
+),
+won as (
+  insert into calls
+    (id, organization_id, campaign_id, batch_id, position, attempt, kind, state, provider,
+     phone_number, from_number, worker_id, requested_at, deadline_at, window_opens_at,
+     window_closes_at, prior_due_at, prior_updated_at, prior_attempted_at)
+  select gen_random_uuid(), :organization_id, :campaign_id, p.batch_id, p.position,
+         p.attempts + 1,
+         case p.turn when 0 then 'follow_up' when 1 then 'retry' else 'first' end,
+         'placing', :provider, p.phone_number,
+         (:caller_ids::text[])[p.nth], :worker_id, clock_timestamp(),
+         clock_timestamp() + :lease::interval, :opens_at, :closes_at,
+         p.due_at, p.updated_at, p.last_attempted_at
+    from picked p
+   order by p.phone_number
+  on conflict (provider, phone_number) where ended_at is null do nothing
+  returning id, batch_id, position, kind, attempt, phone_number, from_number, requested_at
+),
+moved as (
+  update contacts c
+     set status = 'dispatched', wait_reason = null, attempts = c.attempts + 1,
+         tries = c.tries + 1,
+         retry_count = c.retry_count + (w.kind = 'retry' and c.tries > 0)::integer,
+         follow_up_count = c.follow_up_count + (w.kind = 'follow_up')::integer,
+         last_attempted_at = w.requested_at, updated_at = w.requested_at
+    from won w
+   where c.batch_id = w.batch_id and c.position = w.position
+),
+lost as (
+  select p.*
+    from picked p
+   where not exists (
+     select from won w where w.batch_id = p.batch_id and w.position = p.position)
+),
+parked as (
+  update contacts c
+     set wait_reason = 'duplicate_number_blocked'
+    from lost l
+   where c.batch_id = l.batch_id and c.position = l.position
+),
+queued as (
+  -- The end of the other call promotes it; the half minute is for an end that was missed.
+  insert into due_contacts as d
+    (batch_id, position, turn, due_at, is_due, since, blocked_number)
+  select l.batch_id, l.position, l.turn, clock_timestamp() + interval '30 seconds', false,
+         l.updated_at, l.phone_number
+    from lost l
+  on conflict (batch_id, position) do update
+    set due_at = excluded.due_at, is_due = false, blocked_number = excluded.blocked_number
+),
+taken as (
+  delete from due_contacts d
+   using won w
+   where d.batch_id = w.batch_id and d.position = w.position
+),
+advanced as (
+  update batch_cursors k
+     set next_position = coalesce(f.next_position, k.next_position),
+         last_claimed_at = clock_timestamp()
+    from (select p.batch_id, max(f.position) + 1 as next_position
+            from picked p
+            left join fresh f on f.batch_id = p.batch_id and f.position = p.position
+           group by p.batch_id) as f
+   where k.batch_id = f.batch_id
+),
+counted as (
+  insert into call_counters as k (campaign_id, counted, slot, calls)
+  select :campaign_id, v.counted, pg_backend_pid() % 16, count(*)
+    from won w
+   cross join lateral (
+     values ('attempts'), (case when w.kind = 'follow_up' then 'follow_up_attempts' end)
+   ) as v (counted)
+   where v.counted is not null
+   group by v.counted
+   order by v.counted
+  on conflict (campaign_id, counted, slot) do update set calls = k.calls + excluded.calls
+),
+turned as (
+  update campaigns
+     set caller_ids_used = caller_ids_used + (select count(*) from won)
+   where id = :campaign_id and exists (select from won)
+)
+select w.id, w.batch_id, w.position, w.kind, w.attempt, w.phone_number, w.from_number,
+       w.requested_at
+  from won w;
+
+-- name: promote_due
+-- What fell due becomes claimable, in a set; gives the campaigns that may have something to dial.
+with ripe as materialized (
+  select d.batch_id, d.position
+    from due_contacts d
+   where not d.is_due and d.due_at <= clock_timestamp()
+   order by d.due_at
+   limit :at_most::integer
+     for update skip locked
+),
+promoted as (
+  update due_contacts d
+     set is_due = true, blocked_number = null
+    from ripe r
+   where d.batch_id = r.batch_id and d.position = r.position
+),
+cleared as (
+  update contacts c
+     set wait_reason = null
+    from ripe r
+   where c.batch_id = r.batch_id and c.position = r.position
+)
+select distinct b.campaign_id, (select count(*) from ripe)::integer as promoted
+  from ripe r
+  join batches b on b.id = r.batch_id;
+
+-- name: start_batches
+-- Scheduled batches whose start has come; gives their campaigns.
+update batches
+   set status = 'in_progress', ready_at = clock_timestamp(), updated_at = clock_timestamp()
+ where status = 'pending' and scheduled_start <= clock_timestamp()
+returning campaign_id;
+
+-- name: read_expired_batches
+-- Batches that ought to be expired now.
+select b.id, b.organization_id
+  from batches b
+ where b.status in ('pending', 'in_progress', 'paused') and b.ends_at <= clock_timestamp()
+ order by b.ends_at
+ limit 100;
+
+-- name: read_next_instant
+-- Seconds until the next thing falls due by itself: a contact, a start, an end.
+select extract(epoch from least(
+         (select min(due_at) from due_contacts where not is_due),
+         (select min(scheduled_start) from batches where status = 'pending'),
+         (select min(ends_at) from batches where status in ('pending', 'in_progress', 'paused'))
+       ) - clock_timestamp())::float8;
+
+-- name: read_dialable_campaigns
+-- Campaigns with a batch in progress that still has a contact to take; the sweep wakes them.
+select distinct b.campaign_id
+  from batches b
+  join batch_cursors k on k.batch_id = b.id
+ where b.status = 'in_progress'
+   and (k.next_position <= b.total_contacts
+        or exists (select from due_contacts d where d.batch_id = b.id and d.is_due));
+
+-- name: close_finished_batches
+-- Batches whose last contact is final and which nobody closed; the sweep's safety net.
+update batches b
+   set status = 'completed', paused_by = null, pause_reason = null,
+       completed_at = clock_timestamp(), updated_at = clock_timestamp()
+ where b.status in ('in_progress', 'paused')
+   and not exists (
+     select from batch_counters k
+      where k.batch_id = b.id
+        and k.status in ('pending', 'dispatched', 'in_progress', 'retrying', 'followup_scheduled')
+      group by k.batch_id having sum(k.contacts) > 0)
+returning b.id;

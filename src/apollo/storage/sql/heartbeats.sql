@@ -1,0 +1,18 @@
+-- name: beat
+-- A process says that it lives, and how it is.
+insert into heartbeats
+  (process_id, role, host, pid, version, started_at, seen_at, report)
+values (:process_id, :role, :host, :pid, :version, :started_at, clock_timestamp(), :report)
+on conflict (process_id) do update
+  set seen_at = clock_timestamp(), stopped_at = null, report = excluded.report;
+
+-- name: say_goodbye
+-- A process stops in good order.
+update heartbeats
+   set stopped_at = clock_timestamp()
+ where process_id = :process_id;
+
+-- name: forget_old
+-- Processes that were last seen a week ago explain nothing any more.
+delete from heartbeats
+ where seen_at < clock_timestamp() - interval '7 days';

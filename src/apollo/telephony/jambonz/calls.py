@@ -1,0 +1,194 @@
+"""The shapes of calls: what is sent to place one, and how the provider lists them.
+
+Only the fields that jambonz documents are sent, for it answers any other with a bare 500. Reading
+is lenient about fields and strict about types: a list that cannot be read must not look empty.
+"""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Final
+from urllib.parse import urlencode, urlsplit, urlunsplit
+
+import msgspec
+
+from apollo.errors import WillNeverWork
+from apollo.ports import AgentRoute, DialRequest, LiveCall
+
+_AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+
+# Who hung up, in our words. jambonz calls the far end "caller" in its status events, whichever
+# way the call went; our agent, a REST request and the time limit are all "jambonz".
+CALLEE: Final = "callee"
+AGENT: Final = "agent"
+HANGUP_BY: Final = {"caller": CALLEE, "jambonz": AGENT}
+# Call-detail records are written by the border element, for which jambonz is the caller.
+_TERMINATED_BY: Final = {"called party hungup": CALLEE, "caller hungup": AGENT}
+# The word jambonz itself gives to a call that was not answered, by its final SIP code.
+_WORD_FOR: Final = {486: "busy", 603: "busy", 487: "no-answer"}
+
+
+def call_body(request: DialRequest, status_hook_url: str) -> bytes:
+    """Write the request that places one call; raises WillNeverWork when the route is unusable.
+
+    With an application jambonz throws away every hook and speech field of the body, so none is
+    sent. The tag is one opaque id: a null inside would come back as a text.
+    """
+    body: dict[str, object] = {
+        "from": request.from_number,
+        "to": {"type": "phone", "number": request.to},
+        "tag": {"execution_id": request.execution_id},
+        "timeout": request.ring_timeout_s,
+        "timeLimit": request.time_limit_s,
+    }
+    route = request.route
+    if route.call_hook is not None:
+        body["call_hook"] = {"url": _call_hook_url(route.call_hook, request), "method": "POST"}
+        body["call_status_hook"] = {"url": status_hook_url, "method": "POST"}
+        body.update(_speech(route))
+    elif route.application_sid is not None:
+        body["application_sid"] = route.application_sid
+    else:
+        raise WillNeverWork(
+            "the agent has neither a call hook nor an application: register one of them",
+            cause="request",
+        )
+    return msgspec.json.encode(body)
+
+
+def read_live(body: bytes) -> LiveCall | None:
+    """Read one live call; None for the empty object of an expired one. Raises ValueError."""
+    return _as_live(msgspec.json.decode(body, type=_Live, strict=False))
+
+
+def read_live_list(body: bytes, to: str | None) -> list[LiveCall]:
+    """Read the live list; raises ValueError.
+
+    The provider filters too, but ignores a filter it does not know: a call to somebody else must
+    never be taken for the one that was looked for.
+    """
+    rows = msgspec.json.decode(body, type=list[_Live], strict=False)
+    calls = [call for row in rows if row.direction != "inbound" and (call := _as_live(row))]
+    return [call for call in calls if to is None or call.to.lstrip("+") == to.lstrip("+")]
+
+
+def read_record_page(body: bytes) -> tuple[int, list[LiveCall]]:
+    """Read one page of call-detail records: rows on the page, and our calls among them."""
+    rows = msgspec.json.decode(body, type=_RecordPage, strict=False).data
+    return len(rows), list(_as_records(rows))
+
+
+def read_status_hook(body: bytes) -> tuple[str, str] | None:
+    """Read an application's status hook as (url, method); None without one. Raises ValueError."""
+    hook = msgspec.json.decode(body, type=_Application).call_status_hook
+    return None if hook is None or not hook.url else (hook.url, (hook.method or "POST").upper())
+
+
+class _Live(msgspec.Struct):
+    # Everything may be missing: entries that expired are listed as `{}`.
+    call_sid: str = ""
+    call_status: str = ""
+    direction: str | None = None
+    to: str = ""
+    from_number: str = msgspec.field(default="", name="from")
+    sip_status: int | None = None
+    sip_reason: str | None = None
+    duration: int | None = None
+    call_termination_by: str | None = None
+
+
+class _Record(msgspec.Struct):
+    call_sid: str = ""
+    direction: str | None = None
+    to: str = ""
+    from_number: str = msgspec.field(default="", name="from")
+    answered: bool = False
+    sip_status: int | None = None
+    duration: float | None = None
+    termination_reason: str | None = None
+    attempted_at: _AwareTime | None = None
+    answered_at: _AwareTime | None = None
+    terminated_at: _AwareTime | None = None
+
+
+class _RecordPage(msgspec.Struct):
+    data: list[_Record]
+
+
+class _Hook(msgspec.Struct):
+    url: str | None = None
+    method: str | None = None
+
+
+class _Application(msgspec.Struct):
+    call_status_hook: _Hook | None = None
+
+
+def _as_live(row: _Live) -> LiveCall | None:
+    if not (row.call_sid and row.call_status):
+        return None
+    return LiveCall(
+        provider_call_id=row.call_sid,
+        to=row.to,
+        from_number=row.from_number,
+        call_status=row.call_status,
+        sip_status=row.sip_status,
+        sip_reason=row.sip_reason,
+        duration_s=row.duration,
+        hangup_by=HANGUP_BY.get(row.call_termination_by or ""),
+    )
+
+
+def _as_records(rows: list[_Record]) -> Iterator[LiveCall]:
+    for row in rows:
+        if not row.call_sid or row.direction == "inbound":
+            continue
+        word = "completed" if row.answered else _WORD_FOR.get(row.sip_status or 0, "failed")
+        yield LiveCall(
+            provider_call_id=row.call_sid,
+            to=_with_plus(row.to),
+            from_number=_with_plus(row.from_number),
+            call_status=word,
+            sip_status=row.sip_status,
+            duration_s=int(row.duration) if row.answered and row.duration is not None else None,
+            hangup_by=_TERMINATED_BY.get(row.termination_reason or "") if row.answered else None,
+            attempted_at=_utc(row.attempted_at),
+            # An unanswered call's record says 1970 here.
+            answered_at=_utc(row.answered_at) if row.answered else None,
+            ended_at=_utc(row.terminated_at),
+        )
+
+
+def _with_plus(number: str) -> str:
+    """Put back the plus that call-detail records lose; names and SIP addresses have none."""
+    return f"+{number}" if number.isdecimal() else number
+
+
+def _utc(at: datetime | None) -> datetime | None:
+    return None if at is None else at.astimezone(UTC)
+
+
+def _call_hook_url(hook: str, request: DialRequest) -> str:
+    parts = urlsplit(hook)
+    ours = urlencode({"execution_id": request.execution_id, "k": request.agent_key})
+    return urlunsplit(parts._replace(query=f"{parts.query}&{ours}" if parts.query else ours))
+
+
+def _speech(route: AgentRoute) -> dict[str, str]:
+    synthesis = _split_speech(route.speech_synthesis, ("vendor", "language", "voice"))
+    recognizer = _split_speech(route.speech_recognizer, ("vendor", "language"))
+    if synthesis is None or recognizer is None:
+        raise WillNeverWork(
+            "an agent with a call hook needs speech_synthesis as vendor,language,voice and "
+            "speech_recognizer as vendor,language",
+            cause="request",
+        )
+    return {f"speech_synthesis_{name}": value for name, value in synthesis.items()} | {
+        f"speech_recognizer_{name}": value for name, value in recognizer.items()
+    }
+
+
+def _split_speech(text: str | None, names: tuple[str, ...]) -> dict[str, str] | None:
+    values = [value.strip() for value in (text or "").split(",", len(names) - 1)]
+    return (
+        dict(zip(names, values, strict=True)) if len(values) == len(names) and all(values) else None
+    )

@@ -1,0 +1,233 @@
+"""Checks contacts one by one as they come in and keeps the good ones aside, ready to be copied.
+
+Owns which rows of a request or a file become contacts, and what is said about the others. Memory is
+the same for ten rows and for ten million: accepted rows wait in a file, numbers already seen in a
+table on disk. Must never touch the database: nothing is locked while a slow client sends.
+"""
+
+import contextlib
+import enum
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple, Self
+
+import msgspec
+
+from apollo.core.csv_rows import COLUMNS_MAX
+from apollo.core.numbers import parse_number
+from apollo.errors import FieldError, Invalid, TooLarge, Unavailable
+
+# A batch's positions have room for more; beyond this an upload is a mistake more often than a plan.
+ROWS_MAX: Final = 10_000_000
+# What is said about one person fits a prompt; 64 KiB is a small book.
+VARIABLES_BYTES_MAX: Final = 64 * 1024
+# Enough to see the pattern of what is wrong, and still an answer a person can read.
+BAD_ROWS_NAMED_MAX: Final = 100
+# Kept with the batch and shown with every reading of it.
+REJECTED_SHOWN_MAX: Final = 1000
+# One COPY each: large enough that its round trip does not count, small enough for any memory.
+_FRAME_ROWS: Final = 2000
+_FRAME_BYTES: Final = 1024 * 1024
+# Small requests never touch the disk.
+_SPOOL_BYTES: Final = 4 * 1024 * 1024
+
+
+class OnInvalid(enum.StrEnum):
+    """What a bad row does."""
+
+    REJECT = "reject"  # nothing is created; every bad row is named, up to 100
+    SKIP = "skip"  # it is left out, and listed in `rejected`
+
+
+class OnDuplicate(enum.StrEnum):
+    """What a number that came before in the same batch does."""
+
+    SKIP = "skip"  # it is left out, and listed in `rejected`
+    KEEP = "keep"  # the person is called once for each row
+
+
+class GivenContact(NamedTuple):
+    """A contact as somebody sent it; `fault` names the field that cannot even be read, and why."""
+
+    index: int
+    phone_number: str
+    call_variables: dict[str, Any]
+    fault: tuple[str, str] | None = None
+
+
+class CheckedContact(NamedTuple):
+    """A contact that will be called: `+E.164`, and its variables as JSON."""
+
+    phone_number: str
+    call_variables: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a batch asks of its rows; `rows_are` is how an error names them: contacts, rows."""
+
+    country_codes: frozenset[int]
+    default_region: str | None
+    on_invalid: OnInvalid
+    on_duplicate: OnDuplicate
+    rows_are: str
+
+
+class Intake:
+    """The contacts of one batch on their way in; a context manager, so that no file stays."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.accepted = 0
+        self.rejected: list[dict[str, Any]] = []
+        self.rejected_count = 0
+        self._rules = rules
+        self._bad_rows: list[FieldError] = []
+        self._seen = _SeenNumbers()
+        self._encode = msgspec.json.Encoder().encode
+        self._frame: list[tuple[str, bytes]] = []
+        self._frame_bytes = 0
+        self._spool = tempfile.SpooledTemporaryFile[bytes](max_size=_SPOOL_BYTES)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._seen.close()
+        self._spool.close()
+
+    def add(self, given: GivenContact) -> None:
+        """Check one contact. Raises TooLarge after ten million, Unavailable on a full disk."""
+        if self.accepted + self.rejected_count >= ROWS_MAX:
+            msg = f"more than {ROWS_MAX} rows; split the file into several batches"
+            raise TooLarge(msg)
+        if given.fault is not None:
+            self._refuse(given, *given.fault)
+            return
+        try:
+            number = parse_number(
+                given.phone_number,
+                country_codes=self._rules.country_codes,
+                default_region=self._rules.default_region,
+            )
+        except ValueError as fault:
+            self._refuse(given, "phone_number", str(fault))
+            return
+        variables = self._encode(given.call_variables)
+        if fault_text := fault_of_variables(given.call_variables, variables):
+            self._refuse(given, "call_variables", fault_text)
+        elif self._rules.on_duplicate is OnDuplicate.SKIP and not self._seen.add(number):
+            self._reject(given, "the same number came before in this batch")
+        else:
+            self._keep(number, variables)
+
+    def close_books(self) -> None:
+        """Say that nothing more comes. Raises Invalid for bad rows, or if nothing is left."""
+        if self._bad_rows:
+            raise Invalid(self._bad_rows)
+        if not self.accepted:
+            msg = "a batch needs at least one contact"
+            if self.rejected:
+                why = self.rejected[0]["reason"]
+                msg += f"; all {self.rejected_count} rows were left out, the first because {why}"
+            raise Invalid.field(self._rules.rows_are, msg)
+        self._flush()
+
+    def frames(self) -> Iterator[list[CheckedContact]]:
+        """Give what was accepted, in order, in pieces; may be asked again."""
+        decode = msgspec.msgpack.Decoder(list[CheckedContact]).decode
+        self._spool.seek(0)
+        while size := self._spool.read(4):
+            yield decode(self._spool.read(int.from_bytes(size)))
+
+    def _refuse(self, given: GivenContact, field: str, reason: str) -> None:
+        if self._rules.on_invalid is OnInvalid.SKIP:
+            self._reject(given, f"{field}: {reason}")
+            return
+        self.rejected_count += 1
+        if len(self._bad_rows) < BAD_ROWS_NAMED_MAX:
+            where = ("body", self._rules.rows_are, given.index, field)
+            self._bad_rows.append(FieldError(where, reason))
+
+    def _reject(self, given: GivenContact, reason: str) -> None:
+        self.rejected_count += 1
+        if len(self.rejected) < REJECTED_SHOWN_MAX:
+            # jsonb cannot hold NUL, and nobody needs more to find the row.
+            shown = given.phone_number[:40].replace("\0", "\ufffd")
+            row = {"index": given.index, "phone_number": shown, "reason": reason}
+            self.rejected.append(row)
+
+    def _keep(self, number: str, variables: bytes) -> None:
+        self.accepted += 1
+        if self._bad_rows:
+            return  # the request is refused already; only its faults are still wanted
+        self._frame.append((number, variables))
+        self._frame_bytes += len(variables)
+        if len(self._frame) >= _FRAME_ROWS or self._frame_bytes >= _FRAME_BYTES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._frame:
+            return
+        frame = msgspec.msgpack.encode(self._frame)
+        try:
+            self._spool.write(len(frame).to_bytes(4) + frame)
+        except OSError as fault:
+            raise Unavailable(f"the upload cannot be kept on disk: {fault.strerror}") from fault
+        self._frame, self._frame_bytes = [], 0
+
+
+class _SeenNumbers:
+    """Numbers that came before, on disk: a set of ten million would need 600 MB.
+
+    SQLite's own temporary database holds them in 25 MB of memory at 3.5 µs each (a set: 0.2 µs,
+    checking a number: 28 µs, all on one machine).
+    """
+
+    def __init__(self) -> None:
+        # The empty name is a file that SQLite deletes at once.
+        self._connection = sqlite3.connect("", isolation_level=None)
+        # Nothing in it outlives the request, so no journal and no flushing; 16 MB of cache.
+        for setting in ("journal_mode = off", "synchronous = off", "cache_size = -16384"):
+            self._connection.execute(f"pragma {setting}")
+        self._connection.execute("create table seen (number integer primary key)")
+        self._connection.execute("begin")
+
+    def add(self, number: str) -> bool:
+        """Note a `+E.164` number; False when it was there."""
+        try:
+            noted = self._connection.execute(
+                "insert or ignore into seen values (?)", (int(number[1:]),)
+            )
+        except sqlite3.OperationalError as fault:
+            raise Unavailable(f"the upload cannot be kept on disk: {fault}") from fault
+        return noted.rowcount > 0
+
+    def close(self) -> None:
+        with contextlib.suppress(sqlite3.Error):
+            self._connection.close()
+
+
+def fault_of_variables(value: dict[str, Any], encoded: bytes) -> str | None:
+    """Say why these variables, and their JSON, cannot be stored; None when they can."""
+    if len(encoded) > VARIABLES_BYTES_MAX:
+        return f"{len(encoded)} bytes as JSON; at most {VARIABLES_BYTES_MAX} are allowed"
+    if len(value) > COLUMNS_MAX:
+        return f"{len(value)} variables; at most {COLUMNS_MAX} are allowed"
+    # Most rows end here; an escaped backslash before u0000 needs the closer look.
+    if b"\\u0000" in encoded and _has_nul(value):
+        return "contains the character NUL (\\u0000), which cannot be stored"
+    return None
+
+
+def _has_nul(value: object) -> bool:
+    match value:
+        case str():
+            return "\0" in value
+        case dict():
+            return any(_has_nul(key) or _has_nul(one) for key, one in value.items())
+        case list():
+            return any(map(_has_nul, value))
+        case _:
+            return False

@@ -1,0 +1,77 @@
+"""Gathers single items into sets: one lane, no timer, everybody answered after the commit.
+
+While one set is being written the next one gathers by itself, so a lone item never waits and a
+crowd shares its commits. This is what makes a durable answer cheap.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, Generic, TypeVar
+
+from apollo.errors import ApolloError, Stale, Unavailable
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# Larger sets gain little and make the first in line wait longer (design/speed: 500).
+SET_MAX: Final = 500
+# Beyond this many waiting items the process is overloaded and says so instead of growing.
+WAITING_MAX: Final = 20_000
+
+
+class Overloaded(ApolloError):
+    """Too many items wait already; nothing was taken."""
+
+
+class Collector(Generic[Item, Result]):
+    """Turns `put(item)` from many tasks into `write(items)` from one."""
+
+    def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
+        self._write = write
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._lane: asyncio.Task[None] | None = None
+
+    async def put(self, item: Item) -> Result:
+        """Hand in one item; returns, or raises, when its set was written."""
+        if len(self._waiting) >= WAITING_MAX:
+            raise Overloaded(f"{WAITING_MAX} items wait to be written")
+        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, done))
+        if self._lane is None or self._lane.done():
+            self._lane = asyncio.create_task(self._run())
+        return await done
+
+    async def drain(self) -> None:
+        """Wait until everything handed in was written."""
+        while self._lane is not None and not self._lane.done():
+            await asyncio.wait([self._lane])
+
+    async def _run(self) -> None:
+        while self._waiting:
+            count = min(len(self._waiting), SET_MAX)
+            entries = [self._waiting.popleft() for _ in range(count)]
+            await self._write_set(entries)
+
+    async def _write_set(self, entries: list[tuple[Item, "asyncio.Future[Result]"]]) -> None:
+        try:
+            results = await self._write([item for item, _ in entries])
+        except (Unavailable, Stale) as e:
+            _fail(entries, e)
+        except Exception as e:  # noqa: BLE001 - whatever it is, every waiter must hear of it
+            if len(entries) == 1:
+                _fail(entries, e)
+                return
+            # One bad item must not take the others down with it.
+            for entry in entries:
+                await self._write_set([entry])
+        else:
+            for (_, done), result in zip(entries, results, strict=True):
+                if not done.done():
+                    done.set_result(result)
+
+
+def _fail(entries: list[tuple[Item, "asyncio.Future[Result]"]], error: Exception) -> None:
+    for _, done in entries:
+        if not done.done():
+            done.set_exception(error)

@@ -1,0 +1,262 @@
+"""Finds out what became of calls nobody told us about: unknown ones, and those past a deadline.
+
+It asks the provider (live list, then call-detail records) and hands what it learns to
+`record_call_events`, as events like any other. It never places a call, and it concludes from
+silence only after every look-up has answered.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from apollo.core import ids
+from apollo.core.events import (
+    CallEnded,
+    CallEvent,
+    CallVanished,
+    Evidence,
+    LeaseExpired,
+    QuarantineOver,
+)
+from apollo.core.model import Deadlines, OnUnresolved
+from apollo.core.observed import observe
+from apollo.core.states import CallState
+from apollo.errors import DriverError
+from apollo.ports import Clock, LiveCall, TelephonyDriver
+from apollo.storage import calls as storage
+from apollo.storage.calls import OverdueCall
+from apollo.storage.database import Database
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded
+
+_log = structlog.get_logger("apollo.reconcile")
+
+# One process looks at a call at a time; if it dies, the next one looks after this.
+_TURN: Final = timedelta(seconds=15)
+# Each look-up is a request out of the provider's budget: a pass asks for a bounded number.
+_AT_MOST: Final = 50
+# For more calls than this, one unfiltered list is cheaper than a list for each.
+_BY_NUMBER_MAX: Final = 3
+# An unknown call is looked for after 5, 20 and 60 s, then each minute.
+_LOOKS: Final = (timedelta(seconds=20), timedelta(seconds=60))
+_LOOK_EVERY: Final = timedelta(seconds=60)
+# Call-detail records come late: buffered up to 20 s at the provider, and only after the end.
+_RECORDS_AFTER: Final = timedelta(seconds=90)
+# Installations without a record store never answer; the live list remembers for an hour, so
+# after that there is nothing left to wait for.
+_RECORDS_PATIENCE: Final = timedelta(hours=1)
+# After a hang-up the final webhook may be lost; look again this much later.
+_AFTER_HANG_UP: Final = timedelta(seconds=10)
+# A record may carry a time slightly before our own request: clocks differ.
+_CLOCKS_DIFFER: Final = timedelta(seconds=5)
+
+
+@dataclass(slots=True)
+class _Look:
+    """What a look-up found: an event, or when to look again."""
+
+    event: CallEvent | None = None
+    again_at: datetime | None = None
+
+
+class ReconcileCalls:
+    """Looks at overdue calls."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        driver: TelephonyDriver,
+        clock: Clock,
+        deadlines: Deadlines,
+        record: RecordCallEvents,
+    ) -> None:
+        self._db = db
+        self._driver = driver
+        self._clock = clock
+        self._deadlines = deadlines
+        self._record = record
+
+    async def next_deadline_s(self) -> float | None:
+        """Give the seconds until the next open call is overdue."""
+        async with self._db.connection() as connection:
+            return await storage.read_next_deadline_s(connection, self._driver.provider)
+
+    async def run(self) -> Recorded:
+        """Look at every overdue call once; gives what was learnt."""
+        async with self._db.connection() as connection:
+            overdue = await storage.take_overdue(
+                connection, self._driver.provider, turn=_TURN, at_most=_AT_MOST
+            )
+        if not overdue:
+            return Recorded()
+        arrivals: list[Arrival] = []
+        again: dict[uuid.UUID, datetime] = {}
+        live = await self._list_live([c for c in overdue if _must_search(c)])
+        for call in overdue:
+            look = await self._look(call, live)
+            _log.info(
+                "call.looked_up",
+                execution_id=ids.execution_id(call.id),
+                state=call.state.value,
+                found=type(look.event).__name__ if look.event else None,
+            )
+            if look.event is not None:
+                arrivals.append(Arrival(call.id, look.event))
+            if look.again_at is not None:
+                again[call.id] = look.again_at
+        recorded = await self._record.record(arrivals) if arrivals else Recorded()
+        if again:
+            async with self._db.connection() as connection:
+                await storage.set_deadlines(connection, again)
+        return recorded
+
+    async def _look(self, call: OverdueCall, live: "_LiveList") -> _Look:
+        if call.state is CallState.PLACING:
+            return _Look(LeaseExpired(at=call.read_at, evidence=Evidence.ASSUMED))
+        if _must_search(call):
+            return await self._search(call, live)
+        return await self._ask(call)
+
+    # ------------------------------------------------------------------ a call we cannot name
+
+    async def _list_live(self, calls: Sequence[OverdueCall]) -> "_LiveList":
+        """List what may be ours: by exact number for a few, everything for many."""
+        if not calls:
+            return _LiveList([], is_complete=True)
+        try:
+            if len(calls) <= _BY_NUMBER_MAX:
+                found = [x for c in calls for x in await self._driver.list_live(c.phone_number)]
+            else:
+                found = await self._driver.list_live()
+        except DriverError as e:
+            _log.warning("live_list.failed", error=str(e))
+            return _LiveList([], is_complete=False)
+        async with self._db.connection() as connection:
+            known = await storage.read_known_provider_ids(
+                connection, {x.provider_call_id for x in found}
+            )
+        return _LiveList([x for x in found if x.provider_call_id not in known], is_complete=True)
+
+    async def _search(self, call: OverdueCall, live: "_LiveList") -> _Look:
+        found = live.take(call)
+        if found is not None:
+            return _Look(_event_of(found, call.read_at, Evidence.POLL))
+        age = call.read_at - call.requested_at
+        records_answered = False
+        if age >= _RECORDS_AFTER:
+            try:
+                record = await self._find_record(call)
+            except DriverError as e:
+                _log.warning("records.failed", error=str(e))
+            else:
+                records_answered = True
+                if record is not None:
+                    return _Look(_event_of(record, call.read_at, Evidence.RECORD))
+        records_answered = records_answered or age >= _RECORDS_PATIENCE
+        if age >= self._deadlines.quarantine and records_answered and live.is_complete:
+            may_retry = self._deadlines.on_unresolved is OnUnresolved.RELEASE
+            return _Look(_give_up(call, may_retry=may_retry))
+        coming = [call.requested_at + after for after in _LOOKS]
+        later = [at for at in coming if at > call.read_at]
+        return _Look(again_at=later[0] if later else call.read_at + _LOOK_EVERY)
+
+    async def _find_record(self, call: OverdueCall) -> LiveCall | None:
+        since = call.requested_at - _CLOCKS_DIFFER
+        records = await self._driver.list_records(since, matching=call.phone_number)
+        mine = [
+            r
+            for r in records
+            if r.to == call.phone_number and (r.attempted_at is None or r.attempted_at >= since)
+        ]
+        async with self._db.connection() as connection:
+            known = await storage.read_known_provider_ids(
+                connection, {r.provider_call_id for r in mine}
+            )
+        free = [r for r in mine if r.provider_call_id not in known]
+        # Newest first; ours is the oldest that nobody else claims.
+        return free[-1] if free else None
+
+    # -------------------------------------------------------------------- a call we can name
+
+    async def _ask(self, call: OverdueCall) -> _Look:
+        """Past its deadline: ask, hang up what still lives, and conclude from what is gone."""
+        provider_call_id = call.provider_call_id or ""
+        again_at = call.read_at + _AFTER_HANG_UP
+        try:
+            found = await self._driver.read_call(provider_call_id)
+            if found is not None:
+                event = _event_of(found, call.read_at, Evidence.POLL)
+                if isinstance(event, CallEnded):
+                    return _Look(event)
+                if event is not None and observed_later(call, event):
+                    return _Look(event)
+                if await self._driver.hang_up(provider_call_id, was_answered=call.was_answered):
+                    return _Look(again_at=again_at)
+            record = await self._record_of(call, provider_call_id)
+        except DriverError as e:
+            _log.warning("call.not_looked_up", execution_id=ids.execution_id(call.id), error=str(e))
+            return _Look(again_at=call.read_at + _LOOK_EVERY)
+        if record is not None:
+            return _Look(_event_of(record, call.read_at, Evidence.RECORD))
+        return _Look(CallVanished(at=call.read_at, evidence=Evidence.ASSUMED))
+
+    def _patience(self, call: OverdueCall) -> timedelta:
+        longest = self._deadlines.time_limit if call.was_answered else timedelta()
+        return longest + _RECORDS_PATIENCE
+
+    async def _record_of(self, call: OverdueCall, provider_call_id: str) -> LiveCall | None:
+        since = call.requested_at - _CLOCKS_DIFFER
+        records = await self._driver.list_records(since, matching=call.phone_number)
+        return next((r for r in records if r.provider_call_id == provider_call_id), None)
+
+
+@dataclass(slots=True)
+class _LiveList:
+    """Live calls that belong to no call of ours; each is adopted once."""
+
+    calls: list[LiveCall]
+    is_complete: bool
+
+    def take(self, call: OverdueCall) -> LiveCall | None:
+        """Adopt the live call to this call's number and from its caller id."""
+        for found in self.calls:
+            if found.to == call.phone_number and found.from_number == call.from_number:
+                self.calls.remove(found)
+                return found
+        return None
+
+
+def _must_search(call: OverdueCall) -> bool:
+    """Tell whether the provider's id of this call is not known."""
+    return call.state is not CallState.PLACING and call.provider_call_id is None
+
+
+def observed_later(call: OverdueCall, event: CallEvent) -> bool:
+    """Tell whether a poll shows more than we knew: then the call gets its next deadline."""
+    name = type(event).__name__
+    if call.state in {CallState.ACCEPTED, CallState.UNKNOWN}:
+        return name in {"CallRinging", "CallAnswered"}
+    return call.state is CallState.RINGING and name == "CallAnswered"
+
+
+def _give_up(call: OverdueCall, *, may_retry: bool) -> CallEvent:
+    if call.state is CallState.UNKNOWN:
+        return QuarantineOver(at=call.read_at, evidence=Evidence.ASSUMED, may_retry=may_retry)
+    return CallVanished(at=call.read_at, evidence=Evidence.ASSUMED)
+
+
+def _event_of(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | None:
+    return observe(
+        call_status=found.call_status,
+        at=found.ended_at or at,
+        evidence=evidence,
+        provider_call_id=found.provider_call_id,
+        sip_status=found.sip_status,
+        sip_reason=found.sip_reason,
+        duration_s=found.duration_s,
+        hangup_by=found.hangup_by,
+    )

@@ -1,0 +1,320 @@
+"""A set of events becomes moved calls, moved contacts, counters and wake-ups, in one transaction.
+
+Webhooks, answers to our own requests, polls and call-detail records all come through here, so that
+there is one way in which a call moves. Repeats are harmless: the core ranks them.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from apollo.core import ids
+from apollo.core.events import (
+    Alarm,
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    Effect,
+    Evidence,
+    HangUp,
+)
+from apollo.core.lifecycle import Step, step
+from apollo.core.model import Call, CallSetting, Deadlines
+from apollo.core.outcomes import is_silent_decline
+from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Off, Outcome
+from apollo.errors import DriverError, Stale
+from apollo.ports import TelephonyDriver
+from apollo.storage import calls as storage
+from apollo.storage.calls import LockedCall, StoredEvent
+from apollo.storage.database import Connection, Database
+
+_log = structlog.get_logger("apollo.calls")
+# Deadlocks and lost races resolve themselves; more tries than this would hide a defect.
+_TRIES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Webhook:
+    """The raw form in which an event came, kept for the record."""
+
+    content_hash: uuid.UUID
+    provider_call_id: str
+    call_status: str
+    body: bytes
+    received_at: datetime
+    is_child_leg: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An event on its way in: for which call, and as what it came."""
+
+    execution_id: uuid.UUID | None
+    event: CallEvent | None
+    provider_call_id: str | None = None
+    webhook: Webhook | None = None
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What a set of arrivals led to; `offs` are in the order of the arrivals."""
+
+    offs: list[Off | None] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    # Campaigns that may have something to dial now.
+    freed: set[uuid.UUID] = field(default_factory=set)
+    completed: list[uuid.UUID] = field(default_factory=list)
+
+
+class RecordCallEvents:
+    """Applies events to calls."""
+
+    def __init__(self, *, db: Database, deadlines: Deadlines, wakes_by_notify: bool) -> None:
+        self._db = db
+        self._deadlines = deadlines
+        # On the PostgreSQL bus a wake-up is part of the commit, which saves a second one.
+        self._wakes_by_notify = wakes_by_notify
+
+    async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
+        """Apply events, in order, all or none. Raises Unavailable when the database is away."""
+        for attempt in range(_TRIES):
+            try:
+                async with self._db.transaction() as connection:
+                    return await _Pass(connection, self._deadlines, self._wakes_by_notify).run(
+                        arrivals
+                    )
+            except Stale:
+                if attempt == _TRIES - 1:
+                    raise
+                await asyncio.sleep(0.002 * 2**attempt)
+        raise AssertionError("unreachable")
+
+
+class _Pass:
+    """One transaction over one set of arrivals."""
+
+    def __init__(self, connection: Connection, deadlines: Deadlines, wakes_by_notify: bool) -> None:
+        self._connection = connection
+        self._deadlines = deadlines
+        self._wakes_by_notify = wakes_by_notify
+        self._before: dict[uuid.UUID, LockedCall] = {}
+        self._now: dict[uuid.UUID, LockedCall] = {}
+        self._others: dict[uuid.UUID, Call] = {}
+        self._declines: dict[str, int] = {}
+        self._declines_before: dict[str, int] = {}
+        self._recorded = Recorded()
+
+    async def run(self, arrivals: Sequence[Arrival]) -> Recorded:
+        call_ids = await self._find(arrivals)
+        await self._read(arrivals, call_ids)
+        verdicts = [self._apply(a, call_id) for a, call_id in zip(arrivals, call_ids, strict=True)]
+        await self._write()
+        await self._store_raw(arrivals, call_ids, verdicts)
+        if self._wakes_by_notify and self._recorded.freed:
+            await storage.notify_campaigns(self._connection, self._recorded.freed)
+        return self._recorded
+
+    async def _find(self, arrivals: Sequence[Arrival]) -> list[uuid.UUID | None]:
+        """By tag first, by provider id second: the tag is known before our own answer is."""
+        untagged = {
+            a.provider_call_id
+            for a in arrivals
+            if a.execution_id is None and a.provider_call_id is not None
+        }
+        found = await storage.find_by_provider_ids(self._connection, untagged) if untagged else {}
+        return [a.execution_id or found.get(a.provider_call_id or "") for a in arrivals]
+
+    async def _read(
+        self, arrivals: Sequence[Arrival], call_ids: Sequence[uuid.UUID | None]
+    ) -> None:
+        wanted = {call_id for call_id in call_ids if call_id is not None}
+        if not wanted:
+            return
+        self._before = await storage.lock_calls(self._connection, wanted)
+        self._now = dict(self._before)
+        endings = [a.event for a in arrivals if isinstance(a.event, CallEnded)]
+        if endings:
+            providers = {locked.call.provider for locked in self._before.values()}
+            self._declines = await storage.read_declines(self._connection, providers)
+            self._declines_before = dict(self._declines)
+        late = {
+            call_id
+            for a, call_id in zip(arrivals, call_ids, strict=True)
+            if call_id is not None
+            and call_id in self._before
+            and self._before[call_id].call.state is CallState.ENDED
+            and isinstance(a.event, CallAnswered | CallEnded)
+        }
+        if late:
+            self._others = await storage.find_other_open_calls(self._connection, late)
+
+    def _apply(self, arrival: Arrival, call_id: uuid.UUID | None) -> str:
+        """Apply one event to what was read; gives the verdict that is stored with it."""
+        event = arrival.event
+        if arrival.webhook is not None and arrival.webhook.is_child_leg:
+            return self._off("child_leg")
+        locked = self._now.get(call_id) if call_id is not None else None
+        if locked is None:
+            return self._off("orphan")
+        if event is None:
+            return self._off("ignored")
+        provider = locked.call.provider
+        setting = CallSetting(
+            batch_status=locked.batch_status,
+            retry=locked.retry,
+            deadlines=self._deadlines,
+            other_call=self._others.get(locked.call.id),
+        )
+        done = step(
+            locked.call,
+            locked.contact,
+            setting,
+            event,
+            declines_before=self._declines.get(provider, 0),
+        )
+        self._note_decline(done, event)
+        call = done.call
+        if event.evidence is Evidence.WEBHOOK and call.heard_at is None:
+            call = replace(call, heard_at=event.at)
+        self._now[call.id] = replace(locked, call=call, contact=done.contact)
+        self._recorded.offs.append(done.off)
+        self._recorded.effects.extend(done.effects)
+        if done.is_correction:
+            return "correction"
+        return "applied" if done.off is None else done.off.value
+
+    def _off(self, verdict: str) -> str:
+        self._recorded.offs.append(Off.REPEAT)
+        return verdict
+
+    def _note_decline(self, done: Step, event: CallEvent) -> None:
+        if done.off is None and not done.is_correction and isinstance(event, CallEnded):
+            rang = done.call.ringing_at is not None or done.call.answered_at is not None
+            silent = is_silent_decline(sip_status=event.sip_status, rang=rang)
+            provider = done.call.provider
+            self._declines[provider] = self._declines.get(provider, 0) + 1 if silent else 0
+
+    async def _write(self) -> None:
+        changed = [
+            (before, after)
+            for before, after in ((self._before[i], self._now[i]) for i in self._before)
+            if before.call != after.call
+        ]
+        if not changed:
+            return
+        connection = self._connection
+        await storage.move_calls(connection, [after.call for _, after in changed])
+        contacts = [a.contact for b, a in changed if a.contact != b.contact]
+        counts = _count(changed)
+        if counts:
+            await storage.count_calls(connection, counts)
+        if contacts:
+            await storage.move_contacts(connection, contacts)
+        await self._free(changed)
+        if self._declines != self._declines_before:
+            await storage.note_declines(connection, self._declines)
+        finished = {
+            a.contact.key.batch_id
+            for b, a in changed
+            if a.contact.status in FINAL_CONTACT and b.contact.status not in FINAL_CONTACT
+        }
+        if finished:
+            self._recorded.completed = await storage.complete_batches(
+                connection, finished, max(a.contact.updated_at for _, a in changed)
+            )
+        for before, after in changed:
+            if before.call.state is not after.call.state:
+                _log_move(before, after)
+
+    async def _free(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
+        closed = [
+            after
+            for before, after in changed
+            if before.call.state in OPEN_CALL and after.call.state not in OPEN_CALL
+        ]
+        if closed:
+            self._recorded.freed |= {after.campaign_id for after in closed}
+            numbers = {after.call.phone_number for after in closed}
+            self._recorded.freed |= await storage.wake_blocked(self._connection, numbers)
+
+    async def _store_raw(
+        self,
+        arrivals: Sequence[Arrival],
+        call_ids: Sequence[uuid.UUID | None],
+        verdicts: Sequence[str],
+    ) -> None:
+        events = [
+            StoredEvent(
+                content_hash=a.webhook.content_hash,
+                execution_id=call_id,
+                provider_call_id=a.webhook.provider_call_id,
+                call_status=a.webhook.call_status,
+                body=a.webhook.body,
+                verdict=verdict,
+                received_at=a.webhook.received_at,
+            )
+            for a, call_id, verdict in zip(arrivals, call_ids, verdicts, strict=True)
+            if a.webhook is not None
+        ]
+        if events:
+            await storage.store_events(self._connection, events)
+
+
+def _count(
+    changed: Sequence[tuple[LockedCall, LockedCall]],
+) -> dict[tuple[uuid.UUID, str], int]:
+    """Say by how much the call counters of each campaign change."""
+    counts: Counter[tuple[uuid.UUID, str]] = Counter()
+    for before, after in changed:
+        campaign, is_follow_up = after.campaign_id, after.call.kind is CallKind.FOLLOW_UP
+        if before.call.outcome is not after.call.outcome:
+            for outcome, by in ((before.call.outcome, -1), (after.call.outcome, 1)):
+                if outcome is not None:
+                    counts[campaign, Outcome(outcome).value] += by
+        if before.call.outcome is None and after.call.outcome is not None and is_follow_up:
+            counts[campaign, "follow_up"] += 1
+        is_released = after.call.state is CallState.RELEASED
+        if is_released and before.call.state is not CallState.RELEASED:
+            counts[campaign, "attempts"] -= 1
+            if is_follow_up:
+                counts[campaign, "follow_up_attempts"] -= 1
+    return {key: by for key, by in counts.items() if by}
+
+
+def _log_move(before: LockedCall, after: LockedCall) -> None:
+    _log.info(
+        f"call.{after.call.state}",
+        execution_id=ids.execution_id(after.call.id),
+        contact_id=ids.contact_id(after.contact.key),
+        batch_id=ids.batch_id(after.contact.key.batch_id),
+        was=before.call.state.value,
+        outcome=after.call.outcome and after.call.outcome.value,
+        contact_status=after.contact.status.value,
+        reason=after.call.hangup_reason,
+        due_at=after.contact.due and after.contact.due.due_at.isoformat(),
+    )
+
+
+async def perform(driver: TelephonyDriver, effects: Sequence[Effect]) -> None:
+    """Carry out what the core asked for, after the commit."""
+    for effect in effects:
+        match effect:
+            case HangUp():
+                execution = ids.execution_id(effect.call_id)
+                try:
+                    await driver.hang_up(effect.provider_call_id, was_answered=False)
+                    _log.warning("call.hung_up", execution_id=execution, why=effect.why)
+                except DriverError as e:
+                    _log.error("call.not_hung_up", execution_id=execution, error=str(e))
+            case Alarm():
+                _log.error(
+                    "call.surprise",
+                    execution_id=ids.execution_id(effect.call_id),
+                    what=effect.what,
+                )

@@ -1,0 +1,311 @@
+"""The worker's loops. Each runs one use-case, on a wake-up or a timer, and stops cleanly.
+
+A freed slot, a due time, a new batch all arrive as a woken campaign; the dial loop claims for one
+campaign after the other, and never polls. The sweep only catches what a lost wake-up missed.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from apollo.core.breaker import GateState
+from apollo.core.events import CallEvent
+from apollo.core.states import Off
+from apollo.errors import DriverError, Stale, Unavailable
+from apollo.ports import Bus, Clock, TelephonyDriver
+from apollo.usecases.advance_time import AdvanceTime
+from apollo.usecases.collector import Collector
+from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
+from apollo.usecases.reconcile_calls import ReconcileCalls
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded, perform
+
+_log = structlog.get_logger("apollo.worker")
+
+# Requests on the wire at once. A provider answers in tens of milliseconds, so this many carry over
+# a thousand calls a second, and no more are unknown when the process dies.
+REQUEST_SLOTS: Final = 64
+_SWEEP_EVERY_S: Final = 5.0
+# Campaigns that wait for a known instant are looked at this often all the same: an edit of the
+# window whose wake-up was lost must not hold them until tomorrow.
+_LOOK_AGAIN_EVERY_S: Final = 60.0
+_RECONCILE_EVERY_S: Final = 2.0
+_GATE_EVERY_S: Final = 0.5
+# New due times come with every ended call; they are read together, a few times a second.
+_GATHER_S: Final = 0.05
+# A lock that is held is free again within milliseconds.
+_LOCKED_AGAIN_S: Final = 0.01
+_AWAY_AGAIN_S: Final = 0.5
+# Requests under way get this long when the worker is told to stop.
+_STOP_WITHIN_S: Final = 20.0
+
+
+class Worker:
+    """Claims, places, records, reconciles; until told to stop."""
+
+    def __init__(
+        self,
+        *,
+        dial: DialContacts,
+        record: RecordCallEvents,
+        reconcile: ReconcileCalls,
+        time: AdvanceTime,
+        bus: Bus,
+        driver: TelephonyDriver,
+        clock: Clock,
+        beat: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        self._dial = dial
+        self._record = record
+        self._reconcile = reconcile
+        self._time = time
+        self._bus = bus
+        self._driver = driver
+        self._clock = clock
+        self._beat = beat
+        self._recorder: Collector[Arrival, Off | None] = Collector(self._write)
+        self._pending: dict[uuid.UUID, None] = {}
+        self._work = asyncio.Event()
+        self._time_changed = asyncio.Event()
+        self._timers: dict[uuid.UUID, tuple[asyncio.TimerHandle, float]] = {}
+        self._in_flight: set[asyncio.Task[None]] = set()
+        self._effects: set[asyncio.Task[None]] = set()
+        self._last_claim_at: datetime | None = None
+        self._last_request_at: datetime | None = None
+
+    async def run(self) -> None:
+        """Work until cancelled; then finish the requests that are on the wire."""
+        loops = [
+            self._forever(self._listen),
+            self._forever(self._dial_woken),
+            self._forever(self._follow_time),
+            self._forever(self._sweep),
+            self._forever(self._look_for_lost_calls),
+            self._forever(self._watch_gate),
+        ]
+        if self._beat is not None:
+            loops.append(self._beat())
+        try:
+            async with asyncio.TaskGroup() as group:
+                for loop in loops:
+                    group.create_task(loop)
+        finally:
+            await self._finish()
+
+    def wake(self, campaigns: Iterable[uuid.UUID]) -> None:
+        """Say that these campaigns may have something to dial."""
+        for campaign_id in campaigns:
+            self._pending[campaign_id] = None
+        self._work.set()
+        self._time_changed.set()
+
+    def report(self) -> dict[str, Any]:
+        """Describe this worker for its heartbeat."""
+        breaker, now = self._dial.breaker, self._clock.monotonic()
+        return {
+            "in_flight": len(self._in_flight),
+            "request_slots": REQUEST_SLOTS,
+            "last_claim_at": _iso(self._last_claim_at),
+            "last_request_at": _iso(self._last_request_at),
+            "status_hook_url": self._driver.status_hook_url,
+            "provider": {
+                "provider": self._driver.provider,
+                "state": breaker.state.value,
+                "since": self._wall(breaker.since),
+                "cause": breaker.cause,
+                "last_error": breaker.last_error,
+                "last_success_at": self._wall(breaker.last_success_at),
+                "retry_at": self._wall(breaker.retry_at),
+                "answers": breaker.answers(now),
+            },
+        }
+
+    # -------------------------------------------------------------------------------- loops
+
+    async def _forever(self, turn: Callable[[], Awaitable[None]]) -> None:
+        """Run a loop's turn again and again; the one place where anything may be caught."""
+        while True:
+            try:
+                await turn()
+            except (Unavailable, Stale) as e:
+                _log.warning("loop.waits", loop=turn.__name__, error=str(e))
+                await asyncio.sleep(_AWAY_AGAIN_S)
+            except Exception:  # noqa: BLE001 - a defect in one turn must not stop the others
+                _log.exception("loop.failed", loop=turn.__name__)
+                await asyncio.sleep(_AWAY_AGAIN_S)
+
+    async def _listen(self) -> None:
+        async for campaign_id in self._bus.wake_ups():
+            self._forget_timer(campaign_id)
+            self.wake([campaign_id])
+
+    async def _dial_woken(self) -> None:
+        await self._work.wait()
+        self._work.clear()
+        while self._pending:
+            allowed = self._allowed()
+            if allowed == 0:
+                return
+            campaign_id = next(iter(self._pending))
+            del self._pending[campaign_id]
+            try:
+                await self._claim(campaign_id, allowed)
+            except Unavailable:
+                self._pending[campaign_id] = None
+                self._work.set()
+                raise
+
+    async def _follow_time(self) -> None:
+        self._time_changed.clear()
+        self.wake_quietly(await self._time.run())
+        next_s = await self._time.next_instant_s()
+        patience = _SWEEP_EVERY_S if next_s is None else min(max(next_s, 0.0), _SWEEP_EVERY_S)
+        try:
+            async with asyncio.timeout(patience):
+                await self._time_changed.wait()
+        except TimeoutError:
+            return
+        await asyncio.sleep(_GATHER_S)
+
+    def wake_quietly(self, campaigns: Iterable[uuid.UUID]) -> None:
+        """Wake without asking for the next instant again: this comes from reading it."""
+        for campaign_id in campaigns:
+            self._pending[campaign_id] = None
+            self._work.set()
+
+    async def _sweep(self) -> None:
+        now = self._clock.monotonic()
+        found = await self._time.sweep()
+        looked = {c for c, (_, at) in self._timers.items() if now - at < _LOOK_AGAIN_EVERY_S}
+        self.wake_quietly(found - looked)
+        await asyncio.sleep(_SWEEP_EVERY_S)
+
+    async def _look_for_lost_calls(self) -> None:
+        recorded = await self._reconcile.run()
+        self._after(recorded)
+        await asyncio.sleep(_RECONCILE_EVERY_S)
+
+    async def _watch_gate(self) -> None:
+        """Let a probe out when its time has come."""
+        await asyncio.sleep(_GATE_EVERY_S)
+        breaker, now = self._dial.breaker, self._clock.monotonic()
+        if breaker.state is GateState.OK or now < breaker.retry_at:
+            return
+        if breaker.state is GateState.UNAUTHORISED:
+            try:
+                await self._driver.probe()
+            except DriverError as e:
+                breaker.refused(self._clock.monotonic(), str(e))
+                return
+            breaker.succeeded(self._clock.monotonic())
+        self._work.set()
+
+    # --------------------------------------------------------------------- claim and place
+
+    def _allowed(self) -> int:
+        free = REQUEST_SLOTS - len(self._in_flight)
+        budget = self._driver.rate_limit
+        breaker, now = self._dial.breaker, self._clock.monotonic()
+        if free > 0 and budget is not None and budget.remaining < free:
+            if budget.remaining == 0 and breaker.state is GateState.OK:
+                breaker.told_to_wait(now, budget.reset_s, "the request budget is used up")
+            free = max(budget.remaining, 1)
+        return breaker.may_send(now, free) if free > 0 else 0
+
+    async def _claim(self, campaign_id: uuid.UUID, allowed: int) -> None:
+        try:
+            claimed = await self._dial.claim(campaign_id, allowed)
+        except Stale:
+            claimed = Claimed([], wait_s=_LOCKED_AGAIN_S)
+        except Unavailable:
+            self._dial.breaker.give_back()
+            raise
+        self._last_claim_at = self._clock.now()
+        if not claimed.calls:
+            self._dial.breaker.give_back()
+        for job in claimed.calls:
+            task = asyncio.create_task(self._place(job))
+            self._in_flight.add(task)
+            task.add_done_callback(self._placed)
+        if claimed.wait_s is not None:
+            self._wake_in(campaign_id, claimed.wait_s)
+        elif claimed.has_more:
+            self._pending[campaign_id] = None
+
+    async def _place(self, job: ToPlace) -> None:
+        event = await self._dial.place(job)
+        self._last_request_at = self._clock.now()
+        await self._until_recorded(job, event)
+
+    async def _until_recorded(self, job: ToPlace, event: CallEvent) -> None:
+        """What the provider answered must not be lost while the database is away."""
+        while True:
+            try:
+                await self._dial.pause_if_refused(job.call.contact.batch_id, event)
+                off = await self._recorder.put(Arrival(job.call.id, event))
+            except (Unavailable, Stale) as e:
+                _log.warning("answer.not_recorded_yet", error=str(e))
+                await asyncio.sleep(_AWAY_AGAIN_S)
+            else:
+                self._dial.note(event, off)
+                return
+
+    def _placed(self, task: "asyncio.Task[None]") -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("place.failed", exc_info=task.exception())
+        if self._pending:
+            self._work.set()
+
+    async def _write(self, arrivals: Sequence[Arrival]) -> Sequence[Off | None]:
+        recorded = await self._record.record(arrivals)
+        self._after(recorded)
+        return recorded.offs
+
+    def _after(self, recorded: Recorded) -> None:
+        self.wake(recorded.freed)
+        if recorded.effects:
+            task = asyncio.create_task(perform(self._driver, recorded.effects))
+            self._effects.add(task)
+            task.add_done_callback(self._effects.discard)
+
+    # ------------------------------------------------------------------------------- timers
+
+    def _wake_in(self, campaign_id: uuid.UUID, seconds: float) -> None:
+        self._forget_timer(campaign_id)
+        loop = asyncio.get_running_loop()
+        # Timers far ahead drift with the clocks; an hour is near enough to look again.
+        delay = min(seconds, timedelta(hours=1).total_seconds())
+        timer = loop.call_later(delay, self._timer_fired, campaign_id)
+        self._timers[campaign_id] = (timer, self._clock.monotonic())
+
+    def _timer_fired(self, campaign_id: uuid.UUID) -> None:
+        self._timers.pop(campaign_id, None)
+        self.wake_quietly([campaign_id])
+
+    def _forget_timer(self, campaign_id: uuid.UUID) -> None:
+        entry = self._timers.pop(campaign_id, None)
+        if entry is not None:
+            entry[0].cancel()
+
+    async def _finish(self) -> None:
+        for timer, _ in self._timers.values():
+            timer.cancel()
+        under_way = self._in_flight | self._effects
+        if under_way:
+            _log.info("worker.finishing", requests=len(self._in_flight))
+            await asyncio.wait(under_way, timeout=_STOP_WITHIN_S)
+        await self._recorder.drain()
+
+    def _wall(self, monotonic: float | None) -> str | None:
+        if not monotonic:
+            return None
+        ago = timedelta(seconds=self._clock.monotonic() - monotonic)
+        return _iso(self._clock.now() - ago)
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat()
