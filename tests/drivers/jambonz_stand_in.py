@@ -57,6 +57,7 @@ class StandIn:
     seen: Counter[str] = field(default_factory=Counter)
     posts: list[dict[str, Any]] = field(default_factory=list)
     queries: list[dict[str, str]] = field(default_factory=list)
+    cookies: list[str | None] = field(default_factory=list)
     calls: dict[str, dict[str, Any]] = field(default_factory=dict)
     hooks: dict[str, tuple[str, object]] = field(default_factory=dict)
     records: list[dict[str, Any]] = field(default_factory=list)
@@ -95,6 +96,7 @@ class StandIn:
         body = await request.read()
         self.seen[f"{request.method} {request.path.rsplit('/', 1)[-1]}"] += 1
         self.queries.append(dict(request.query))
+        self.cookies.append(request.headers.get("Cookie"))
         if request.method == "POST":
             self.posts.append(json.loads(body))
         if self.script:

@@ -27,8 +27,9 @@ REFUSALS = [
     (Reply(400, {"msg": "invalid from number or to number"}), WillNeverWork, "request"),
     (Reply(400, {"msg": "call_hook url be an absolute url"}), WillNeverWork, "request"),
     (Reply(404, b"Not Found"), WillNeverWork, "request"),
-    (Reply(400, b"\xff\xfe not text"), WillNeverWork, "request"),
-    (Reply(400, b"[" * 60_000), WillNeverWork, "request"),
+    (Reply(400, {"msg": f"no such url …?k={request_to().agent_key}"}), WillNeverWork, "request"),
+    (Reply(400, b'{"msg":"\xff"}'), WillNeverWork, "request"),
+    (Reply(400, b'{"x":' + b"[" * 60_000), WillNeverWork, "request"),
     (
         Reply(400, {"msg": "unauthorized createCall request for account 1c0de0a4"}),
         NotPlaced,
@@ -94,7 +95,8 @@ async def test_an_answer_that_is_no_yes_is_sorted_and_the_request_was_sent_once(
         (Reply(201, {"sid": CREATED["sid"]}), (CREATED["sid"], None)),
         (Reply(201), (None, None)),
         (Reply(201, b"created"), (None, None)),
-        (Reply(201, b"\xff"), (None, None)),
+        (Reply(201, b'{"sid":"\xff"}'), (None, None)),
+        (Reply(201, b'{"x":' + b"[" * 60_000), (None, None)),
         (Reply(201, {"sid": 7}), (None, None)),
         (Reply(201, {"sid": "../../Accounts"}), (None, None)),
         (Reply(201, LONG), (None, None)),
@@ -110,6 +112,36 @@ async def test_a_201_is_a_yes_even_when_its_body_is_not_readable(
     driver = driver_for(stand_in.base_url, total_timeout_s=0.3)
     assert await driver.place(request_to()) == Placed(*ids)
     assert len(stand_in.posts) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ({"msg": "call +91 98765 43210 first"}, "call [number] first"),
+        ({"msg": 'to: {"number":14155552671}'}, 'to: {"number":[number]}'),
+        ({"message": "no\n  such  thing"}, "no such thing"),
+        ({"code": 7}, '{"code": 7}'),
+        (b"connect 10.0.0.5:8086", "connect 10.0.0.5:8086"),
+        (b"application 5a9d43a8-9c1c-4f0e-8d0f-000000000001", None),
+        (b"", "(nothing)"),
+        (b"x" * 1000, "x" * 200),
+    ],
+    ids=str,
+)
+async def test_the_words_of_the_provider_are_shown_short_and_without_any_number(
+    stand_in: StandIn, driver: JambonzDriver, said: object, shown: str | None
+) -> None:
+    stand_in.script.append(Reply(422, said))
+    text = shown or (said.decode() if isinstance(said, bytes) else "")
+    assert str(await refused(driver)) == f"the provider answered 422: {text}"
+
+
+async def test_no_cookie_is_ever_sent_back(stand_in: StandIn, driver_for: DriverFor) -> None:
+    driver = driver_for(stand_in.base_url.replace("127.0.0.1", "localhost"))
+    stand_in.script.append(Reply(404, headers={"Set-Cookie": "session=1; Path=/"}))
+    await driver.probe()
+    await driver.place(request_to())
+    assert stand_in.cookies == [None, None]
 
 
 @pytest.mark.parametrize(

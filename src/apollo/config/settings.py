@@ -326,7 +326,8 @@ def load(environ: Mapping[str, str]) -> Settings:
     try:
         settings = Settings.model_validate({**values, _KAFKA_PREFIX + "…": kafka})
     except ValidationError as wrong:
-        at_fault = {str(error["loc"][0]): None for error in wrong.errors(include_input=False)}
+        # A default that hangs on a wrong setting is reported by the field, not by a given name.
+        at_fault = {str(error["loc"][0]) for error in wrong.errors()} & given.keys()
         faults += [_not_right(name, given[name]) for name in at_fault]
         raise Misconfigured(sorted(faults)) from None  # pydantic's own text may show a value
     if faults:

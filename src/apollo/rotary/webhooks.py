@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from secrets import token_hex
+from os import urandom
 from time import perf_counter
 
 import aiohttp
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 DELIVERED = frozenset({200, 202, 204})  # jambonz takes nothing else for a yes, not even 201
 TIMEOUT_S = 10.0  # JAMBONES_HTTP_TIMEOUT, to connect and again to the answer
 CLIENT_CLOSES_S = 5.0  # after the final event of an unanswered call its retries end
-CONNECTIONS = 256  # enough to hide a slow receiver, within the usual 1 024 open files
+CONNECTIONS = 128
 IDLE_S = 2.0  # below uvicorn's 5 s, so that a reused connection was not just closed over there
 BODY_READ = 65_536  # answers are ignored; one that is longer costs us the connection, no more
 LOG_LENGTH = 1_000  # deliveries kept for GET /rotary/deliveries
@@ -56,7 +56,7 @@ class Line:
 
     entry: Entry
     hook: Hook | None
-    queue: deque[Letter] = field(default_factory=deque)
+    queue: list[Letter] = field(default_factory=list)  # a few at most
     held: Letter | None = None  # waits for its successor (fault webhook_reordered)
     unsettled: int = 0
     sending: bool = False
@@ -181,10 +181,11 @@ class PostOffice:
             at += timedelta(seconds=wrong.offset_s)
         if plan.strike(rules.webhook_badly_signed, "webhook_badly_signed", entry, event):
             secret = b"not the secret: " + secret
+        trace = urandom(24).hex()
         headers = {
             "User-Agent": "jambonz",
             "Jambonz-Signature": signature(secret, body, at),
-            "b3": f"{token_hex(16)}-{token_hex(8)}-1",
+            "b3": f"{trace[:32]}-{trace[32:]}-1",
         }
         if hook.method == "POST":
             headers["Content-Type"] = "application/json"
@@ -215,7 +216,7 @@ class PostOffice:
 
     async def _drain(self, line: Line) -> None:
         while line.queue:
-            letter = line.queue.popleft()
+            letter = line.queue.pop(0)
             if letter.late_s:
                 late_s, letter.late_s = letter.late_s, 0.0
                 await asyncio.sleep(late_s)
@@ -256,7 +257,7 @@ class PostOffice:
         self._log(line, letter, attempt)
         letter.copies -= 1
         if letter.copies > 0:
-            line.queue.appendleft(letter)  # the double, straight after the first
+            line.queue.insert(0, letter)  # the double, straight after the first
             return
         letter.tries += 1
         if event in FINAL and not self._http_pool:

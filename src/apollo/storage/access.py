@@ -71,9 +71,7 @@ async def note_use(
     connection: Connection, token_number: int, *, used_at: datetime, seen_before: datetime
 ) -> None:
     """Write down that a token was used, unless another process just did."""
-    await _Q["note_use"].run(
-        connection, id=token_number, used_at=used_at, seen_before=seen_before
-    )
+    await _Q["note_use"].run(connection, id=token_number, used_at=used_at, seen_before=seen_before)
 
 
 async def list_tokens(connection: Connection, organization_id: str | None) -> list[TokenListed]:

@@ -22,9 +22,7 @@ async def read_campaign(
     )
 
 
-async def insert_batch(
-    connection: Connection, batch: Mapping[str, Any], *, now: datetime
-) -> None:
+async def insert_batch(connection: Connection, batch: Mapping[str, Any], *, now: datetime) -> None:
     """Insert a batch and its cursor; it is `pending` until `settle_batch`."""
     await _Q["insert_batch"].run(connection, **batch, now=now)
     await _Q["insert_cursor"].run(connection, batch_id=batch["id"])
@@ -61,9 +59,7 @@ async def is_new_life(
     connection: Connection, *, campaign_id: uuid.UUID, batch_id: uuid.UUID
 ) -> bool:
     """Tell whether the campaign had batches, and none of them but this one lives."""
-    row = await _Q["read_other_batches"].row(
-        connection, campaign_id=campaign_id, batch_id=batch_id
-    )
+    row = await _Q["read_other_batches"].row(connection, campaign_id=campaign_id, batch_id=batch_id)
     return row is not None and row["has_any"] and not row["has_live"]
 
 

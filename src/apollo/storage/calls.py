@@ -323,9 +323,11 @@ async def read_next_deadline_s(connection: Connection, provider: str) -> float |
 
 async def write_result(
     connection: Connection, call_id: uuid.UUID, result: Mapping[str, Any]
-) -> bool:
-    """Write what the agent said about a call; False when there is no such call."""
-    if await _Q["lock_call_for_result"].row(connection, call_id=call_id) is None:
-        return False
+) -> None:
+    """Write what the agent said about a call; None leaves a field as it is."""
     await _Q["write_result"].run(connection, call_id=call_id, **result)
-    return True
+
+
+async def reopen_batch(connection: Connection, batch_id: uuid.UUID, now: datetime) -> None:
+    """Bring a completed batch back to life, and note it; others are left as they are."""
+    await _Q["reopen_batch"].run(connection, batch_id=batch_id, now=now)

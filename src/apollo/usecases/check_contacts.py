@@ -49,9 +49,9 @@ class OnDuplicate(enum.StrEnum):
 
 
 class GivenContact(NamedTuple):
-    """A contact as somebody sent it; `fault` names the field that cannot even be read, and why."""
+    """A contact as somebody sent it, and in which row; `fault` names the field that cannot even be read, and why."""
 
-    index: int
+    row: int
     phone_number: str
     call_variables: dict[str, Any]
     fault: tuple[str, str] | None = None
@@ -147,7 +147,7 @@ class Intake:
             return
         self.rejected_count += 1
         if len(self._bad_rows) < BAD_ROWS_NAMED_MAX:
-            where = ("body", self._rules.rows_are, given.index, field)
+            where = ("body", self._rules.rows_are, given.row, field)
             self._bad_rows.append(FieldError(where, reason))
 
     def _reject(self, given: GivenContact, reason: str) -> None:
@@ -155,7 +155,7 @@ class Intake:
         if len(self.rejected) < REJECTED_SHOWN_MAX:
             # jsonb cannot hold NUL, and nobody needs more to find the row.
             shown = given.phone_number[:40].replace("\0", "\ufffd")
-            row = {"index": given.index, "phone_number": shown, "reason": reason}
+            row = {"index": given.row, "phone_number": shown, "reason": reason}
             self.rejected.append(row)
 
     def _keep(self, number: str, variables: bytes) -> None:

@@ -15,7 +15,6 @@ from apollo.core.states import (
     FINAL_CONTACT,
     LIVE_BATCH,
     ON_CALL,
-    BatchStatus,
     ContactStatus,
 )
 from apollo.core.windows import WorkingHours
@@ -218,11 +217,3 @@ def _limits(snapshot: Snapshot) -> tuple[Limit, ...]:
         Limit("batch", own_limit, mine),
         Limit("campaign", campaign.concurrency_limit, everybody),
     )
-
-
-def is_startable(view: View) -> bool:
-    """Whether a scheduled batch's start has come, or it never had one."""
-    batch = view.snapshot.batch
-    if batch.status is not BatchStatus.PENDING or batch.scheduled_start is None:
-        return True
-    return batch.scheduled_start <= view.now

@@ -20,7 +20,7 @@ def span(length: timedelta) -> str:
     """A length of time as a person says it, its two largest units: `6 h 12 min`."""
     seconds = max(0, int(length.total_seconds()))
     units = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-    parts = []
+    parts: list[str] = []
     for unit, size in units:
         count, seconds = divmod(seconds, size)
         if count or (unit == "s" and not parts):

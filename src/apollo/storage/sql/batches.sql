@@ -12,8 +12,9 @@ insert into batches
    rejected_count, ready_at, created_at, updated_at)
 values
   (:id, :organization_id, :campaign_id, 'pending', :total_contacts, :concurrency_limit,
-   :max_retries_override, :scheduled_start, :ends_at, :call_context, :metadata, :rejected,
-   :rejected_count, greatest(:now, :scheduled_start), :now, :now);
+   :max_retries_override, :scheduled_start::timestamptz, :ends_at, :call_context, :metadata, :rejected,
+   :rejected_count, greatest(:now::timestamptz, :scheduled_start::timestamptz),
+   :now, :now);
 
 -- name: insert_cursor
 -- Its fresh contacts will be taken from here.
@@ -40,7 +41,9 @@ update campaigns set paused_at = null, updated_at = :now where id = :campaign_id
 -- name: settle_batch
 -- Gives a batch the status it begins, or begins again, with.
 update batches
-   set status = :status, paused_by = :paused_by, completed_at = null, updated_at = :now
+   set status = :status, paused_by = :paused_by, completed_at = null,
+       ready_at = greatest(ready_at, :now::timestamptz),
+       updated_at = :now::timestamptz
  where id = :batch_id;
 
 -- name: read_batch

@@ -228,12 +228,6 @@ select extract(epoch from min(deadline_at) - clock_timestamp())::float8
   from calls
  where ended_at is null and provider = :provider;
 
--- name: lock_call_for_result
--- A call and its contact, for what the agent adds after the call.
-select k.id, k.batch_id, k.campaign_id
-  from calls k
- where k.id = :call_id and k.state <> 'released';
-
 -- name: write_result
 -- What the agent said about a call; what it leaves out stays as it is.
 update calls
@@ -247,3 +241,16 @@ update calls
        follow_up_at = coalesce(:follow_up_at::timestamptz, follow_up_at),
        version = version + 1
  where id = :call_id;
+
+-- name: reopen_batch
+-- A follow-up brings a completed batch back to life; the action says why.
+with reopened as (
+  update batches
+     set status = 'in_progress', completed_at = null, ready_at = :now, updated_at = :now
+   where id = :batch_id and status = 'completed'
+  returning id, organization_id, campaign_id
+)
+insert into actions (organization_id, campaign_id, batch_id, at, actor, action, detail)
+select organization_id, campaign_id, id, :now, 'apollo', 'batch_reopened',
+       '{"why": "a follow-up was scheduled"}'
+  from reopened;

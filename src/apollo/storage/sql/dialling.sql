@@ -30,7 +30,7 @@ select b.id as batch_id,
        (b.total_contacts - k.next_position + 1
          + (select count(*) from (select from due_contacts d
                                    where d.batch_id = b.id and d.is_due
-                                   limit :at_most::integer) as some))::integer as ready,
+                                   limit :at_most::integer) as waiting))::integer as ready,
        (select count(*) from calls o
          where o.campaign_id = b.campaign_id and o.ended_at is null)::integer
          as campaign_open_calls

@@ -283,7 +283,7 @@ async def _read_answer(response: aiohttp.ClientResponse, bytes_max: int) -> Answ
 
 def _why(exc: BaseException) -> str:
     """Name an error of aiohttp by its type and its cause: its own text shows the URL."""
-    cause = exc.__cause__ if isinstance(exc.__cause__, OSError) else None
+    cause = str(exc.__cause__) if isinstance(exc.__cause__, OSError) else ""
     return f"{type(exc).__name__} ({cause})" if cause else type(exc).__name__
 
 

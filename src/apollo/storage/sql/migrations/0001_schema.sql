@@ -263,6 +263,32 @@ create table call_counters (
   primary key (campaign_id, counted, slot)
 ) with (fillfactor = 50);
 
+-- Campaigns as they are shown: with their status, which is derived and so cannot be wrong, and
+-- their ended calls by outcome.
+create view shown_campaigns as
+select c.*,
+       case when c.cancelled_at is not null then 'cancelled'
+            when exists (select from batches b
+                          where b.campaign_id = c.id
+                            and b.status in ('pending', 'in_progress', 'paused'))
+              then case when c.paused_at is null then 'active' else 'paused' end
+            when exists (select from batches b where b.campaign_id = c.id) then 'completed'
+            when c.paused_at is not null then 'paused'
+            else 'draft'
+       end as status,
+       (select coalesce(sum(k.calls), 0)::bigint from call_counters k
+         where k.campaign_id = c.id and k.counted = 'completed') as completed_calls,
+       (select coalesce(sum(k.calls), 0)::bigint from call_counters k
+         where k.campaign_id = c.id and k.counted = 'failed') as failed_calls,
+       (select coalesce(sum(k.calls), 0)::bigint from call_counters k
+         where k.campaign_id = c.id and k.counted = 'busy') as busy_calls,
+       (select coalesce(sum(k.calls), 0)::bigint from call_counters k
+         where k.campaign_id = c.id and k.counted = 'no_answer') as no_answer_calls,
+       (select coalesce(sum(k.calls), 0)::bigint from call_counters k
+         where k.campaign_id = c.id and k.counted = 'follow_up') as follow_up_calls
+  from campaigns c
+ where c.deleted_at is null;
+
 -- Processes that are, or were, alive: written every 5 s, evidence for the diagnosis.
 create table heartbeats (
   process_id uuid primary key,

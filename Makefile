@@ -1,0 +1,56 @@
+# Everything a person does with this repository is a target here; `make` alone lists them.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/ready
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test bench-quick fmt clean
+
+help:  ## List every target with its sentence.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+venv: $(READY)  ## Make the environment in .venv; the other targets do it by themselves.
+
+demo: $(READY)  ## Run a whole campaign against RotaryRouter in this terminal.
+	$(BIN)/python -m apollo.demo
+
+test: $(READY)  ## Check format, lint, types and imports, then run all tests.
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest -n 2 --dist worksteal
+
+bench-quick: $(READY)  ## Measure the figures that matter most.
+	$(BIN)/python benchmarks/quick.py
+
+fmt: $(READY)  ## Format the code and mend what the linter can mend.
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## Remove the environment and everything the tools left behind.
+	rm -rf $(VENV) build src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis \
+		.import_linter_cache .demo
+	find src tests -name __pycache__ -prune -exec rm -rf {} +
+
+# Completed when what it should hold changes; with all of that in place nothing needs the network.
+# Debian keeps a part of venv (ensurepip) in a package of its own: without it, the pip outside fills
+# the environment from outside. The stamp comes last: an interrupted install is done again.
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "Apollo needs Python 3.11 or later and $(PYTHON) is `$(PYTHON) -V 2>&1`;" \
+			"name another one: make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -c '' 2>/dev/null \
+		|| $(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 \
+		|| $(PYTHON) -m venv --clear --without-pip $(VENV) \
+		|| { echo "$(PYTHON) cannot make an environment; install python3-venv" >&2; exit 1; }
+	@set -e; pip="$(BIN)/python -m pip"; \
+	$$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
+	$$pip --version >/dev/null 2>&1 \
+		|| { echo "$(PYTHON) has neither ensurepip nor a pip of 22.3 or later;" \
+			"install python3-venv or upgrade pip" >&2; exit 1; }; \
+	$$pip install --quiet --disable-pip-version-check -r requirements.lock; \
+	$$pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

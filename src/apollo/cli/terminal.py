@@ -1,0 +1,40 @@
+"""Where the command line writes: results on stdout, everything about them on stderr.
+
+Owns the two consoles, the JSON of `--json` and the one sentence of a fault. Must not know commands.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from apollo.errors import ApolloError, Misconfigured
+
+out: Final = Console(highlight=False)
+err: Final = Console(stderr=True, highlight=False)
+
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")
+]
+
+
+def print_json(answer: Any) -> None:
+    """Write one JSON value and a line's end to stdout, at once."""
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.flush()
+
+
+def say(line: str, style: str = "") -> None:
+    """Tell the person something that is not the result."""
+    err.print(Text(line, style=style), soft_wrap=True)
+
+
+def print_fault(fault: ApolloError) -> None:
+    """Name a fault on stderr; a wrong configuration has a line for each wrong setting."""
+    lines: Iterable[str] = fault.faults if isinstance(fault, Misconfigured) else [str(fault)]
+    for line in lines:
+        err.print(Text("apollo: ", style="bold red").append(Text(line, style="default")))

@@ -1,0 +1,60 @@
+"""The tip: one or two sentences with numbers that tell a person what to do next."""
+
+from datetime import datetime, timedelta
+
+from apollo.core import ids
+from apollo.core.diagnosis.view import View
+from apollo.core.diagnosis.words import span, stamp
+
+
+def tip_for(
+    view: View,
+    *,
+    is_healthy: bool,
+    stalled_for: timedelta | None,
+    first_fix: str | None,
+    is_serious: bool,
+    dialable_now: int,
+    next_dial_at: datetime | None,
+) -> str:
+    """Say the next step; `stalled_for` is None unless the batch is stuck."""
+    if stalled_for is not None:
+        return _stuck(view, stalled_for, first_fix if is_serious else None)
+    if is_serious and first_fix is not None:
+        return first_fix
+    if is_healthy:
+        return _healthy(view, dialable_now, next_dial_at)
+    if first_fix is not None and view.is_live:
+        return first_fix
+    status = view.snapshot.batch.status
+    ending = f" {view.on_call} calls end by themselves." if view.on_call else ""
+    return f"The batch is {status}; nothing is waiting to be dialled.{ending}"
+
+
+def _stuck(view: View, stalled_for: timedelta, first_fix: str | None) -> str:
+    batch_id = ids.batch_id(view.snapshot.batch.id)
+    waited = (
+        f"{view.claimable_pending} contacts are pending and could have been dialled, but none was"
+        f" for {span(stalled_for)}."
+    )
+    then = f"Then POST /api/v1/batches/{batch_id}/dispatch if they do not go out by themselves."
+    if first_fix is not None:
+        return f"{waited} {first_fix} {then}"
+    workers = ", ".join(
+        f"{worker.host} (process {worker.pid})" for worker in view.processes("worker")
+    )
+    bus = " or cut off from Kafka" if view.snapshot.settings.bus_kind == "kafka" else ""
+    cause = f"A worker is alive ({workers}) and takes none of them: it hangs{bus}. Restart it."
+    return f"{waited} {cause} {then}"
+
+
+def _healthy(view: View, dialable_now: int, next_dial_at: datetime | None) -> str:
+    state = f"Batch is healthy: {view.on_call} contacts are on a call"
+    if dialable_now:
+        return f"{state}, {dialable_now} more are dialled right now."
+    if view.claimable:
+        return f"{state}, {view.claimable} wait; the next goes out as soon as a call ends."
+    if next_dial_at is not None:
+        wait = span(next_dial_at - view.now)
+        return f"{state}; the next call goes out at {stamp(next_dial_at)}, in {wait}."
+    return f"{state}; nobody else is waiting."

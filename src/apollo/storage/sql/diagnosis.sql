@@ -1,0 +1,142 @@
+-- Everything here costs the same at ten contacts and at ten million: sums of counters, the first
+-- entries of an index, and the open calls, which the limits bound. A test reads the plans.
+
+-- name: limit_statements
+-- A diagnosis that hangs is no diagnosis.
+select set_config('statement_timeout', :milliseconds::text, true);
+
+-- name: batch_facts
+-- The batch, its campaign, and who stopped dialling, if anybody did.
+select b.id, b.campaign_id, b.status, b.total_contacts, b.concurrency_limit, b.paused_by,
+       b.pause_reason, b.scheduled_start, b.ends_at, b.ready_at, b.updated_at,
+       c.concurrency_limit as campaign_limit, c.paused_at, c.cancelled_at,
+       c.working_hours_enforced, c.timezone, c.working_hours,
+       o.dialling_stopped_at as organization_stopped_at,
+       (select i.dialling_stopped_at from installation i) as installation_stopped_at
+  from batches b
+  join campaigns c on c.id = b.campaign_id
+  join organizations o on o.id = b.organization_id
+ where b.id = :batch_id and b.organization_id = :organization_id;
+
+-- name: tallies
+-- Contacts by status and stored wait reason.
+select status, nullif(wait_reason, '') as wait_reason, sum(contacts)::bigint as contacts,
+       nullif(min(oldest_at), 'infinity') as oldest_at,
+       nullif(max(latest_at), '-infinity') as latest_at
+  from batch_counters
+ where batch_id = :batch_id
+ group by 1, 2
+ order by 1, 2;
+
+-- name: processes
+-- Who is alive, and of the others those seen last.
+select role, host, pid, version, seen_at, stopped_at, report
+  from heartbeats
+ order by stopped_at is null and seen_at > :alive_after::timestamptz desc, seen_at desc
+ limit 100;
+
+-- name: open_calls
+-- The campaign's open calls by batch: at most as many as its limit allows.
+select batch_id, count(*)::integer as calls, min(requested_at) as oldest_at,
+       count(*) filter (where state = 'unknown')::integer as unknown,
+       min(requested_at) filter (where state = 'unknown') as unknown_since,
+       min(deadline_at) filter (where state = 'unknown') as next_look_at,
+       max(heard_at) as last_heard_at,
+       coalesce(array_agg(requested_at) filter (where state = 'accepted' and heard_at is null),
+                '{}') as unheard_at
+  from calls
+ where campaign_id = :campaign_id and ended_at is null
+ group by batch_id;
+
+-- name: contacts_on_call
+-- This batch's contacts with an open call, by status.
+select c.status, count(distinct c.position)::integer as contacts, min(c.updated_at) as oldest_at
+  from calls k
+  join contacts c on c.batch_id = k.batch_id and c.position = k.position
+ where k.campaign_id = :campaign_id and k.batch_id = :batch_id and k.ended_at is null
+ group by c.status;
+
+-- name: waiting
+-- What waits in each turn of the due list: the ends of three indexes, and how many fell due without
+-- being promoted, counted no further than :overdue_max.
+select t.turn,
+       (select d.since from due_contacts d
+         where d.batch_id = :batch_id and d.turn = t.turn
+         order by d.since limit 1) as oldest_at,
+       (select d.due_at from due_contacts d
+         where d.batch_id = :batch_id and d.turn = t.turn and d.is_due
+         order by d.due_at limit 1) as ready_at,
+       (select d.due_at from due_contacts d
+         where d.batch_id = :batch_id and d.turn = t.turn
+           and not d.is_due and d.blocked_number is null
+         order by d.due_at limit 1) as first_due_at,
+       (select d.due_at from due_contacts d
+         where d.batch_id = :batch_id and d.turn = t.turn
+           and not d.is_due and d.blocked_number is null
+         order by d.due_at desc limit 1) as last_due_at,
+       (select count(*)::integer
+          from (select from due_contacts d
+                 where d.batch_id = :batch_id and d.turn = t.turn
+                   and not d.is_due and d.blocked_number is null and d.due_at <= :now
+                 limit :overdue_max::integer) as o) as overdue
+  from unnest('{0,1,2}'::smallint[]) as t (turn);
+
+-- name: heads
+-- The pending contacts that wait longest: at the cursor, and among those given back.
+(select c.position, c.updated_at, true as is_fresh
+   from contacts c
+  where c.batch_id = :batch_id
+    and c.position >= (select k.next_position from batch_cursors k where k.batch_id = :batch_id)
+  order by c.position
+  limit 3)
+union all
+(select d.position, d.since, false
+   from due_contacts d
+  where d.batch_id = :batch_id and d.turn = 2
+  order by d.since, d.position
+  limit 3);
+
+-- name: parked
+-- A few contacts whose number is on another call, and that call when it is the organisation's own.
+select d.position, k.batch_id, k.id as execution_id, k.requested_at
+  from (select position, blocked_number
+          from due_contacts
+         where batch_id = :batch_id and blocked_number is not null
+         limit 3) as d
+  left join lateral (
+    select k.batch_id, k.id, k.requested_at
+      from calls k
+     where k.phone_number = d.blocked_number and k.ended_at is null
+       and k.organization_id = :organization_id
+     limit 1) as k on true;
+
+-- name: acts
+-- Who paused or cancelled the batch or its campaign, last.
+(select 'batch' as scope, action, actor, at
+   from actions
+  where batch_id = :batch_id and action ~ '(pause|cancel)'
+  order by at desc
+  limit 1)
+union all
+(select 'campaign', action, actor, at
+   from actions
+  where campaign_id = :campaign_id and batch_id is null and action ~ '(pause|cancel)'
+  order by at desc
+  limit 1);
+
+-- name: slot_freed_at
+-- When a call of the campaign last ended, looked at only for a batch that seems stuck.
+select nullif(max(k.latest_at), '-infinity')
+  from batches b
+  join batch_counters k on k.batch_id = b.id
+ where b.campaign_id = :campaign_id
+   and (b.status in ('pending', 'in_progress', 'paused') or b.updated_at > :after)
+   and k.status in ('retrying', 'followup_scheduled', 'completed', 'failed', 'busy', 'no_answer',
+                    'max_retries_reached');
+
+-- name: recount
+-- The whole batch, one by one: on request only, and the only reading here that grows with it.
+select status, wait_reason, count(*) as contacts
+  from contacts
+ where batch_id = :batch_id
+ group by status, wait_reason;

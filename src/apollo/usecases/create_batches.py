@@ -1,0 +1,257 @@
+"""Creates batches: from the rows of a request, or from the bytes of a CSV file as they come in.
+
+Everything is checked before anything is locked, and written in one transaction that holds the
+campaign's lock only at its end, so that ten million rows neither stop the campaign's other batches
+nor leave anything behind when they fail. Must never answer before the batch is committed.
+"""
+
+import asyncio
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final
+
+from apollo.core import ids
+from apollo.core.csv_rows import CsvReader, CsvRow
+from apollo.core.numbers import country_code_of
+from apollo.core.states import BatchStatus, PausedBy
+from apollo.core.windows import local_start
+from apollo.errors import Invalid, NotAllowedNow, NotFound, Unavailable
+from apollo.ports import AgentRoute, Bus, Clock
+from apollo.storage import batches
+from apollo.storage.database import Connection, Database, Record
+from apollo.usecases.authenticate import Principal
+from apollo.usecases.batch_views import View, view_of_batch
+from apollo.usecases.check_contacts import GivenContact, Intake, OnDuplicate, OnInvalid, Rules
+
+# Checking a number costs about 30 µs: the event loop is never kept for more than a millisecond or
+# two, so webhooks and dialling go on beside an upload. (A thread would cost them up to 5 ms each.)
+_ROWS_BEFORE_OTHERS: Final = 32
+
+RouteOf = Callable[[str], Awaitable[AgentRoute | None]]
+# Writes an answer down in the transaction that makes it true (for requests that may be repeated).
+OnCreated = Callable[[Connection, View], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewBatch:
+    """What somebody asks for, apart from the contacts; ranges were checked at the edge."""
+
+    campaign_id: str
+    scheduled_start: str | datetime | None = None
+    ends_at: str | datetime | None = None
+    concurrency_limit: int | None = None
+    max_retries_override: int | None = None
+    call_context: dict[str, Any] = field(default_factory=dict)
+    metadata: dict[str, Any] = field(default_factory=dict)
+    on_invalid: OnInvalid = OnInvalid.REJECT
+    on_duplicate: OnDuplicate = OnDuplicate.SKIP
+    default_region: str | None = None
+
+
+class CreateBatches:
+    """Creates batches."""
+
+    def __init__(self, *, db: Database, clock: Clock, bus: Bus, route_of: RouteOf) -> None:
+        self._db = db
+        self._clock = clock
+        self._bus = bus
+        self._route_of = route_of
+
+    async def from_contacts(
+        self,
+        principal: Principal,
+        wanted: NewBatch,
+        contacts: Iterable[GivenContact],
+        *,
+        on_created: OnCreated | None = None,
+    ) -> View:
+        """Create a batch from rows; gives the batch object. Raises Refused, creating nothing."""
+        campaign = await self._open_campaign(principal, wanted)
+        times = self._times(wanted, campaign["timezone"])
+        with Intake(_rules(wanted, campaign, rows_are="contacts")) as intake:
+            await _take_in(intake, contacts)
+            intake.close_books()
+            return await self._load(principal, wanted, campaign["id"], times, intake, on_created)
+
+    async def from_csv(
+        self,
+        principal: Principal,
+        wanted: NewBatch,
+        pieces: AsyncIterator[bytes],
+        *,
+        on_created: OnCreated | None = None,
+    ) -> View:
+        """Create a batch from a CSV file in pieces; gives the batch object.
+
+        Raises Refused, creating nothing. No connection is held while the file comes in.
+        """
+        campaign = await self._open_campaign(principal, wanted)
+        times = self._times(wanted, campaign["timezone"])
+        reader = CsvReader()
+        with Intake(_rules(wanted, campaign, rows_are="rows")) as intake:
+            async for piece in pieces:
+                await _take_in(intake, map(_given, reader.feed(piece)))
+            await _take_in(intake, map(_given, reader.finish()))
+            intake.close_books()
+            return await self._load(principal, wanted, campaign["id"], times, intake, on_created)
+
+    async def _open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
+        campaign_id = ids.parse_id("cmp", wanted.campaign_id)
+        if campaign_id is None:
+            raise NotFound("Campaign not found")
+        async with self._db.connection() as connection:
+            campaign = await batches.read_campaign(
+                connection, organization_id=principal.organization_id, campaign_id=campaign_id
+            )
+        if campaign is None:
+            raise NotFound("Campaign not found")
+        _check_not_cancelled(campaign)
+        agent_id = campaign["agent_id"]
+        if await self._route_of(agent_id) is None:
+            msg = (
+                f"the campaign's agent {agent_id!r} is not registered, so its calls would reach"
+                f" nobody; register it with: apollo agent set {agent_id} --call-hook URL"
+                " (or --application-sid SID), or set APOLLO_DEFAULT_CALL_HOOK"
+            )
+            raise Invalid.field("agent_id", msg)
+        return campaign
+
+    def _times(self, wanted: NewBatch, timezone: str) -> tuple[datetime | None, datetime | None]:
+        starts_at = ends_at = None
+        if wanted.scheduled_start is not None:
+            starts_at = local_start(wanted.scheduled_start, timezone)
+        if wanted.ends_at is not None:
+            ends_at = local_start(wanted.ends_at, timezone, field="ends_at")
+            now = self._clock.now()
+            if ends_at <= max(now, starts_at or now):
+                msg = "must be after the start; a batch that has ended calls nobody"
+                raise Invalid.field("ends_at", msg)
+        return starts_at, ends_at
+
+    async def _load(
+        self,
+        principal: Principal,
+        wanted: NewBatch,
+        campaign_id: uuid.UUID,
+        times: tuple[datetime | None, datetime | None],
+        intake: Intake,
+        on_created: OnCreated | None,
+    ) -> View:
+        now = self._clock.now()
+        batch_id = uuid.uuid4()
+        starts_at, ends_at = times
+        async with self._db.transaction() as connection:
+            row = {
+                "id": batch_id,
+                "organization_id": principal.organization_id,
+                "campaign_id": campaign_id,
+                "total_contacts": intake.accepted,
+                "concurrency_limit": wanted.concurrency_limit,
+                "max_retries_override": wanted.max_retries_override,
+                "scheduled_start": starts_at,
+                "ends_at": ends_at,
+                "call_context": wanted.call_context,
+                "metadata": wanted.metadata,
+                "rejected": intake.rejected,
+                "rejected_count": intake.rejected_count,
+            }
+            await batches.insert_batch(connection, row, now=now)
+            await _copy(connection, batch_id, intake, now)
+            # Only now, because copying may take a minute: nobody can see, let alone lock, the new
+            # batch, so taking the campaign after it cannot close a circle.
+            campaign = await batches.lock_campaign(connection, campaign_id)
+            if campaign["deleted_at"] is not None:
+                raise NotFound("Campaign not found")
+            _check_not_cancelled(campaign)
+            is_ahead = starts_at is not None and starts_at > now
+            await begin_batch(connection, campaign, batch_id, is_ahead=is_ahead, now=now)
+            await batches.record_action(
+                connection,
+                organization_id=principal.organization_id,
+                campaign_id=campaign_id,
+                batch_id=batch_id,
+                actor=principal.token_name,
+                action="batch_created",
+                detail={"contacts": intake.accepted, "rejected": intake.rejected_count},
+                now=now,
+            )
+            created = await batches.read_batch(
+                connection, organization_id=principal.organization_id, batch_id=batch_id
+            )
+            if created is None:
+                raise LookupError("the batch was inserted above")
+            answer = view_of_batch(created)
+            if on_created is not None:
+                await on_created(connection, answer)
+        await wake(self._bus, campaign_id)
+        return answer
+
+
+async def begin_batch(
+    connection: Connection, campaign: Record, batch_id: uuid.UUID, *, is_ahead: bool, now: datetime
+) -> None:
+    """Give a batch the status in which it begins under its locked campaign.
+
+    A paused campaign keeps it paused, unless the campaign had ended: then it begins anew.
+    """
+    campaign_id = campaign["id"]
+    is_paused = campaign["paused_at"] is not None
+    if is_paused and await batches.is_new_life(
+        connection, campaign_id=campaign_id, batch_id=batch_id
+    ):
+        await batches.forget_pause(connection, campaign_id, now)
+        is_paused = False
+    status = BatchStatus.PENDING if is_ahead else BatchStatus.IN_PROGRESS
+    await batches.settle_batch(
+        connection,
+        batch_id=batch_id,
+        status=BatchStatus.PAUSED if is_paused else status,
+        paused_by=PausedBy.CAMPAIGN if is_paused else None,
+        now=now,
+    )
+
+
+async def wake(bus: Bus, campaign_id: uuid.UUID) -> None:
+    """Wake the diallers after a commit; if that fails, their sweep finds the work."""
+    # What was committed stands: an error here would only make the client ask a second time.
+    with contextlib.suppress(Unavailable):
+        await bus.wake([campaign_id])
+
+
+def _check_not_cancelled(campaign: Record) -> None:
+    if campaign["cancelled_at"] is not None:
+        raise NotAllowedNow("the campaign is cancelled for good; create a new campaign")
+
+
+def _rules(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
+    return Rules(
+        country_codes=frozenset(map(country_code_of, campaign["phone_numbers"])),
+        default_region=wanted.default_region,
+        on_invalid=wanted.on_invalid,
+        on_duplicate=wanted.on_duplicate,
+        rows_are=rows_are,
+    )
+
+
+def _given(row: CsvRow) -> GivenContact:
+    fault = None if row.fault is None else ("cells", row.fault)
+    return GivenContact(row.number, row.phone_number, row.variables, fault)
+
+
+async def _take_in(intake: Intake, contacts: Iterable[GivenContact]) -> None:
+    for nth, contact in enumerate(contacts, 1):
+        intake.add(contact)
+        if nth % _ROWS_BEFORE_OTHERS == 0:
+            await asyncio.sleep(0)
+
+
+async def _copy(connection: Connection, batch_id: uuid.UUID, intake: Intake, now: datetime) -> None:
+    position = 1
+    for frame in intake.frames():
+        await batches.copy_contacts(
+            connection, batch_id=batch_id, first_position=position, contacts=frame, now=now
+        )
+        position += len(frame)

@@ -1,0 +1,144 @@
+"""Why is this batch not moving? Reads one snapshot, asks the core, and shows the answer.
+
+The same answer is printed by the command line and served as `/debug`. Must never change anything.
+"""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from apollo.core import ids
+from apollo.core.diagnosis import Diagnosis, ReasonShown, explain
+from apollo.core.diagnosis.snapshot import Settings
+from apollo.core.diagnosis.words import stamp
+from apollo.errors import NotFound
+from apollo.ports import Clock
+from apollo.storage import diagnosis as storage
+from apollo.storage.database import Database
+
+
+class ExplainBatch:
+    """Explains a batch of the caller's organisation."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        stuck_after: timedelta,
+        ring_timeout: timedelta,
+        bus_kind: str,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._settings = Settings(
+            stuck_after=stuck_after, ring_timeout=ring_timeout, bus_kind=bus_kind
+        )
+
+    async def explain(
+        self, organization_id: str, batch_id: str, *, verify: bool = False
+    ) -> Diagnosis:
+        """Explain a batch; `verify` also counts its contacts one by one.
+
+        Raises NotFound, or Unavailable when not even the counters can be read.
+        """
+        parsed = ids.parse_id("btc", batch_id)
+        if parsed is None:
+            raise NotFound("Batch not found")
+        return await self._explain(organization_id, parsed, verify=verify)
+
+    async def binding_reason(
+        self, organization_id: str, batch_id: uuid.UUID
+    ) -> tuple[str | None, datetime | None]:
+        """Say what keeps the next contact from being dialled now, and until when if a clock knows.
+
+        (None, None) when nothing does. Raises NotFound or Unavailable.
+        """
+        diagnosis = await self._explain(organization_id, batch_id, verify=False)
+        binding = diagnosis.binding
+        return (None if binding is None else binding.value), diagnosis.binding_until
+
+    async def _explain(
+        self, organization_id: str, batch_id: uuid.UUID, *, verify: bool
+    ) -> Diagnosis:
+        async with self._db.transaction(snapshot=True) as connection:
+            now = self._clock.now()
+            snapshot = await storage.read_snapshot(
+                connection,
+                organization_id=organization_id,
+                batch_id=batch_id,
+                settings=self._settings,
+                now=now,
+                verify=verify,
+            )
+            if snapshot is None:
+                raise NotFound("Batch not found")
+            diagnosis = explain(snapshot, now)
+            if diagnosis.stuck_pending:
+                # Another batch may have held the campaign's slots until a moment ago.
+                freed_at = await storage.read_slot_freed_at(connection, snapshot, now)
+                diagnosis = explain(replace(snapshot, slot_freed_at=freed_at), now)
+        return diagnosis
+
+
+def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Show a diagnosis as the API does: plain values, times in whole seconds with `Z`."""
+    batch, accounting = diagnosis.snapshot.batch, diagnosis.accounting
+    breakdown: dict[str, dict[str, Any]] = {}
+    for line in diagnosis.breakdown:
+        breakdown[line.status.value] = {"count": line.count}
+        if line.oldest_updated_at is not None:
+            breakdown[line.status.value]["oldest_updated_at"] = stamp(line.oldest_updated_at)
+    return {
+        "batch_id": ids.batch_id(batch.id),
+        "status": batch.status.value,
+        "status_breakdown": breakdown,
+        "pending_sample": list(diagnosis.pending_sample),
+        "diagnostics": {
+            "stuck_pending": diagnosis.stuck_pending,
+            "tip": diagnosis.tip,
+            "verdict": diagnosis.verdict.value,
+            "reasons": [_reason_as_json(reason) for reason in diagnosis.reasons],
+            "accounting": {
+                "unfinished": accounting.unfinished,
+                "on_call": accounting.on_call,
+                "dialable_now": accounting.dialable_now,
+                "by_reason": {code.value: n for code, n in accounting.by_reason.items()},
+            },
+            "limits": [
+                {"name": one.name, "limit": one.limit, "in_use": one.in_use, "free": one.free}
+                for one in diagnosis.limits
+            ],
+            "next_dial_at": _plain(diagnosis.next_dial_at),
+            # Not known honestly before the pace of the batch is measured.
+            "estimated_finish_at": None,
+            "as_of": stamp(diagnosis.as_of),
+            "stale_inputs": list(diagnosis.snapshot.stale_inputs),
+        },
+    }
+
+
+def _reason_as_json(reason: ReasonShown) -> dict[str, Any]:
+    return {
+        "code": reason.code.value,
+        "layer": reason.layer.value,
+        "severity": reason.severity.value,
+        "contacts": reason.contacts,
+        "since": _plain(reason.since),
+        "until": _plain(reason.until),
+        "evidence": _plain(reason.evidence),
+        "fix": reason.fix,
+        "help": reason.help,
+    }
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, datetime):
+        return stamp(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    return value

@@ -1,0 +1,238 @@
+"""Campaigns: created, listed, read, changed, deleted, counted.
+
+Owns what a client may do with a campaign besides its lifecycle (`change_lifecycle`). A campaign of
+another organisation does not exist here.
+"""
+
+import dataclasses
+import uuid
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import MISSING, dataclass
+from typing import Any, Final
+
+from apollo.core import ids
+from apollo.core.campaign_settings import CampaignSettings, checked
+from apollo.core.states import BatchStatus, CampaignStatus, ContactStatus
+from apollo.errors import FieldError, Invalid, NotAllowedNow, NotFound
+from apollo.ports import Bus, Clock
+from apollo.storage import campaigns, lifecycle
+from apollo.storage.campaigns import CampaignRecord as CampaignRecord  # what the web shows
+from apollo.storage.campaigns import StatsRecord
+from apollo.storage.database import Connection, Database
+from apollo.usecases.authenticate import Principal
+
+NOT_FOUND: Final = "Campaign not found"
+# Runs inside the creating transaction, so that an answer is remembered exactly when its object is.
+OnCreated = Callable[[Connection, CampaignRecord], Awaitable[None]]
+_IN_FLIGHT: Final = (
+    ContactStatus.DISPATCHED,
+    ContactStatus.IN_PROGRESS,
+    ContactStatus.RETRYING,
+    ContactStatus.FOLLOWUP_SCHEDULED,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignStats:
+    """A campaign in numbers, all of one snapshot; every known status has its key."""
+
+    campaign_id: uuid.UUID
+    contact_counts: dict[str, int]
+    batch_counts: dict[str, int]
+    call_counters: dict[str, int]
+    # Contacts that wait for retry 1, 2, 3, …
+    retry_breakdown: dict[str, int]
+    in_flight_contacts: int
+    total_call_attempts: int
+    follow_up_attempts: int
+
+
+class ManageCampaigns:
+    """Creates, lists, reads, changes, deletes and counts campaigns."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        bus: Bus,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._bus = bus
+        self._new_id = new_id
+
+    async def create(
+        self,
+        principal: Principal,
+        fields: Mapping[str, Any],
+        *,
+        on_created: OnCreated | None = None,
+    ) -> CampaignRecord:
+        """Create a campaign from the keys given; null is the default. Raises Invalid."""
+        settings = checked(_build(fields))
+        campaign_id = self._new_id()
+        now = self._clock.now()
+        organization_id = principal.organization_id
+        async with self._db.transaction() as connection:
+            await campaigns.add(connection, campaign_id, organization_id, settings, at=now)
+            await _record(connection, principal, campaign_id, "create")
+            created = await campaigns.read(connection, organization_id, campaign_id)
+            if created is None:
+                raise NotFound(NOT_FOUND)
+            if on_created is not None:
+                await on_created(connection, created)
+        return created
+
+    async def browse(
+        self,
+        principal: Principal,
+        *,
+        status: CampaignStatus | None = None,
+        skip: int = 0,
+        limit: int = 50,
+    ) -> list[CampaignRecord]:
+        """List the organisation's campaigns, newest first."""
+        async with self._db.connection() as connection:
+            return await campaigns.listed(
+                connection, principal.organization_id, status=status, skip=skip, at_most=limit
+            )
+
+    async def read(self, principal: Principal, campaign_id: str) -> CampaignRecord:
+        """Read one campaign. Raises NotFound."""
+        wanted = _parse(campaign_id)
+        async with self._db.connection() as connection:
+            found = await campaigns.read(connection, principal.organization_id, wanted)
+        if found is None:
+            raise NotFound(NOT_FOUND)
+        return found
+
+    async def change(
+        self, principal: Principal, campaign_id: str, fields: Mapping[str, Any]
+    ) -> CampaignRecord:
+        """Replace the top-level keys given; null puts an optional one back to its default.
+
+        Applies to the next claim, and wakes it. Raises NotFound, Invalid.
+        """
+        wanted = _parse(campaign_id)
+        organization_id = principal.organization_id
+        async with self._db.transaction() as connection:
+            locked = await lifecycle.lock_campaign(connection, organization_id, wanted)
+            before = await campaigns.read(connection, organization_id, wanted)
+            if locked is None or before is None:
+                raise NotFound(NOT_FOUND)
+            settings = checked(_replaced(before.settings, fields))
+            if settings == before.settings:
+                return before
+            at = locked.read_at
+            await campaigns.change(connection, wanted, settings, at=at)
+            changed = {"keys": sorted(fields)}
+            await _record(connection, principal, wanted, "change", changed)
+            after = await campaigns.read(connection, organization_id, wanted)
+        await self._bus.wake([wanted])
+        return after or before
+
+    async def delete(self, principal: Principal, campaign_id: str) -> None:
+        """Hide a campaign at rest; its rows stay for the record. Raises NotFound, NotAllowedNow."""
+        wanted = _parse(campaign_id)
+        async with self._db.transaction() as connection:
+            locked = await lifecycle.lock_campaign(connection, principal.organization_id, wanted)
+            if locked is None:
+                raise NotFound(NOT_FOUND)
+            live = await lifecycle.lock_batches(connection, wanted)
+            open_calls = await lifecycle.count_open_calls(connection, wanted)
+            if live:
+                todo = f"cancel it first (POST /campaigns/{campaign_id}/cancel)"
+                raise NotAllowedNow(f"The campaign has {_count(len(live), 'live batch')}: {todo}")
+            if open_calls:
+                calls = _count(open_calls, "call")
+                raise NotAllowedNow(f"The campaign has {calls} in progress: delete it afterwards")
+            await campaigns.delete(connection, wanted, at=locked.read_at)
+            await _record(connection, principal, wanted, "delete")
+
+    async def stats(self, principal: Principal, campaign_id: str) -> CampaignStats:
+        """Count everything about one campaign. Raises NotFound."""
+        wanted = _parse(campaign_id)
+        async with self._db.connection() as connection:
+            found = await campaigns.read_stats(connection, principal.organization_id, wanted)
+        if found is None:
+            raise NotFound(NOT_FOUND)
+        return _stats(wanted, found)
+
+
+def _parse(campaign_id: str) -> uuid.UUID:
+    parsed = ids.parse_id("cmp", campaign_id)
+    if parsed is None:
+        raise NotFound(NOT_FOUND)
+    return parsed
+
+
+def _build(fields: Mapping[str, Any]) -> CampaignSettings:
+    given = {name: value for name, value in fields.items() if value is not None}
+    required = [f.name for f in dataclasses.fields(CampaignSettings) if _is_required(f)]
+    missing = [name for name in required if name not in given]
+    if missing:
+        raise Invalid([FieldError(("body", name), "is required", "missing") for name in missing])
+    return CampaignSettings(**given)
+
+
+def _replaced(settings: CampaignSettings, fields: Mapping[str, Any]) -> CampaignSettings:
+    """Put the given keys into the settings; null becomes the default."""
+    rules = {f.name: f for f in dataclasses.fields(CampaignSettings)}
+    given: dict[str, Any] = {}
+    for name, value in fields.items():
+        if value is not None:
+            given[name] = value
+        elif _is_required(rules[name]):
+            raise Invalid.field(name, "is required and cannot be null; leave it out to keep it")
+        elif rules[name].default_factory is not MISSING:
+            given[name] = rules[name].default_factory()
+        else:
+            given[name] = rules[name].default
+    return dataclasses.replace(settings, **given)
+
+
+def _is_required(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is MISSING and field.default_factory is MISSING
+
+
+async def _record(
+    connection: Connection,
+    principal: Principal,
+    campaign_id: uuid.UUID,
+    action: str,
+    detail: dict[str, Any] | None = None,
+) -> None:
+    await lifecycle.record_action(
+        connection,
+        organization_id=principal.organization_id,
+        campaign_id=campaign_id,
+        batch_id=None,
+        actor=principal.token_name,
+        action=action,
+        detail=detail,
+    )
+
+
+def _stats(campaign_id: uuid.UUID, found: StatsRecord) -> CampaignStats:
+    contacts, calls = found.contacts_by_status, found.calls_by_kind
+    retries = range(1, max([found.max_retries, *map(int, found.contacts_by_retry)]) + 1)
+    return CampaignStats(
+        campaign_id=campaign_id,
+        contact_counts={status.value: contacts.get(status, 0) for status in ContactStatus},
+        batch_counts={s.value: found.batches_by_status.get(s, 0) for s in BatchStatus},
+        call_counters={
+            f"{kind}_calls": calls.get(kind, 0)
+            for kind in ("completed", "failed", "busy", "no_answer", "follow_up")
+        },
+        retry_breakdown={f"retry_{n}": found.contacts_by_retry.get(str(n), 0) for n in retries},
+        in_flight_contacts=sum(contacts.get(status, 0) for status in _IN_FLIGHT),
+        total_call_attempts=calls.get("attempts", 0),
+        follow_up_attempts=calls.get("follow_up_attempts", 0),
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
+    return f"{number} {noun if number == 1 else plural}"

@@ -1,0 +1,69 @@
+"""What the agent adds after a call: transcript, summary, who hung up, and whether to call again."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from apollo.core.lifecycle import schedule_follow_up
+from apollo.core.states import CLOSED_BATCH, CallState, ContactStatus
+from apollo.ports import Clock
+from apollo.storage import calls as storage
+from apollo.storage.calls import LockedCall
+from apollo.storage.database import Connection, Database
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """What may be added to a call; None leaves a field as it is."""
+
+    transcript: str | None = None
+    summary: str | None = None
+    sentiment: str | None = None
+    recording_url: str | None = None
+    hangup_by: str | None = None
+    hangup_reason: str | None = None
+    total_cost: Decimal | None = None
+    follow_up_at: datetime | None = None
+
+    def as_fields(self) -> Mapping[str, Any]:
+        """Give the fields by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+
+class RecordCallResult:
+    """Stores results, and schedules the follow-up that one asks for."""
+
+    def __init__(self, *, db: Database, clock: Clock, wakes_by_notify: bool) -> None:
+        self._db = db
+        self._clock = clock
+        self._wakes_by_notify = wakes_by_notify
+
+    async def record(self, call_id: uuid.UUID, result: CallResult) -> bool:
+        """Store a result; False when there is no such call. The same result twice changes nothing.
+
+        A follow-up is taken from a call that is still open when it ends, else scheduled at once if
+        the contact was reached and its batch was not cancelled and has not expired.
+        """
+        async with self._db.transaction() as connection:
+            locked = (await storage.lock_calls(connection, [call_id])).get(call_id)
+            if locked is None or locked.call.state is CallState.RELEASED:
+                return False
+            is_new = locked.call.follow_up_at != result.follow_up_at
+            await storage.write_result(connection, call_id, result.as_fields())
+            if result.follow_up_at is not None and is_new:
+                await self._follow_up(connection, locked, result.follow_up_at)
+        return True
+
+    async def _follow_up(self, connection: Connection, locked: LockedCall, at: datetime) -> None:
+        contact = locked.contact
+        is_reached = contact.status is ContactStatus.COMPLETED
+        if not is_reached or locked.batch_status in CLOSED_BATCH:
+            return
+        scheduled = schedule_follow_up(contact, at, self._clock.now())
+        await storage.move_contacts(connection, [scheduled])
+        await storage.reopen_batch(connection, contact.key.batch_id, self._clock.now())
+        if self._wakes_by_notify:
+            await storage.notify_campaigns(connection, [locked.campaign_id])

@@ -1,0 +1,210 @@
+"""Provider webhooks and agents' results: verify the raw bytes, store, answer fast.
+
+Plain Starlette routes beside FastAPI, because they carry three to four requests for each call.
+Must never answer 200 before the event is committed, nor anything but 200 to a good one.
+"""
+
+import hashlib
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Final
+
+import msgspec
+import structlog
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from apollo.core import ids
+from apollo.core.signatures import is_signed
+from apollo.core.states import Off
+from apollo.errors import Stale, Unavailable
+from apollo.ports import Clock, TelephonyDriver
+from apollo.usecases.collector import Collector, Overloaded
+from apollo.usecases.record_call_events import (
+    Arrival,
+    RecordCallEvents,
+    Webhook,
+    perform,
+)
+from apollo.usecases.record_call_result import CallResult, RecordCallResult
+
+_log = structlog.get_logger("apollo.webhooks")
+
+# A status event is some 700 bytes; anything near this is not one.
+BODY_BYTES_MAX: Final = 64 * 1024
+# Transcripts are long; an hour of talk is some 60 KB.
+_RESULT_BYTES_MAX: Final = 1024 * 1024
+
+
+@dataclass(slots=True)
+class HookReport:
+    """What arrived at the status hook, for the heartbeat."""
+
+    received: int = 0
+    last_received_at: datetime | None = None
+    refused_signature: int = 0
+    last_refused_at: datetime | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Give it as the heartbeat stores it."""
+        return {
+            "received": self.received,
+            "last_received_at": self.last_received_at and self.last_received_at.isoformat(),
+            "refused_signature": self.refused_signature,
+            "last_refused_at": self.last_refused_at and self.last_refused_at.isoformat(),
+        }
+
+
+class _Result(msgspec.Struct, forbid_unknown_fields=True):
+    execution_id: str
+    transcript: str | None = None
+    summary: str | None = None
+    sentiment: str | None = None
+    recording_url: str | None = None
+    hangup_by: str | None = None
+    hangup_reason: str | None = None
+    total_cost: Decimal | None = None
+    follow_up_at: datetime | None = None
+
+
+_RESULT: Final = msgspec.json.Decoder(_Result)
+
+
+class Callbacks:
+    """The two webhooks of Apollo."""
+
+    def __init__(
+        self,
+        *,
+        driver: TelephonyDriver,
+        record: RecordCallEvents,
+        results: RecordCallResult,
+        result_secret: bytes | None,
+        clock: Clock,
+        tell: Callable[[Sequence[uuid.UUID]], Awaitable[None]],
+    ) -> None:
+        self._driver = driver
+        self._record = record
+        self._results = results
+        self._result_secret = result_secret
+        self._clock = clock
+        # Wakes diallers elsewhere, where the commit itself does not.
+        self._tell = tell
+        self._collector: Collector[Arrival, Off | None] = Collector(self._write)
+        self.report = HookReport()
+
+    def routes(self) -> list[Route]:
+        """Give the routes to mount beside the API."""
+        return [
+            Route("/webhooks/call-status", self.call_status, methods=["POST"]),
+            Route("/webhooks/call-result", self.call_result, methods=["POST"]),
+        ]
+
+    async def call_status(self, request: Request) -> Response:
+        """Take one status event of the provider."""
+        body = await _read(request, BODY_BYTES_MAX)
+        if body is None:
+            return _refuse(413, f"a status event is at most {BODY_BYTES_MAX} bytes")
+        now = self._clock.now()
+        if not self._driver.verify_status(body, request.headers):
+            self.report.refused_signature += 1
+            self.report.last_refused_at = now
+            return _refuse(401, "the signature does not fit: is the webhook secret the account's?")
+        self.report.received += 1
+        self.report.last_received_at = now
+        try:
+            status = self._driver.read_status(body, now)
+        except ValueError as e:
+            _log.warning("webhook.unreadable", error=str(e))
+            return _refuse(422, str(e))
+        arrival = Arrival(
+            execution_id=status.execution_id,
+            event=status.event,
+            provider_call_id=status.provider_call_id,
+            webhook=Webhook(
+                content_hash=_content_hash(self._driver.provider, body),
+                provider_call_id=status.provider_call_id,
+                call_status=status.call_status,
+                body=body,
+                received_at=now,
+                is_child_leg=status.is_child_leg,
+            ),
+        )
+        try:
+            await self._collector.put(arrival)
+        except (Unavailable, Stale, Overloaded) as e:
+            _log.warning("webhook.not_stored", error=str(e))
+            return _refuse(503, "not stored: the database is away or busy; send it again")
+        return Response(status_code=200)
+
+    async def call_result(self, request: Request) -> Response:
+        """Take what the agent adds after a call."""
+        if self._result_secret is None:
+            return _refuse(404, "closed: set APOLLO_RESULT_SECRET to open it")
+        body = await _read(request, _RESULT_BYTES_MAX)
+        if body is None:
+            return _refuse(413, f"a call result is at most {_RESULT_BYTES_MAX} bytes")
+        if not is_signed(body, request.headers, self._result_secret):
+            return _refuse(401, "the signature does not fit: sign with APOLLO_RESULT_SECRET")
+        try:
+            is_known = await self._results.record(*_read_result(body))
+        except ValueError as e:
+            return _refuse(422, str(e))
+        except (Unavailable, Stale) as e:
+            _log.warning("result.not_stored", error=str(e))
+            return _refuse(503, "not stored: the database is away or busy; send it again")
+        if not is_known:
+            return _refuse(404, "Call not found")
+        return Response(status_code=200)
+
+    async def drain(self) -> None:
+        """Wait until every event that was taken is stored."""
+        await self._collector.drain()
+
+    async def _write(self, arrivals: Sequence[Arrival]) -> Sequence[Off | None]:
+        recorded = await self._record.record(arrivals)
+        if recorded.freed:
+            await self._tell(list(recorded.freed))
+        if recorded.effects:
+            await perform(self._driver, recorded.effects)
+        return recorded.offs
+
+
+async def _read(request: Request, bytes_max: int) -> bytes | None:
+    """Read a body; None when it is over the size, without reading it all."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            return None
+    return bytes(body)
+
+
+def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
+    try:
+        result = _RESULT.decode(body)
+    except msgspec.DecodeError as e:
+        raise ValueError(str(e)) from e
+    call_id = ids.parse_id("exec", result.execution_id)
+    if call_id is None:
+        raise ValueError("execution_id: not an execution id; expected exec_…")
+    if result.follow_up_at is not None and result.follow_up_at.tzinfo is None:
+        raise ValueError("follow_up_at: needs an offset, as in 2026-05-10T09:05:00Z")
+    given = msgspec.structs.asdict(result)
+    del given["execution_id"]
+    for name, value in given.items():
+        if isinstance(value, str) and "\x00" in value:
+            raise ValueError(f"{name}: must not contain NUL characters")
+    return call_id, CallResult(**given)
+
+
+def _content_hash(provider: str, body: bytes) -> uuid.UUID:
+    return uuid.UUID(bytes=hashlib.sha256(provider.encode() + b"\x00" + body).digest()[:16])
+
+
+def _refuse(status: int, detail: str) -> Response:
+    return JSONResponse({"detail": detail}, status_code=status)
