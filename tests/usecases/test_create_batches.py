@@ -10,6 +10,7 @@ from apollo.core import ids
 from apollo.errors import Conflict, Invalid, NotAllowedNow, NotFound, TooLarge
 from apollo.storage.database import Connection
 from apollo.usecases import check_contacts
+from apollo.usecases.check_contacts import OnDuplicate, OnInvalid
 from apollo.usecases.create_batches import NewBatch
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
@@ -132,7 +133,7 @@ async def test_every_bad_row_is_named_up_to_a_hundred_and_nothing_is_created(
 
 async def test_skipped_rows_are_listed_and_not_counted(world: BatchWorld) -> None:
     numbers = ["+919876500001", "nonsense\0", "098765 00001", "+91 98765-00002", "919876500001"]
-    batch = await world.batch(await world.campaign(), numbers, on_invalid="skip")
+    batch = await world.batch(await world.campaign(), numbers, on_invalid=OnInvalid.SKIP)
     assert await world.phone_numbers(batch) == ["+919876500001", "+919876500002"]
     assert batch["total_contacts"] == 2
     assert batch["rejected_count"] == 3
@@ -142,7 +143,7 @@ async def test_skipped_rows_are_listed_and_not_counted(world: BatchWorld) -> Non
 
 async def test_duplicates_are_kept_when_asked(world: BatchWorld) -> None:
     numbers = ["+919876500001", "+91 98765 00001"]
-    batch = await world.batch(await world.campaign(), numbers, on_duplicate="keep")
+    batch = await world.batch(await world.campaign(), numbers, on_duplicate=OnDuplicate.KEEP)
     assert await world.phone_numbers(batch) == ["+919876500001"] * 2
     assert batch["rejected_count"] == 0
 
@@ -154,14 +155,14 @@ async def test_a_region_makes_national_numbers_readable(world: BatchWorld) -> No
 
 async def test_a_batch_with_no_row_left_is_refused(world: BatchWorld) -> None:
     with pytest.raises(Invalid, match="all 2 rows were left out"):
-        await world.batch(await world.campaign(), ["1", "2"], on_invalid="skip")
+        await world.batch(await world.campaign(), ["1", "2"], on_invalid=OnInvalid.SKIP)
 
 
 async def test_only_a_thousand_rejected_rows_are_kept_but_all_are_counted(
     world: BatchWorld,
 ) -> None:
     numbers = ["+919876500001", *["12"] * 1200]
-    batch = await world.batch(await world.campaign(), numbers, on_invalid="skip")
+    batch = await world.batch(await world.campaign(), numbers, on_invalid=OnInvalid.SKIP)
     assert len(batch["rejected"]) == 1000
     assert batch["rejected_count"] == 1200
 
@@ -224,7 +225,7 @@ async def test_bad_rows_of_a_file_carry_the_numbers_a_spreadsheet_shows(
 
 async def test_a_row_of_over_64_kib_is_a_bad_row(world: BatchWorld) -> None:
     text = f"phone,notes\n+919876500001,{'x' * 70_000}\n+919876500002,y\n"
-    batch = await world.upload(await world.campaign(), text, on_invalid="skip")
+    batch = await world.upload(await world.campaign(), text, on_invalid=OnInvalid.SKIP)
     assert await world.phone_numbers(batch) == ["+919876500002"]
     assert "at most 65536" in batch["rejected"][0]["reason"]
 
@@ -246,7 +247,7 @@ async def test_a_file_that_cannot_be_trusted_is_refused_whole(
     world: BatchWorld, content: bytes, says: str
 ) -> None:
     with pytest.raises(Invalid, match=says):
-        await world.upload(await world.campaign(), content, on_invalid="skip")
+        await world.upload(await world.campaign(), content, on_invalid=OnInvalid.SKIP)
     assert await world.sql("select from batches") == []
 
 

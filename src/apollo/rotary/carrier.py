@@ -6,7 +6,7 @@ call.
 
 from collections import deque
 
-from apollo.rotary.dice import source
+from apollo.rotary.dice import throws
 from apollo.rotary.ledger import Entry
 from apollo.rotary.records import reason_of
 from apollo.rotary.scenario import Carrier, Spam
@@ -52,10 +52,10 @@ class Capacity:
         _forget(seen, now_s - spam.window_s)
         worn_out = len(seen) >= spam.calls
         seen.append(now_s)
-        luck = source(self._seed, "spam", entry.from_, entry.number, entry.nth_call)
-        if not worn_out or luck.random() >= spam.rate:
+        luck, which, *_ = throws(self._seed, "spam", entry.from_, entry.number, entry.nth_call)
+        if not worn_out or luck >= spam.rate:
             return None
-        code = luck.choice(spam.sip)
+        code = spam.sip[int(which * len(spam.sip))]
         return code, reason_of(code)
 
 

@@ -4,22 +4,21 @@ What falls depends only on the seed and on the words that name the throw, never 
 which throws are made, so that a rehearsal can be repeated under any load.
 """
 
+import struct
 from hashlib import blake2b
-from random import Random
 
+MOST = 8  # throws at a time: one hash of 64 bytes
 WHOLE = 1 << 64  # a throw is 64 bits of the hash
 
+_split = struct.Struct(f">{MOST}Q").unpack
 
-def _throw(seed: int, words: tuple[object, ...]) -> int:
+
+def throws(seed: int, *words: object) -> tuple[float, ...]:
+    """MOST numbers in [0, 1) that belong to these words."""
     text = "\x1f".join((str(seed), *map(str, words)))
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest())
+    return tuple(number / WHOLE for number in _split(blake2b(text.encode()).digest()))
 
 
 def chance(seed: int, *words: object) -> float:
     """A number in [0, 1) that belongs to these words."""
-    return _throw(seed, words) / WHOLE
-
-
-def source(seed: int, *words: object) -> Random:
-    """A source of randomness that belongs to these words, for more than one throw."""
-    return Random(_throw(seed, words))  # noqa: S311 - a simulation, not cryptography
+    return throws(seed, *words)[0]

@@ -108,7 +108,7 @@ class Exchange:
         conduct = self._people.meet(entry.number, entry.nth_call)
         call = Call(entry, order, conduct, Line(entry, hook), order.tag)
         entry.does = conduct.does
-        entry.webhook_url = str(hook.url) if hook is not None else None
+        entry.webhook_url = hook.shown if hook is not None else None
         self.calls[entry.call_sid] = call
         self.calls_to.setdefault(entry.number, []).append(call)
         self._lines[entry.call_sid] = call

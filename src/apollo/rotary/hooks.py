@@ -23,6 +23,7 @@ class Hook:
     """Where webhooks go and how: no fragment, no credentials in the address."""
 
     url: URL
+    shown: str  # the address as text
     method: Literal["GET", "POST"] = "POST"
     authorization: str | None = field(default=None, repr=False)
     retries: int = 0
@@ -37,8 +38,10 @@ def read_hook(url: str, method: str = "POST", username: str = "", password: str 
     count = wanted.get("rc", ["0"])[0]
     policies = ",".join(wanted.get("rp", ["ct"])).split(",")
     pair = b64encode(f"{username}:{password}".encode()).decode()
+    address = whole.with_fragment(None).with_user(None)
     return Hook(
-        url=whole.with_fragment(None).with_user(None),
+        url=address,
+        shown=str(address),
         method="GET" if method.upper() == "GET" else "POST",
         authorization=f"Basic {pair}" if username and password else None,
         retries=min(int(count), RETRIES_MAX) if count.isdecimal() else 0,

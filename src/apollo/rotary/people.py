@@ -4,14 +4,15 @@ Owns the people behind the simulated carrier: what one does depends on the seed,
 often that number was called before, never on the order of arrival. Must not place calls or wait.
 """
 
+from bisect import bisect
 from dataclasses import dataclass
 from enum import StrEnum
-from random import Random
+from itertools import accumulate
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from apollo.rotary.dice import source
+from apollo.rotary.dice import throws
 from apollo.rotary.schema import Number, Part, Seconds, Span
 
 REFUSALS_START = 300  # SIP answers from here on end a call that nobody picked up
@@ -152,8 +153,8 @@ class People:
         mix = rules.mix or usual.mix
         self._seed = seed
         self._rules = rules
-        self._kinds = list(mix)
-        self._weights = list(mix.values())
+        self._kinds = [kind for kind, share in mix.items() if share]
+        self._bounds = list(accumulate(share for share in mix.values() if share))
         self._endings = sorted(rules.by_ending, key=len, reverse=True)
         self._dial_s = rules.dial_s or usual.dial_s
         self._ring_s = rules.ring_s or usual.ring_s
@@ -163,18 +164,17 @@ class People:
 
     def meet(self, number: str, nth: int) -> Conduct:
         """What the owner of the number (no plus) does on the nth call to it, counted from 1."""
-        luck = source(self._seed, "person", number, nth)
-        kind = luck.choices(self._kinds, self._weights)[0]
-        # Each throw is made whether it is used or not, so that a script for one field of a
-        # person does not change the others.
-        dial_s = luck.uniform(*self._dial_s)
-        ring_s, talk_s = self._times(kind, luck)
+        # Every throw is made whether it is used or not, so that a script for one field of a
+        # person leaves the others as they were.
+        who, dial, ring, talk, *_ = throws(self._seed, "person", number, nth)
+        kind = self._kinds[bisect(self._bounds, who * self._bounds[-1])]
+        dial_s = _within(self._dial_s, dial)
         script = self._script(number)
         if script is None:
+            ring_s, talk_s = self._times(kind, ring, talk)
             return Conduct(kind, dial_s, ring_s, talk_s, USUAL_SIP[kind])
         scripted = script[min(nth, len(script)) - 1]  # the last line stands for all later calls
-        if scripted.does is not kind:
-            ring_s, talk_s = self._times(scripted.does, luck)
+        ring_s, talk_s = self._times(scripted.does, ring, talk)
         return Conduct(
             scripted.does,
             dial_s,
@@ -184,10 +184,11 @@ class People:
             scripted.early_media,
         )
 
-    def _times(self, kind: Does, luck: Random) -> tuple[float | None, float]:
-        ring_s = luck.uniform(*(self._unanswered_s if kind is Does.NO_ANSWER else self._ring_s))
-        talk_s = luck.uniform(*(self._voicemail_s if kind is Does.VOICEMAIL else self._talk_s))
-        return (None if kind in SILENT_REFUSAL else ring_s), talk_s
+    def _times(self, kind: Does, ring: float, talk: float) -> tuple[float | None, float]:
+        patience_s = self._unanswered_s if kind is Does.NO_ANSWER else self._ring_s
+        speech_s = self._voicemail_s if kind is Does.VOICEMAIL else self._talk_s
+        ring_s = None if kind in SILENT_REFUSAL else _within(patience_s, ring)
+        return ring_s, _within(speech_s, talk)
 
     def _script(self, number: str) -> tuple[Behaviour, ...] | None:
         script = self._rules.by_number.get(number)
@@ -196,3 +197,7 @@ class People:
                 if number.endswith(ending):
                     return self._rules.by_ending[ending]
         return script
+
+
+def _within(span: tuple[float, float], share: float) -> float:
+    return span[0] + (span[1] - span[0]) * share

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 DELIVERED = frozenset({200, 202, 204})  # jambonz takes nothing else for a yes, not even 201
 TIMEOUT_S = 10.0  # JAMBONES_HTTP_TIMEOUT, to connect and again to the answer
 CLIENT_CLOSES_S = 5.0  # after the final event of an unanswered call its retries end
-CONNECTIONS = 128
+CONNECTIONS = 256  # enough to hide a slow receiver, within the usual 1 024 open files
 IDLE_S = 2.0  # below uvicorn's 5 s, so that a reused connection was not just closed over there
 BODY_READ = 65_536  # answers are ignored; one that is longer costs us the connection, no more
 LOG_LENGTH = 1_000  # deliveries kept for GET /rotary/deliveries
@@ -305,7 +305,7 @@ class PostOffice:
             line.tried[1].set()
 
     def _log(self, line: Line, letter: Letter, attempt: Attempt) -> None:
-        url = str(line.hook.url) if line.hook is not None else ""
+        url = line.hook.shown if line.hook is not None else ""
         number = len(letter.webhook.attempts)
         self.deliveries.append(
             {
@@ -324,7 +324,7 @@ class PostOffice:
             return
         log.warning(
             "status webhook not delivered: url=%s event=%s call_sid=%s attempt=%d %s",
-            line.hook.url.with_query(None) if line.hook is not None else "",
+            url.partition("?")[0],
             letter.webhook.event,
             line.entry.call_sid,
             number,

@@ -3,7 +3,6 @@
 import uuid
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
-from typing import Any
 
 from apollo.core.campaign_settings import CampaignSettings
 from apollo.core.states import CampaignStatus

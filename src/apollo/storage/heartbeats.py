@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from apollo.storage.database import Connection, load_queries
@@ -41,3 +41,24 @@ async def say_goodbye(connection: Connection, process: Process) -> None:
     """Stop in good order, and forget processes of long ago."""
     await _Q["say_goodbye"].run(connection, process_id=process.id)
     await _Q["forget_old"].run(connection)
+
+
+async def list_alive(
+    connection: Connection, alive_within: timedelta
+) -> list[tuple[Process, dict[str, Any]]]:
+    """List the processes heard of within `alive_within`, each with its last report."""
+    rows = await _Q["alive"].rows(connection, alive_within=alive_within)
+    return [
+        (
+            Process(
+                id=row["process_id"],
+                role=row["role"],
+                host=row["host"],
+                pid=row["pid"],
+                version=row["version"],
+                started_at=row["started_at"],
+            ),
+            row["report"],
+        )
+        for row in rows
+    ]

@@ -191,21 +191,23 @@ async def set_dialling_stopped(
     is_stopped: bool,
     at: datetime,
     actor: str,
-) -> None:
-    """Stop or allow dialling for one organisation, or for the whole installation (None)."""
-    verb = "stop" if is_stopped else "resume"
-    given: dict[str, Any] = {"at": at} if is_stopped else {}
+) -> bool:
+    """Stop or allow dialling for one organisation, or all (None); False if there is none."""
+    stopped_at = at if is_stopped else None
     if organization_id is None:
-        await _Q[f"{verb}_all_dialling"].run(connection, **given)
+        changed = await _Q["stop_all_dialling"].run(connection, stopped_at=stopped_at)
     else:
-        await _Q[f"{verb}_dialling"].run(connection, **given, organization_id=organization_id)
+        changed = await _Q["stop_dialling"].run(
+            connection, organization_id=organization_id, stopped_at=stopped_at
+        )
     await _Q["record_action_everywhere"].run(
         connection,
         organization_id=organization_id,
         at=at,
         actor=actor,
-        action=f"{verb}_dialling",
+        action="stop_dialling" if is_stopped else "resume_dialling",
     )
+    return changed > 0
 
 
 async def wakeable_campaigns(

@@ -17,8 +17,10 @@ from apollo.core import tokens
 from apollo.errors import Invalid, NotFound, Stale, Unauthorised, Unavailable
 from apollo.ports import Clock
 from apollo.storage import access
-from apollo.storage.access import TokenListed as TokenListed  # shown by the command line
+from apollo.storage.access import TokenListed
 from apollo.storage.database import Database
+
+__all__ = ["Authenticate", "NewToken", "Principal", "TokenListed", "organization_id_of"]
 
 # A revoked token works no longer than this; short enough to wait for, and it spares a query for
 # nearly every request of a busy client.
@@ -28,6 +30,7 @@ _CACHED_MAX: Final = 10_000
 # "When was it used last" needs no second, and a write per request would cost more than the request.
 _USE_NOTED_EVERY: Final = timedelta(minutes=1)
 _NAME_MAX: Final = 100
+_NUMBER_DIGITS_MAX: Final = 18  # fits a bigint
 _ORGANIZATION: Final = re.compile(r"org_[A-Za-z0-9_-]{1,60}")
 
 
@@ -107,7 +110,7 @@ class Authenticate:
 
         Raises NotFound.
         """
-        is_number = which.isascii() and which.isdigit() and len(which) <= 18  # fits a bigint
+        is_number = which.isascii() and which.isdigit() and len(which) <= _NUMBER_DIGITS_MAX
         async with self._db.connection() as connection:
             revoked = await access.revoke_token(
                 connection,

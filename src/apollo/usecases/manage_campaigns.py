@@ -7,7 +7,7 @@ another organisation does not exist here.
 import dataclasses
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import MISSING, dataclass
+from dataclasses import dataclass
 from typing import Any, Final
 
 from apollo.core import ids
@@ -16,14 +16,17 @@ from apollo.core.states import BatchStatus, CampaignStatus, ContactStatus
 from apollo.errors import FieldError, Invalid, NotAllowedNow, NotFound
 from apollo.ports import Bus, Clock
 from apollo.storage import campaigns, lifecycle
-from apollo.storage.campaigns import CampaignRecord as CampaignRecord  # what the web shows
-from apollo.storage.campaigns import StatsRecord
+from apollo.storage.campaigns import CampaignRecord, StatsRecord
 from apollo.storage.database import Connection, Database
 from apollo.usecases.authenticate import Principal
+
+__all__ = ["CampaignRecord", "CampaignStats", "ManageCampaigns", "OnCreated"]
 
 NOT_FOUND: Final = "Campaign not found"
 # Runs inside the creating transaction, so that an answer is remembered exactly when its object is.
 OnCreated = Callable[[Connection, CampaignRecord], Awaitable[None]]
+REQUIRED: Final = ("name", "agent_id", "phone_numbers")
+_DEFAULTS: Final = CampaignSettings(name="", agent_id="", phone_numbers=[])
 _IN_FLIGHT: Final = (
     ContactStatus.DISPATCHED,
     ContactStatus.IN_PROGRESS,
@@ -170,8 +173,7 @@ def _parse(campaign_id: str) -> uuid.UUID:
 
 def _build(fields: Mapping[str, Any]) -> CampaignSettings:
     given = {name: value for name, value in fields.items() if value is not None}
-    required = [f.name for f in dataclasses.fields(CampaignSettings) if _is_required(f)]
-    missing = [name for name in required if name not in given]
+    missing = [name for name in REQUIRED if name not in given]
     if missing:
         raise Invalid([FieldError(("body", name), "is required", "missing") for name in missing])
     return CampaignSettings(**given)
@@ -179,22 +181,13 @@ def _build(fields: Mapping[str, Any]) -> CampaignSettings:
 
 def _replaced(settings: CampaignSettings, fields: Mapping[str, Any]) -> CampaignSettings:
     """Put the given keys into the settings; null becomes the default."""
-    rules = {f.name: f for f in dataclasses.fields(CampaignSettings)}
-    given: dict[str, Any] = {}
-    for name, value in fields.items():
-        if value is not None:
-            given[name] = value
-        elif _is_required(rules[name]):
+    for name in REQUIRED:
+        if name in fields and fields[name] is None:
             raise Invalid.field(name, "is required and cannot be null; leave it out to keep it")
-        elif rules[name].default_factory is not MISSING:
-            given[name] = rules[name].default_factory()
-        else:
-            given[name] = rules[name].default
+    given = {
+        name: getattr(_DEFAULTS, name) if value is None else value for name, value in fields.items()
+    }
     return dataclasses.replace(settings, **given)
-
-
-def _is_required(field: "dataclasses.Field[Any]") -> bool:
-    return field.default is MISSING and field.default_factory is MISSING
 
 
 async def _record(

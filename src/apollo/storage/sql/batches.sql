@@ -12,8 +12,8 @@ insert into batches
    rejected_count, ready_at, created_at, updated_at)
 values
   (:id, :organization_id, :campaign_id, 'pending', :total_contacts, :concurrency_limit,
-   :max_retries_override, :scheduled_start::timestamptz, :ends_at, :call_context, :metadata, :rejected,
-   :rejected_count, greatest(:now::timestamptz, :scheduled_start::timestamptz),
+   :max_retries_override, :scheduled_start::timestamptz, :ends_at, :call_context, :metadata,
+   :rejected, :rejected_count, greatest(:now::timestamptz, :scheduled_start::timestamptz),
    :now, :now);
 
 -- name: insert_cursor

@@ -16,3 +16,10 @@ update heartbeats
 -- Processes that were last seen a week ago explain nothing any more.
 delete from heartbeats
  where seen_at < clock_timestamp() - interval '7 days';
+
+-- name: alive
+-- Processes heard of within `alive_within` that did not say goodbye, and how each is.
+select process_id, role, host, pid, version, started_at, report
+  from heartbeats
+ where stopped_at is null and seen_at > clock_timestamp() - :alive_within::interval
+ order by role, started_at;

@@ -106,22 +106,12 @@ insert into actions (organization_id, campaign_id, batch_id, at, actor, action, 
 values (:organization_id, :campaign_id, :batch_id, clock_timestamp(), :actor, :action, :detail);
 
 -- name: stop_dialling
--- No claim of these organisations, or of the whole installation, from now on.
-update organizations
-   set dialling_stopped_at = coalesce(dialling_stopped_at, :at)
- where id = :organization_id;
+-- No claim of this organisation from now on; with null, claims may take again.
+update organizations set dialling_stopped_at = :stopped_at::timestamptz where id = :organization_id;
 
 -- name: stop_all_dialling
--- No claim anywhere.
-update installation set dialling_stopped_at = coalesce(dialling_stopped_at, :at);
-
--- name: resume_dialling
--- Claims of this organisation may take again.
-update organizations set dialling_stopped_at = null where id = :organization_id;
-
--- name: resume_all_dialling
--- Claims may take again; an organisation stopped on its own stays stopped.
-update installation set dialling_stopped_at = null;
+-- No claim anywhere; with null they may take again, but who was stopped alone stays stopped.
+update installation set dialling_stopped_at = :stopped_at::timestamptz;
 
 -- name: record_action_everywhere
 -- Who did what to every organisation.
