@@ -1,18 +1,19 @@
-"""The only module that knows every concrete class: turns settings into parts, and parts into
-processes. Must hold no rule; what it does is name things and put them together.
+"""The only module that knows every concrete class.
+
+It turns settings into parts, and parts into processes. It must hold no rule: what it does is name
+things and put them together.
 """
 
 import asyncio
 import contextlib
 import os
-import secrets
 import signal
 import socket
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
+import zoneinfo
+from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from random import SystemRandom
 from time import monotonic
 from typing import Any
@@ -33,11 +34,16 @@ from apollo.storage.database import Database, migrate
 from apollo.storage.heartbeats import Process
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.advance_time import AdvanceTime
+from apollo.usecases.authenticate import Authenticate
 from apollo.usecases.beat import Heartbeat
+from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.dial_contacts import DialContacts, DialSettings
+from apollo.usecases.read_agent_call import ReadAgentCall
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
+from apollo.usecases.register_agents import RegisterAgents
+from apollo.usecases.stop_dialling import StopDialling
 from apollo.web.callbacks import Callbacks
 from apollo.worker import Worker
 
@@ -100,3 +106,219 @@ def deadlines(settings: Settings) -> Deadlines:
         quarantine=settings.quarantine,
         on_unresolved=OnUnresolved(settings.on_unresolved),
     )
+
+
+def _process(role: str, clock: Clock) -> Process:
+    return Process(
+        id=uuid.uuid4(),
+        role=role,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=__version__,
+        started_at=clock.now(),
+    )
+
+
+# ------------------------------------------------------------------------------------ the worker
+
+
+def run_worker(settings: Settings) -> None:
+    """Run one worker until told to stop."""
+    _run(_work(settings))
+
+
+async def _work(settings: Settings) -> None:
+    clock = SystemClock()
+    driver = make_driver(settings, clock)
+    async with _database(settings, name="apollo worker") as db:
+        bus: Bus = PostgresBus(db, clock)
+        process = _process("worker", clock)
+        rules = deadlines(settings)
+        record = RecordCallEvents(db=db, deadlines=rules, wakes_by_notify=True)
+        dial = DialContacts(
+            db=db,
+            driver=driver,
+            clock=clock,
+            settings=DialSettings(
+                ring_timeout=rules.ring_timeout,
+                time_limit=rules.time_limit,
+                calls_per_second=settings.calls_per_second,
+                default_route=default_route(settings),
+                agent_key_secret=await ReadAgentCall(db=db).secret(),
+            ),
+            worker_id=process.id,
+            random=SystemRandom(),
+        )
+        worker = Worker(
+            dial=dial,
+            record=record,
+            reconcile=ReconcileCalls(
+                db=db, driver=driver, clock=clock, deadlines=rules, record=record
+            ),
+            time=AdvanceTime(db=db, expire=ChangeLifecycle(db=db, bus=bus).expire),
+            bus=bus,
+            driver=driver,
+            clock=clock,
+        )
+        heartbeat = Heartbeat(db=db, process=process, bus=bus, report=worker.report)
+        _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
+        try:
+            await worker.run(heartbeat.run)
+        finally:
+            await driver.close()
+
+
+# --------------------------------------------------------------------------------------- the API
+
+
+def run_serve(settings: Settings) -> None:
+    """Run the API until told to stop."""
+    _run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    clock = SystemClock()
+    driver = make_driver(settings, clock)
+    async with _database(settings, name="apollo serve") as db:
+        bus: Bus = PostgresBus(db, clock)
+        callbacks = _callbacks(settings, db, driver, clock)
+        app = make_app(settings, db=db, bus=bus, clock=clock, callbacks=callbacks)
+        heartbeat = Heartbeat(
+            db=db,
+            process=_process("web", clock),
+            bus=bus,
+            report=lambda: {"hooks": callbacks.report.as_json()},
+        )
+        beating = asyncio.create_task(heartbeat.run())
+        try:
+            await _listen(app, settings)
+        finally:
+            beating.cancel()
+            await asyncio.gather(beating, return_exceptions=True)
+            await callbacks.drain()
+            await driver.close()
+
+
+def _callbacks(
+    settings: Settings, db: Database, driver: TelephonyDriver, clock: Clock
+) -> Callbacks:
+    secret = settings.result_secret
+    return Callbacks(
+        driver=driver,
+        record=RecordCallEvents(db=db, deadlines=deadlines(settings), wakes_by_notify=True),
+        results=RecordCallResult(db=db, clock=clock, wakes_by_notify=True),
+        result_secret=None if secret is None else secret.get_secret_value().encode(),
+        clock=clock,
+    )
+
+
+async def _listen(app: Any, settings: Settings) -> None:
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port,
+        # Our own log says what matters, once per decision; a line per request says nothing more.
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        # Longer than the provider's own keep-alive, so that it never writes to a closing socket.
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=10,
+    )
+    _check_port(settings)
+    server = uvicorn.Server(config)
+    _log.info("api.started", url=f"http://{settings.host}:{settings.port}")
+    serving = asyncio.create_task(server._serve())  # noqa: SLF001 - `serve` takes the signals that are ours
+    try:
+        await asyncio.shield(serving)
+    finally:
+        server.should_exit = True
+        await asyncio.gather(serving, return_exceptions=True)
+
+
+def _check_port(settings: Settings) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as e:
+            where = f"{settings.host}:{settings.port}"
+            mend = "stop what listens there, or set APOLLO_PORT to a free one"
+            raise Misconfigured(
+                [f"APOLLO_PORT: cannot listen on {where} ({e.strerror}); {mend}"]
+            ) from e
+
+
+# ---------------------------------------------------------------------------------- RotaryRouter
+
+
+def run_rotary(settings: Settings) -> None:
+    """Run RotaryRouter until told to stop."""
+    key, secret = settings.rotary_api_key, settings.rotary_webhook_secret
+    serve_rotary(
+        RotarySettings(
+            host=settings.host,
+            port=settings.rotary_port,
+            api_key=key.get_secret_value() if key else "",
+            account_sid=settings.jambonz_account_sid or str(uuid.UUID(int=1)),
+            webhook_secret=secret.get_secret_value() if secret else "",
+            webhook_url=settings.webhook_url,
+            scenario=settings.rotary_scenario,
+            seed=settings.rotary_seed or 1,
+            ledger_path=settings.data_dir / "rotary-ledger.jsonl",
+        )
+    )
+
+
+# ------------------------------------------------------------------------------------- the office
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """What commands need that work on the database itself."""
+
+    db: Database
+    authenticate: Authenticate
+    agents: RegisterAgents
+    stop_dialling: StopDialling
+
+
+@contextlib.asynccontextmanager
+async def open_office(settings: Settings) -> AsyncGenerator[Office]:
+    """Open the use-cases of the command line; the schema is brought up to date first."""
+    clock = SystemClock()
+    async with _database(settings, name="apollo cli") as db:
+        bus: Bus = PostgresBus(db, clock)
+        yield Office(
+            db=db,
+            authenticate=Authenticate(db=db, clock=clock),
+            agents=RegisterAgents(db=db, clock=clock, default_route=default_route(settings)),
+            stop_dialling=StopDialling(db=db, clock=clock, bus=bus),
+        )
+
+
+@contextlib.asynccontextmanager
+async def _database(settings: Settings, *, name: str) -> AsyncGenerator[Database]:
+    url = database_url(settings)
+    await migrate(url)
+    db = await Database.connect(url, connections_max=20, name=name)
+    try:
+        yield db
+    finally:
+        await db.close()
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run until done, or until SIGINT or SIGTERM asks to stop, which is a clean end."""
+
+    async def guarded() -> None:
+        task = asyncio.ensure_future(main)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, task.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    # The zones that were tested are those of the pinned package, not the machine's.
+    zoneinfo.reset_tzpath(to=())
+    uvloop.run(guarded())

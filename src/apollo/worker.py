@@ -56,7 +56,6 @@ class Worker:
         bus: Bus,
         driver: TelephonyDriver,
         clock: Clock,
-        beat: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         self._dial = dial
         self._record = record
@@ -65,7 +64,6 @@ class Worker:
         self._bus = bus
         self._driver = driver
         self._clock = clock
-        self._beat = beat
         self._recorder: Collector[Arrival, Off | None] = Collector(self._write)
         self._pending: dict[uuid.UUID, None] = {}
         self._work = asyncio.Event()
@@ -76,8 +74,8 @@ class Worker:
         self._last_claim_at: datetime | None = None
         self._last_request_at: datetime | None = None
 
-    async def run(self) -> None:
-        """Work until cancelled; then finish the requests that are on the wire."""
+    async def run(self, beat: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+        """Work, with a heartbeat, until cancelled; then finish the requests on the wire."""
         loops = [
             self._forever(self._listen),
             self._forever(self._dial_woken),
@@ -86,8 +84,8 @@ class Worker:
             self._forever(self._look_for_lost_calls),
             self._forever(self._watch_gate),
         ]
-        if self._beat is not None:
-            loops.append(self._beat())
+        if beat is not None:
+            loops.append(beat())
         try:
             async with asyncio.TaskGroup() as group:
                 for loop in loops:

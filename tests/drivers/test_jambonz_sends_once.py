@@ -345,3 +345,21 @@ async def test_idle_connections_are_let_go_before_the_server_does(driver: Jambon
     connector = driver._session().connector
     assert connector is not None
     assert connector._keepalive_timeout == 2.0
+
+
+async def test_an_error_about_a_look_up_does_not_show_the_number_that_was_asked_for(
+    stand_in: StandIn, driver_for: DriverFor
+) -> None:
+    wanted = "+" + TO
+    stand_in.script.append(Reply(cut=Cut.SILENT))
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        async with wire_that(b"220 smtp.example.com ESMTP\r\n") as (url, _):
+            for driver in (
+                driver_for(f"http://127.0.0.1:{free_port()}/v1"),
+                driver_for(f"https://127.0.0.1:{mute.getsockname()[1]}/v1", connect_timeout_s=0.1),
+                driver_for(stand_in.base_url, total_timeout_s=0.1),
+                driver_for(url),
+            ):
+                with pytest.raises(DriverError) as caught:
+                    await driver.list_live(wanted)
+                assert TO not in "".join(traceback.format_exception(caught.value))

@@ -12,7 +12,7 @@ from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.create_batches import CreateBatches, NewBatch
 from apollo.usecases.batch_views import View
-from apollo.usecases.check_contacts import GivenContact
+from apollo.core.csv_rows import GivenContact
 from apollo.usecases.read_batches import ReadBatches
 
 ACME = Principal("org_acme", "tests")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from apollo.core import ids
+from apollo.core.csv_rows import GivenContact
 from apollo.errors import Conflict, Invalid, NotAllowedNow, NotFound, TooLarge
 from apollo.storage.database import Connection
 from apollo.usecases import check_contacts
@@ -190,7 +191,7 @@ async def test_an_answer_that_cannot_be_remembered_takes_the_batch_with_it(
         await world.create.from_contacts(
             ACME,
             NewBatch(campaign_id=campaign),
-            [check_contacts.GivenContact(0, "+919876500001", {})],
+            [GivenContact(0, "+919876500001", {})],
             on_created=lost,
         )
     assert await world.sql("select from batches") == []

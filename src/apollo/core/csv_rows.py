@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from apollo.errors import FieldError, Invalid
 
@@ -26,13 +26,13 @@ _RECORD_CHARS_MAX: Final = 1024 * 1024
 csv.field_size_limit(_RECORD_CHARS_MAX)
 
 
-class CsvRow(NamedTuple):
-    """One contact of a file; `fault` says why its cells cannot be matched to the header."""
+class GivenContact(NamedTuple):
+    """A contact as somebody sent it, and in which row; `fault` names a field and what is wrong."""
 
-    number: int
+    row: int
     phone_number: str
-    variables: dict[str, str]
-    fault: str | None = None
+    call_variables: dict[str, Any]
+    fault: tuple[str, str] | None = None
 
 
 class _Incomplete(Exception):
@@ -79,13 +79,13 @@ class CsvReader:
         self._columns: list[str] = []
         self._number_column = 0
 
-    def feed(self, piece: bytes) -> Iterator[CsvRow]:
+    def feed(self, piece: bytes) -> Iterator[GivenContact]:
         """Take the next bytes; gives the rows that are complete."""
         self._bytes += piece
         if len(self._bytes) >= _BLOCK_BYTES:
             yield from self._read(is_last=False)
 
-    def finish(self) -> Iterator[CsvRow]:
+    def finish(self) -> Iterator[GivenContact]:
         """Say that no more bytes come; gives the remaining rows."""
         yield from self._read(is_last=True)
         if not self._columns:
@@ -94,7 +94,7 @@ class CsvReader:
                 "the file is empty; its first row must name the columns, one of them phone_number",
             )
 
-    def _read(self, *, is_last: bool) -> Iterator[CsvRow]:
+    def _read(self, *, is_last: bool) -> Iterator[GivenContact]:
         block = bytes(self._bytes)
         self._bytes.clear()
         try:
@@ -106,7 +106,7 @@ class CsvReader:
             raise self._refused_next(msg) from None
         yield from self._split(text, is_last=is_last)
 
-    def _split(self, text: str, *, is_last: bool) -> Iterator[CsvRow]:
+    def _split(self, text: str, *, is_last: bool) -> Iterator[GivenContact]:
         text = self._text + text
         end = len(text)
         if not is_last:
@@ -135,23 +135,23 @@ class CsvReader:
         if sum(map(len, self._lines)) + len(self._text) > _RECORD_CHARS_MAX:
             raise self._refused_next("does not end within 1 MiB; is a quote never closed?")
 
-    def _row(self, cells: list[str]) -> CsvRow | None:
+    def _row(self, cells: list[str]) -> GivenContact | None:
         # Spreadsheets leave rows of nothing but commas behind.
-        if not any(cell.strip() for cell in cells):
+        if not "".join(cells).strip():
             return None
         if not self._columns:
             self._read_header(cells)
             return None
         missing = len(self._columns) - len(cells)
         if missing < 0:
-            fault = f"the row has {len(cells)} cells, the header {len(self._columns)}"
-            number = cells[self._number_column]
-            return CsvRow(self._rows_read, number, {}, f"{fault}; put quotes around commas")
+            found = f"the row has {len(cells)} cells, the header {len(self._columns)}"
+            fault = ("cells", f"{found}; put quotes around text with commas")
+            return GivenContact(self._rows_read, cells[self._number_column], {}, fault)
         if missing:
             cells += [""] * missing
         variables = dict(zip(self._columns, cells, strict=True))
         number = variables.pop(self._columns[self._number_column])
-        return CsvRow(self._rows_read, number, variables)
+        return GivenContact(self._rows_read, number, variables)
 
     def _read_header(self, cells: list[str]) -> None:
         names = [cell.strip() for cell in cells]

@@ -167,10 +167,9 @@ async def start_batches(connection: Connection) -> set[uuid.UUID]:
     return {r["campaign_id"] for r in await _Q["start_batches"].rows(connection)}
 
 
-async def read_expired_batches(connection: Connection) -> list[tuple[str, uuid.UUID]]:
-    """Read the batches whose end has passed, with their organisations."""
-    rows = await _Q["read_expired_batches"].rows(connection)
-    return [(r["organization_id"], r["id"]) for r in rows]
+async def read_expired_batches(connection: Connection) -> list[uuid.UUID]:
+    """Read the batches whose end has passed."""
+    return [r["id"] for r in await _Q["read_expired_batches"].rows(connection)]
 
 
 async def read_next_instant_s(connection: Connection) -> float | None:

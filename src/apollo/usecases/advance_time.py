@@ -19,9 +19,7 @@ _PROMOTE_AT_MOST: Final = 1_000
 class AdvanceTime:
     """Moves what waits for an instant that has come."""
 
-    def __init__(
-        self, *, db: Database, expire: Callable[[str, uuid.UUID], Awaitable[object]]
-    ) -> None:
+    def __init__(self, *, db: Database, expire: Callable[[uuid.UUID], Awaitable[object]]) -> None:
         self._db = db
         self._expire = expire
 
@@ -36,8 +34,8 @@ class AdvanceTime:
         async with self._db.connection() as connection:
             campaigns |= await storage.start_batches(connection)
             expired = await storage.read_expired_batches(connection)
-        for organization_id, batch_id in expired:
-            await self._expire(organization_id, batch_id)
+        for batch_id in expired:
+            await self._expire(batch_id)
         return campaigns
 
     async def next_instant_s(self) -> float | None:

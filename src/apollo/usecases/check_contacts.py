@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from apollo.core.csv_rows import COLUMNS_MAX
+from apollo.core.csv_rows import COLUMNS_MAX, GivenContact
 from apollo.core.numbers import parse_number
 from apollo.errors import FieldError, Invalid, TooLarge, Unavailable
 
@@ -46,15 +46,6 @@ class OnDuplicate(enum.StrEnum):
 
     SKIP = "skip"  # it is left out, and listed in `rejected`
     KEEP = "keep"  # the person is called once for each row
-
-
-class GivenContact(NamedTuple):
-    """A contact as somebody sent it, and in which row; `fault` names the field that cannot even be read, and why."""
-
-    row: int
-    phone_number: str
-    call_variables: dict[str, Any]
-    fault: tuple[str, str] | None = None
 
 
 class CheckedContact(NamedTuple):

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from apollo.core import ids
-from apollo.core.csv_rows import CsvReader, CsvRow
+from apollo.core.csv_rows import CsvReader, GivenContact
 from apollo.core.numbers import country_code_of
 from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import local_start
@@ -24,7 +24,7 @@ from apollo.storage import batches
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, view_of_batch
-from apollo.usecases.check_contacts import GivenContact, Intake, OnDuplicate, OnInvalid, Rules
+from apollo.usecases.check_contacts import Intake, OnDuplicate, OnInvalid, Rules
 
 # Checking a number costs about 30 µs: the event loop is never kept for more than a millisecond or
 # two, so webhooks and dialling go on beside an upload. (A thread would cost them up to 5 ms each.)
@@ -93,8 +93,8 @@ class CreateBatches:
         reader = CsvReader()
         with Intake(_rules(wanted, campaign, rows_are="rows")) as intake:
             async for piece in pieces:
-                await _take_in(intake, map(_given, reader.feed(piece)))
-            await _take_in(intake, map(_given, reader.finish()))
+                await _take_in(intake, reader.feed(piece))
+            await _take_in(intake, reader.finish())
             intake.close_books()
             return await self._load(principal, wanted, campaign["id"], times, intake, on_created)
 
@@ -234,11 +234,6 @@ def _rules(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
         on_duplicate=wanted.on_duplicate,
         rows_are=rows_are,
     )
-
-
-def _given(row: CsvRow) -> GivenContact:
-    fault = None if row.fault is None else ("cells", row.fault)
-    return GivenContact(row.number, row.phone_number, row.variables, fault)
 
 
 async def _take_in(intake: Intake, contacts: Iterable[GivenContact]) -> None:

@@ -6,7 +6,7 @@ Must never answer 200 before the event is committed, nor anything but 200 to a g
 
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -85,15 +85,12 @@ class Callbacks:
         results: RecordCallResult,
         result_secret: bytes | None,
         clock: Clock,
-        tell: Callable[[Sequence[uuid.UUID]], Awaitable[None]],
     ) -> None:
         self._driver = driver
         self._record = record
         self._results = results
         self._result_secret = result_secret
         self._clock = clock
-        # Wakes diallers elsewhere, where the commit itself does not.
-        self._tell = tell
         self._collector: Collector[Arrival, Off | None] = Collector(self._write)
         self.report = HookReport()
 
@@ -150,6 +147,9 @@ class Callbacks:
             return _refuse(413, f"a call result is at most {_RESULT_BYTES_MAX} bytes")
         if not is_signed(body, request.headers, self._result_secret):
             return _refuse(401, "the signature does not fit: sign with APOLLO_RESULT_SECRET")
+        return await self._store_result(body)
+
+    async def _store_result(self, body: bytes) -> Response:
         try:
             is_known = await self._results.record(*_read_result(body))
         except ValueError as e:
@@ -157,9 +157,7 @@ class Callbacks:
         except (Unavailable, Stale) as e:
             _log.warning("result.not_stored", error=str(e))
             return _refuse(503, "not stored: the database is away or busy; send it again")
-        if not is_known:
-            return _refuse(404, "Call not found")
-        return Response(status_code=200)
+        return Response(status_code=200) if is_known else _refuse(404, "Call not found")
 
     async def drain(self) -> None:
         """Wait until every event that was taken is stored."""
@@ -167,8 +165,6 @@ class Callbacks:
 
     async def _write(self, arrivals: Sequence[Arrival]) -> Sequence[Off | None]:
         recorded = await self._record.record(arrivals)
-        if recorded.freed:
-            await self._tell(list(recorded.freed))
         if recorded.effects:
             await perform(self._driver, recorded.effects)
         return recorded.offs

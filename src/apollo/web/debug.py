@@ -1,7 +1,7 @@
 """`GET /batches/{batch_id}/debug`: the page that says why no phone rings.
 
-Owns the shape of the answer in the API's description. The answer itself comes from the use-case, and
-this module must never judge or leave out any of it.
+Owns the shape of the answer in the API's description. The answer itself comes from the use-case,
+and this module must never judge or leave out any of it.
 """
 
 from collections.abc import Callable
@@ -110,7 +110,7 @@ class StatusCount(BaseModel):
     count: int = Field(description="Contacts with this status.")
     oldest_updated_at: datetime | None = Field(
         default=None,
-        description="When the one that is longest in this status got there; absent when count is 0.",
+        description="When the one longest in this status got there; absent when count is 0.",
     )
 
 

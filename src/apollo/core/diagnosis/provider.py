@@ -35,7 +35,7 @@ def no_worker_alive(view: View) -> Finding | None:
             reason=Reason.NO_WORKER_ALIVE,
             contacts=view.claimable,
             evidence={"last_worker": None},
-            words={"last_seen": "None was ever seen."},
+            words={"last_seen": "No worker was ever seen here."},
             is_holding=True,
         )
     gone_at = last.stopped_at or last.seen_at

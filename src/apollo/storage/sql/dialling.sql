@@ -223,7 +223,7 @@ returning campaign_id;
 
 -- name: read_expired_batches
 -- Batches that ought to be expired now.
-select b.id, b.organization_id
+select b.id
   from batches b
  where b.status in ('pending', 'in_progress', 'paused') and b.ends_at <= clock_timestamp()
  order by b.ends_at

@@ -1,0 +1,42 @@
+"""Ctrl-C, SIGTERM and a closed terminal end the work in good order, once.
+
+Owns the signals of `apollo up` and of the demo. A second Ctrl-C must not cut the stopping short:
+that would leave processes behind.
+"""
+
+import asyncio
+import signal
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+_T = TypeVar("_T")
+_WISHES: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(Exception):
+    """Somebody asked us to stop; everything was put away before this was raised."""
+
+
+async def until_interrupted(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do the work, or cancel it on the first signal and raise Interrupted when it has ended."""
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+    was_asked = False
+
+    def ask_once() -> None:
+        nonlocal was_asked
+        if not was_asked:
+            was_asked = True
+            task.cancel()
+
+    for wish in _WISHES:
+        loop.add_signal_handler(wish, ask_once)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if was_asked:
+            raise Interrupted from None
+        raise
+    finally:
+        for wish in _WISHES:
+            loop.remove_signal_handler(wish)
