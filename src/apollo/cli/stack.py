@@ -7,7 +7,6 @@ they are ready, and in which order they stop. It prints nothing.
 import asyncio
 import errno
 import socket
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -196,8 +195,3 @@ async def _port_fault(setting: str, host: str, port: int, page: str) -> str | No
         who = "another Apollo" if is_apollo else "another program"
         return f"{setting}: {who} listens on port {port}; stop it, or set {setting} to a free port"
     return None
-
-
-def seconds_since(began: float) -> float:
-    """Seconds since a reading of the monotonic clock."""
-    return time.monotonic() - began

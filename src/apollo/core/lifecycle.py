@@ -251,8 +251,9 @@ def _retry_or_finish(
     wait = policy.wait_before(max(contact.tries, 1))
     if ending.reason == "outcome_unknown":
         wait = max(wait, RELEASE_GAP_MIN)
+    wait_reason = WAIT_OF[turn] if wait else None
     return replace(
-        contact, status=STATUS_OF[turn], wait_reason=WAIT_OF[turn], due=Due(turn, now + wait)
+        contact, status=STATUS_OF[turn], wait_reason=wait_reason, due=Due(turn, now + wait)
     )
 
 

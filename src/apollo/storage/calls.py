@@ -26,6 +26,8 @@ class LockedCall:
     campaign_id: uuid.UUID
     batch_status: BatchStatus
     retry: RetryPolicy
+    # The database's clock: the only one that dates what happens to calls.
+    read_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,7 @@ def _locked(r: Record) -> LockedCall:
         campaign_id=r["campaign_id"],
         batch_status=BatchStatus(r["batch_status"]),
         retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
+        read_at=r["read_at"],
     )
 
 

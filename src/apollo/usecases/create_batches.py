@@ -33,6 +33,8 @@ _ROWS_BEFORE_OTHERS: Final = 32
 RouteOf = Callable[[str], Awaitable[AgentRoute | None]]
 # Writes an answer down in the transaction that makes it true (for requests that may be repeated).
 OnCreated = Callable[[Connection, View], Awaitable[None]]
+# Called now and then while a large batch is checked and written; cheap, or it is the caller's loss.
+Keep = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,14 +69,15 @@ class CreateBatches:
         contacts: Iterable[GivenContact],
         *,
         on_created: OnCreated | None = None,
+        keep: Keep | None = None,
     ) -> View:
         """Create a batch from rows; gives the batch object. Raises Refused, creating nothing."""
         campaign = await self._open_campaign(principal, wanted)
         times = self._times(wanted, campaign["timezone"])
         with Intake(_rules(wanted, campaign, rows_are="contacts")) as intake:
-            await _take_in(intake, contacts)
+            await _take_in(intake, contacts, keep)
             intake.close_books()
-            return await self._load(principal, wanted, campaign["id"], times, intake, on_created)
+            return await self._load(principal, wanted, campaign["id"], times, intake, on_created, keep)
 
     async def from_csv(
         self,
@@ -83,6 +86,7 @@ class CreateBatches:
         pieces: AsyncIterator[bytes],
         *,
         on_created: OnCreated | None = None,
+        keep: Keep | None = None,
     ) -> View:
         """Create a batch from a CSV file in pieces; gives the batch object.
 
@@ -93,10 +97,10 @@ class CreateBatches:
         reader = CsvReader()
         with Intake(_rules(wanted, campaign, rows_are="rows")) as intake:
             async for piece in pieces:
-                await _take_in(intake, reader.feed(piece))
-            await _take_in(intake, reader.finish())
+                await _take_in(intake, reader.feed(piece), keep)
+            await _take_in(intake, reader.finish(), keep)
             intake.close_books()
-            return await self._load(principal, wanted, campaign["id"], times, intake, on_created)
+            return await self._load(principal, wanted, campaign["id"], times, intake, on_created, keep)
 
     async def _open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
         campaign_id = ids.parse_id("cmp", wanted.campaign_id)
@@ -139,6 +143,7 @@ class CreateBatches:
         times: tuple[datetime | None, datetime | None],
         intake: Intake,
         on_created: OnCreated | None,
+        keep: Keep | None,
     ) -> View:
         now = self._clock.now()
         batch_id = uuid.uuid4()
@@ -159,7 +164,7 @@ class CreateBatches:
                 "rejected_count": intake.rejected_count,
             }
             await batches.insert_batch(connection, row, now=now)
-            await _copy(connection, batch_id, intake, now)
+            await _copy(connection, batch_id, intake, now, keep)
             # Only now, because copying may take a minute: nobody can see, let alone lock, the new
             # batch, so taking the campaign after it cannot close a circle.
             campaign = await batches.lock_campaign(connection, campaign_id)
@@ -236,17 +241,25 @@ def _rules(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
     )
 
 
-async def _take_in(intake: Intake, contacts: Iterable[GivenContact]) -> None:
+async def _take_in(
+    intake: Intake, contacts: Iterable[GivenContact], keep: Keep | None
+) -> None:
     for nth, contact in enumerate(contacts, 1):
         intake.add(contact)
         if nth % _ROWS_BEFORE_OTHERS == 0:
             await asyncio.sleep(0)
+            if keep is not None:
+                await keep()
 
 
-async def _copy(connection: Connection, batch_id: uuid.UUID, intake: Intake, now: datetime) -> None:
+async def _copy(
+    connection: Connection, batch_id: uuid.UUID, intake: Intake, now: datetime, keep: Keep | None
+) -> None:
     position = 1
     for frame in intake.frames():
         await batches.copy_contacts(
             connection, batch_id=batch_id, first_position=position, contacts=frame, now=now
         )
         position += len(frame)
+        if keep is not None:
+            await keep()

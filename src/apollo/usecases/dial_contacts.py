@@ -324,10 +324,10 @@ class DialContacts:
         refused = isinstance(event, RequestNotPlaced) and event.is_permanent
         if not refused or self._refusals.get(batch_id, 0) < _REFUSALS_THAT_PAUSE:
             return
-        self._refusals.pop(batch_id, None)
         reason = {"code": Reason.BAD_REQUEST_EVERYWHERE.value, "text": getattr(event, "reason", "")}
         async with self._db.transaction() as connection:
             await calls_storage.pause_refused_batch(connection, batch_id, reason, event.at)
+        self._refusals.pop(batch_id, None)
         _log.error("batch.paused_by_apollo", batch_id=ids.batch_id(batch_id), **reason)
 
 

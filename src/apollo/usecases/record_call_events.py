@@ -164,6 +164,7 @@ class _Pass:
             return self._off("orphan")
         if event is None:
             return self._off("ignored")
+        event = _dated(event, locked)
         provider = locked.call.provider
         setting = CallSetting(
             batch_status=locked.batch_status,
@@ -264,6 +265,17 @@ class _Pass:
         ]
         if events:
             await storage.store_events(self._connection, events)
+
+
+def _dated(event: CallEvent, locked: LockedCall) -> CallEvent:
+    """Date an event by the database's clock: ours and the provider's may be hours off.
+
+    What arrives is dated now; what a look-up found keeps its time as far as it is possible.
+    """
+    now = locked.read_at
+    if event.evidence in {Evidence.POLL, Evidence.RECORD}:
+        now = min(max(event.at, locked.call.requested_at), now)
+    return replace(event, at=now)
 
 
 def _count(

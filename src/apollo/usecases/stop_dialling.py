@@ -44,8 +44,7 @@ class StopDialling:
     ) -> DiallingStopped:
         """Stop claims of one organisation, or all (None). Raises NotFound, Invalid."""
         organization_id = await self._set(organization, is_stopped=True, actor=actor)
-        # Claims that began before the stop was committed have committed once their locks are gone;
-        # counting afterwards sees the calls they made.
+        # A claim that read the flag just before may still commit; it is over in milliseconds.
         async with self._db.connection() as connection:
             open_calls = await lifecycle.count_calls_of(connection, organization_id)
         return DiallingStopped(organization_id, open_calls)

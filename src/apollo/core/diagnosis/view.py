@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from apollo.core.diagnosis.snapshot import Process, Snapshot, Waiting
+from apollo.core.diagnosis.snapshot import Process, Snapshot, Tally, Waiting
 from apollo.core.model import STATUS_OF, Turn
 from apollo.core.reasons import Reason
 from apollo.core.states import (
@@ -109,7 +109,7 @@ def look(snapshot: Snapshot, now: datetime) -> View:
     on_call = shown_on_call
     if snapshot.on_call is not None:
         on_call = sum(row.contacts for row in snapshot.on_call if row.status in ON_CALL)
-    own_waits, claimable, lost = _sort_waiting(snapshot, counts, now)
+    own_waits, claimable, lost = _sort_waiting(snapshot, now)
     if shown_on_call != on_call:
         lost["shown on a call that does not exist"] = shown_on_call - on_call
     opened_at, opens_at = opening(snapshot.campaign.hours, snapshot.settings.ring_timeout, now)
@@ -159,7 +159,7 @@ def next_opening(view: View, at: datetime) -> datetime | None:
 
 
 def _sort_waiting(
-    snapshot: Snapshot, counts: Mapping[ContactStatus, int], now: datetime
+    snapshot: Snapshot, now: datetime
 ) -> tuple[dict[Reason, int], dict[ContactStatus, int], dict[str, int]]:
     own_waits: dict[Reason, int] = {}
     claimable: dict[ContactStatus, int] = {}
@@ -168,12 +168,9 @@ def _sort_waiting(
         turn = _WAITING_STATUS.get(tally.status)
         if turn is None or tally.contacts == 0:
             continue
-        if snapshot.batch.status not in LIVE_BATCH:
-            key = f"{tally.status} in a batch that is {snapshot.batch.status}"
-            lost[key] = lost.get(key, 0) + tally.contacts
-        elif counts[tally.status] > 0 and _nothing_wakes(snapshot, turn):
-            key = f"{tally.status} and in no queue"
-            lost[key] = lost.get(key, 0) + tally.contacts
+        fault = _fault(snapshot, tally, turn)
+        if fault is not None:
+            lost[fault] = lost.get(fault, 0) + tally.contacts
         elif tally.wait_reason is None:
             claimable[tally.status] = claimable.get(tally.status, 0) + tally.contacts
         else:
@@ -188,12 +185,20 @@ def _sort_waiting(
     return {reason: n for reason, n in own_waits.items() if n}, claimable, lost
 
 
-def _nothing_wakes(snapshot: Snapshot, turn: Turn) -> bool:
+def _fault(snapshot: Snapshot, tally: Tally, turn: Turn) -> str | None:
+    """Why nothing would ever wake these contacts, if that is so."""
+    status = snapshot.batch.status
+    if tally.contacts < 0:
+        return f"{tally.status} counted below zero"
+    if status not in LIVE_BATCH:
+        return f"{tally.status} in a batch that is {status}"
     if turn is Turn.FRESH:
-        return snapshot.heads is not None and not snapshot.heads
-    if snapshot.waiting is None:
-        return False
-    return all(row.turn is not turn or row.oldest_at is None for row in snapshot.waiting)
+        is_queued = snapshot.heads is None or bool(snapshot.heads)
+    else:
+        is_queued = snapshot.waiting is None or any(
+            row.turn is turn and row.oldest_at is not None for row in snapshot.waiting
+        )
+    return None if is_queued else f"{tally.status} and in no queue"
 
 
 def _overdue(snapshot: Snapshot, turn: Turn, cooling: int, now: datetime) -> int:

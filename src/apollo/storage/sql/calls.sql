@@ -22,7 +22,7 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        h.status as batch_status, h.max_retries_override, p.retry_policy,
        c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
        c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at,
-       c.updated_at as contact_updated_at, d.turn, d.due_at
+       c.updated_at as contact_updated_at, d.turn, d.due_at, clock_timestamp() as read_at
   from held h
   join calls k on k.batch_id = h.id and k.id = any(:call_ids::uuid[])
   join campaigns p on p.id = h.campaign_id

@@ -1,0 +1,5 @@
+"""`python -m apollo` is the command line."""
+
+from apollo.cli import main
+
+main()

@@ -1,0 +1,47 @@
+"""The command line: `apollo COMMAND`.
+
+Owns the list of commands and how a fault ends one: a sentence on stderr and exit code 1 (2 for
+wrong usage). What a command does stands in the file of its concern.
+"""
+
+import os
+import sys
+from typing import Final
+
+import typer
+
+from apollo.cli import access, batches, doctor, processes, stopping
+from apollo.cli.interrupts import Interrupted
+from apollo.cli.terminal import print_fault
+from apollo.errors import ApolloError
+
+# What a shell reports for a program that Ctrl-C ended.
+_INTERRUPTED: Final = 130
+
+app: Final = typer.Typer(
+    name="apollo",
+    help="Run outbound calling campaigns, and find out why a phone is not ringing.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+processes.add_to(app)
+batches.add_to(app)
+access.add_to(app)
+stopping.add_to(app)
+doctor.add_to(app)
+
+
+def main() -> None:
+    """Run the command that the arguments name, and exit."""
+    try:
+        app()
+    except ApolloError as fault:
+        print_fault(fault)
+        sys.exit(1)
+    except (KeyboardInterrupt, Interrupted):
+        sys.exit(_INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output, `head` for one, has seen enough. Nothing may be flushed to it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

@@ -1,0 +1,171 @@
+"""Commands about who may use the API, and how agents are reached: `token` and `agent`.
+
+They ask the database, so that they work before the first token exists. A token is printed once,
+when it is made, and is never read again.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from apollo.cli.render import listing
+from apollo.cli.terminal import AsJson, out, print_json, say
+from apollo.config import load
+from apollo.ports import AgentRoute
+
+if TYPE_CHECKING:
+    from apollo.wiring import Office
+
+_T = TypeVar("_T")
+
+Org = Annotated[
+    str, typer.Option("--org", metavar="ORG", help="The organisation, such as acme or org_acme.")
+]
+Name = Annotated[str, typer.Option("--name", help="What the token is for, such as crm.")]
+OnlyOrg = Annotated[
+    str | None, typer.Option("--org", metavar="ORG", help="Only this organisation's tokens.")
+]
+WhichToken = Annotated[
+    str, typer.Argument(metavar="TOKEN", help="The token's number in the list, or the whole token.")
+]
+AgentId = Annotated[
+    str, typer.Argument(metavar="AGENT_ID", help="The agent_id that campaigns name.")
+]
+CallHook = Annotated[
+    str | None,
+    typer.Option("--call-hook", metavar="URL", help="Where the provider asks what to say."),
+]
+ApplicationSid = Annotated[
+    str | None,
+    typer.Option("--application-sid", metavar="SID", help="The provider's application, instead."),
+]
+Synthesis = Annotated[
+    str | None,
+    typer.Option(
+        "--speech-synthesis",
+        metavar="VENDOR,LANGUAGE,VOICE",
+        help="What speaks, with a call hook; without it APOLLO_SPEECH_SYNTHESIS.",
+    ),
+]
+Recognizer = Annotated[
+    str | None,
+    typer.Option(
+        "--speech-recognizer",
+        metavar="VENDOR,LANGUAGE",
+        help="What understands, with a call hook; without it APOLLO_SPEECH_RECOGNIZER.",
+    ),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    token = typer.Typer(help="Make, list and revoke the tokens of the API.", no_args_is_help=True)
+    token.command("create")(create_token)
+    token.command("list")(list_tokens)
+    token.command("revoke")(revoke_token)
+    app.add_typer(token, name="token", rich_help_panel=None)
+    agent = typer.Typer(help="Say how agents are reached at the provider.", no_args_is_help=True)
+    agent.command("set")(set_agent)
+    agent.command("list")(list_agents)
+    app.add_typer(agent, name="agent")
+
+
+def in_office(work: "Callable[[Office], Awaitable[_T]]") -> _T:
+    """Do some work with the database at hand, and put it away again."""
+    settings = load(os.environ)
+    from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
+
+    async def inside() -> _T:
+        async with wiring.open_office(settings) as office:
+            return await work(office)
+
+    return asyncio.run(inside())
+
+
+def create_token(org: Org, name: Name = "default", as_json: AsJson = False) -> None:
+    """Make a token for an organisation, which is made with it; the token is printed only now."""
+    made = in_office(lambda office: office.authenticate.create_token(org, name))
+    if as_json:
+        print_json(
+            {
+                "token": made.token,
+                "number": made.number,
+                "organization_id": made.organization_id,
+                "name": made.name,
+            }
+        )
+        return
+    say(f"Token {made.number} of {made.organization_id}. It is shown only now: keep it safe.")
+    out.print(made.token, markup=False, soft_wrap=True)
+
+
+def list_tokens(org: OnlyOrg = None, as_json: AsJson = False) -> None:
+    """List the tokens, revoked ones too, by number; a token itself is never shown again."""
+    found = in_office(lambda office: office.authenticate.list_tokens(org))
+    rows: list[dict[str, Any]] = [
+        {
+            "number": one.id,
+            "organization_id": one.organization_id,
+            "name": one.name,
+            "shown": one.shown,
+            "created_at": one.created_at,
+            "last_used_at": one.last_used_at,
+            "revoked_at": one.revoked_at,
+        }
+        for one in found
+    ]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        titles = ("number", "organisation", "name", "token", "created", "last used", "revoked")
+        out.print(listing(titles, [list(row.values()) for row in rows]))
+    else:
+        say("There is no token yet; make one with `apollo token create --org ORG`.")
+
+
+def revoke_token(token: WhichToken) -> None:
+    """Revoke a token; every process refuses it within ten seconds."""
+    gone = in_office(lambda office: office.authenticate.revoke_token(token))
+    out.print(f"Token {gone.id} ({gone.shown}) of {gone.organization_id} is revoked.", markup=False)
+
+
+def set_agent(
+    agent_id: AgentId,
+    call_hook: CallHook = None,
+    application_sid: ApplicationSid = None,
+    speech_synthesis: Synthesis = None,
+    speech_recognizer: Recognizer = None,
+) -> None:
+    """Register how an agent is reached at the provider, or change it."""
+    if (call_hook is None) == (application_sid is None):
+        raise typer.BadParameter("give either --call-hook URL or --application-sid SID")
+    route = AgentRoute(call_hook, application_sid, speech_synthesis, speech_recognizer)
+    in_office(lambda office: office.agents.set_agent(agent_id, route))
+    way = call_hook or f"application {application_sid}"
+    out.print(f"Agent {agent_id} is reached by {way}.", markup=False, soft_wrap=True)
+
+
+def list_agents(as_json: AsJson = False) -> None:
+    """List the registered agents and how each is reached."""
+    found = in_office(lambda office: office.agents.list_agents())
+    rows: list[dict[str, Any]] = [
+        {
+            "agent_id": one.agent_id,
+            "call_hook": one.route.call_hook,
+            "application_sid": one.route.application_sid,
+            "speech_synthesis": one.route.speech_synthesis,
+            "speech_recognizer": one.route.speech_recognizer,
+            "updated_at": one.updated_at,
+        }
+        for one in found
+    ]
+    if as_json:
+        print_json(rows)
+    elif rows:
+        titles = ("agent", "call hook", "application", "synthesis", "recognizer", "changed")
+        out.print(listing(titles, [list(row.values()) for row in rows]))
+    else:
+        say("No agent is registered; APOLLO_DEFAULT_CALL_HOOK, if set, is used for all.")

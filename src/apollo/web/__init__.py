@@ -1,0 +1,1 @@
+"""LISTENS. HTTP in, use-cases called, HTTP out. No rule about calling people lives here."""

@@ -1,0 +1,72 @@
+"""Errors as HTTP answers: one place turns each kind into a status, a body and headers.
+
+Owns that no answer contains a stack, SQL or what the client sent. Must never decide whether
+something is an error.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.responses import JSONResponse
+
+from apollo.errors import ApolloError, Invalid, Refused, Stale, Unauthorised, Unavailable
+
+_log = structlog.get_logger("apollo.web")
+# An outage or a lost race is mostly over by then, and a client that waits less only adds to it.
+_RETRY_AFTER_S: Final = "1"
+INTERNAL: Final = "Something is wrong on our side; the log has it under this X-Request-Id"
+
+
+def answer_to(error: ApolloError) -> JSONResponse:
+    """Give the answer to a request that ended in this error."""
+    match error:
+        case Invalid():
+            faults = [{"loc": e.loc, "msg": e.msg, "type": e.type} for e in error.errors]
+            return JSONResponse({"detail": faults}, error.http_status)
+        case Unauthorised():
+            headers = {"WWW-Authenticate": "Bearer"}
+            return JSONResponse({"detail": str(error)}, error.http_status, headers)
+        case Refused():
+            return JSONResponse({"detail": str(error)}, error.http_status)
+        case Stale():
+            return _try_again("Somebody changed this at the same moment")
+        case Unavailable():
+            _log.warning("request_without_dependency", error=str(error))
+            return _try_again("The database is not available")
+        case _:
+            _log.error("request_failed", exc_info=error)
+            return JSONResponse({"detail": INTERNAL}, 500)
+
+
+def add_fault_answers(app: FastAPI) -> None:
+    """Teach an application to answer our errors and FastAPI's in one form."""
+
+    async def on_apollo_error(_: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, ApolloError):
+            raise error
+        return answer_to(error)
+
+    async def on_validation_error(_: Request, error: Exception) -> JSONResponse:
+        if not isinstance(error, RequestValidationError):
+            raise error
+        return JSONResponse({"detail": _shown(error.errors())}, 422)
+
+    async def on_defect(_: Request, _error: Exception) -> JSONResponse:
+        return JSONResponse({"detail": INTERNAL}, 500)
+
+    app.add_exception_handler(ApolloError, on_apollo_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(Exception, on_defect)
+
+
+def _shown(errors: Sequence[Any]) -> list[dict[str, Any]]:
+    # Without pydantic's `input`, `ctx` and `url`: what the client sent is not ours to repeat.
+    return [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in errors]
+
+
+def _try_again(what: str) -> JSONResponse:
+    detail = f"{what}; nothing was done, send the same request again"
+    return JSONResponse({"detail": detail}, 503, {"Retry-After": _RETRY_AFTER_S})

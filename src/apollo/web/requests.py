@@ -1,0 +1,137 @@
+"""What a route may ask of a request: who is asking, the use-cases, a body that can be stored.
+
+Owns how a body is read: JSON that PostgreSQL could not keep is refused here, with the place of the
+fault, and never reaches a use-case. Must never know a route.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import Depends, Request, Response
+from fastapi.routing import APIRoute
+
+from apollo.errors import FieldError, Forbidden, Invalid
+from apollo.usecases.authenticate import Authenticate, Principal
+from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.check_readiness import CheckReadiness
+from apollo.usecases.manage_campaigns import ManageCampaigns
+from apollo.usecases.read_agent_call import ReadAgentCall
+from apollo.usecases.register_agents import RegisterAgents
+from apollo.usecases.remember_answers import RememberAnswers
+
+# Real variables nest two or three deep; every level costs a stack frame here and in PostgreSQL.
+DEPTH_MAX: Final = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UseCases:
+    """Everything the web can ask for, built by the wiring."""
+
+    authenticate: Authenticate
+    campaigns: ManageCampaigns
+    lifecycle: ChangeLifecycle
+    answers: RememberAnswers
+    agents: RegisterAgents
+    agent_calls: ReadAgentCall
+    readiness: CheckReadiness
+
+
+def use_cases(request: Request) -> UseCases:
+    """Give the use-cases of the running application."""
+    found: UseCases = request.app.state.use_cases
+    return found
+
+
+def principal(request: Request) -> Principal:
+    """Give who is asking; the shell has checked the token before any route runs."""
+    found: Principal = request.state.principal
+    return found
+
+
+Uses = Annotated[UseCases, Depends(use_cases)]
+Caller = Annotated[Principal, Depends(principal)]
+
+
+def check_organization(caller: Principal, organization_id: str | None) -> None:
+    """Raise Forbidden when a request names another organisation than its token's."""
+    if organization_id is not None and organization_id != caller.organization_id:
+        raise Forbidden("The token belongs to another organization_id: leave it out")
+
+
+class StrictRoute(APIRoute):
+    """A route whose body is read by `decode_json`; errors keep the place of the fault."""
+
+    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override] - FastAPI asks for a Coroutine, and a function that is one is given
+        """Read the body before FastAPI does, which would turn our errors into a bare 400."""
+        answer = super().get_route_handler()
+        if self.body_field is None:
+            return answer
+
+        async def read_then_answer(request: Request) -> Response:
+            strict = _StrictRequest(request.scope, request.receive)
+            await strict.read()
+            return await answer(strict)
+
+        return read_then_answer
+
+
+class _StrictRequest(Request):
+    _decoded: Any = None
+
+    async def read(self) -> None:
+        body = await self.body()
+        if body:
+            kind = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+            if kind != "application/json":
+                msg = "the body must be JSON; send Content-Type: application/json"
+                raise Invalid.field("content-type", msg, where="header")
+            self._decoded = decode_json(body)
+
+    async def json(self) -> Any:
+        return self._decoded
+
+
+def decode_json(body: bytes) -> Any:
+    """Read JSON that PostgreSQL can keep. Raises Invalid with the place of the fault.
+
+    Refused besides bad syntax: NaN, half a surrogate pair, NUL, more than 20 levels.
+    """
+    try:
+        value = msgspec.json.decode(body)
+    except RecursionError:
+        raise _fault("nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as wrong:
+        raise _fault(f"not valid JSON: {wrong}") from None
+    if b"\\u0000" in body:
+        _refuse_nul(value, ())
+    if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
+        _refuse_depth(value, DEPTH_MAX)
+    return value
+
+
+def _refuse_depth(value: Any, levels: int) -> None:
+    if isinstance(value, dict | list):
+        if levels == 0:
+            raise _fault(f"nested more than {DEPTH_MAX} levels deep")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _refuse_depth(inner, levels - 1)
+
+
+def _refuse_nul(value: Any, place: tuple[str | int, ...]) -> None:
+    if len(place) > DEPTH_MAX:
+        raise _fault(f"nested more than {DEPTH_MAX} levels deep")
+    if isinstance(value, str) and "\0" in value:
+        raise Invalid([FieldError(("body", *place), "must not contain the NUL character")])
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            _refuse_nul(key, place)
+            _refuse_nul(inner, (*place, key.replace("\0", "")))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _refuse_nul(inner, (*place, index))
+
+
+def _fault(msg: str) -> Invalid:
+    return Invalid([FieldError(("body",), msg, "json_invalid")])

@@ -1,0 +1,174 @@
+"""What surrounds every request: its path, its id, its token, the size of its body, its figures.
+
+Owns everything that must hold before a route is even chosen, so that no route can forget it.
+Must never read a body.
+"""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from apollo.errors import ApolloError, TooLarge, Unauthorised
+from apollo.usecases.authenticate import Authenticate
+from apollo.web.faults import INTERNAL, answer_to
+
+API: Final = "/api/v1"
+_MIB: Final = 1024 * 1024
+# A batch of some 400,000 contacts; decoding more at once would stall everybody else.
+BATCH_BODY_MAX: Final = 64 * _MIB
+# Everything else is a campaign or less.
+BODY_MAX: Final = _MIB
+_BATCH_PATHS: Final = frozenset({f"{API}/batches", f"{API}/batches/upload"})
+# Streams into the database row by row and counts its rows itself.
+_UPLOAD_PATH: Final = f"{API}/batches/csv"
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_log = structlog.get_logger("apollo.web")
+
+
+class Figures:
+    """Counts and times of requests, by route template: a path with ids would never end."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "apollo_http_requests_total",
+            "Requests answered.",
+            ["method", "route", "status"],
+            registry=registry,
+        )
+        self._seconds = Histogram(
+            "apollo_http_request_duration_seconds",
+            "Time from a request's headers to the end of its answer.",
+            ["method", "route"],
+            # From a cached read to an upload of millions of rows.
+            buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10, 60, 600),
+            registry=registry,
+        )
+
+    def count(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count one answered request."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+
+class Shell:
+    """The outermost ASGI application."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        authenticate: Authenticate,
+        figures: Figures,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._app = app
+        self._authenticate = authenticate
+        self._figures = figures
+        self._monotonic = monotonic
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; never raises."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        scope = _without_trailing_slash(scope)
+        headers = Headers(scope=scope)
+        answer = _Answer(send, _request_id(headers))
+        began = self._monotonic()
+        with structlog.contextvars.bound_contextvars(request_id=answer.request_id):
+            try:
+                await self._guarded(scope, headers, receive, answer)
+            except Exception:
+                _log.exception("request_broke")
+                if answer.status == 0:
+                    await JSONResponse({"detail": INTERNAL}, 500)(scope, receive, answer.send)
+        self._figures.count(scope, answer.status, self._monotonic() - began)
+
+    async def _guarded(
+        self, scope: Scope, headers: Headers, receive: Receive, answer: "_Answer"
+    ) -> None:
+        try:
+            if scope["path"] == API or scope["path"].startswith(f"{API}/"):
+                token = _bearer(headers)
+                state = scope.setdefault("state", {})
+                state["principal"] = await self._authenticate.principal_of(token)
+                receive = _limited(scope["path"], headers, receive)
+            await self._app(scope, receive, answer.send)
+        except ApolloError as error:
+            if answer.status:
+                raise
+            await answer_to(error)(scope, receive, answer.send)
+
+
+class _Answer:
+    """The way back: every answer carries the request's id."""
+
+    def __init__(self, send: Send, request_id: str) -> None:
+        self._send = send
+        self.request_id = request_id
+        self.status = 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+        await self._send(message)
+
+
+def _without_trailing_slash(scope: Scope) -> Scope:
+    # No redirect: a client may drop its Authorization header on the way.
+    path = scope["path"]
+    if len(path) > 1 and path.endswith("/"):
+        return {**scope, "path": path[:-1], "raw_path": path[:-1].encode()}
+    return {**scope}
+
+
+def _request_id(headers: Headers) -> str:
+    given = headers.get("x-request-id", "")
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _bearer(headers: Headers) -> str:
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorised("send the header Authorization: Bearer gat_…")
+    return token.strip()
+
+
+def _limited(path: str, headers: Headers, receive: Receive) -> Receive:
+    """Let no more of a body through than its path allows, whatever its length was said to be."""
+    if path == _UPLOAD_PATH:
+        return receive
+    most = BATCH_BODY_MAX if path in _BATCH_PATHS else BODY_MAX
+    said = headers.get("content-length", "0")
+    if said.isascii() and said.isdigit() and int(said) > most:
+        raise _too_large(path, most)
+    seen = 0
+
+    async def receive_limited() -> Message:
+        nonlocal seen
+        message = await receive()
+        seen += len(message.get("body", b""))
+        if seen > most:
+            raise _too_large(path, most)
+        return message
+
+    return receive_limited
+
+
+def _too_large(path: str, most: int) -> TooLarge:
+    text = f"The body is over {most // _MIB} MiB"
+    if path in _BATCH_PATHS:
+        text += f": upload the contacts as CSV to POST {_UPLOAD_PATH}, which takes 10 million"
+    return TooLarge(text)

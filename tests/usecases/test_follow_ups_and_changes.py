@@ -1,0 +1,227 @@
+"""Follow-ups an operator asks for, and changes to a live batch."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from apollo.core import ids
+from apollo.core.ids import ContactKey
+from apollo.errors import Invalid, NotAllowedNow, NotFound
+from apollo.usecases.batch_views import View
+from apollo.usecases.change_batches import ChangeBatches
+from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
+from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld
+
+LATER = NOW + timedelta(hours=2)
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[BatchWorld]:
+    built = await BatchWorld.build(database_url)
+    yield built
+    await built.db.close()
+
+
+@pytest.fixture
+def follow_ups(world: BatchWorld) -> ScheduleFollowUps:
+    return ScheduleFollowUps(db=world.db, clock=world.clock, bus=world.bus)
+
+
+@pytest.fixture
+def changes(world: BatchWorld) -> ChangeBatches:
+    return ChangeBatches(db=world.db, clock=world.clock, bus=world.bus)
+
+
+def _contact(batch: View, position: int) -> str:
+    key = ids.parse_id("btc", batch["batch_id"])
+    assert key is not None
+    return ids.contact_id(ContactKey(key, position))
+
+
+async def _completed(world: BatchWorld, **campaign: Any) -> View:
+    """A completed batch of three people, all reached."""
+    batch = await world.batch(await world.campaign(**campaign))
+    for position in (1, 2, 3):
+        await world.put_call(batch, position)
+    await world.sql("update batches set status = 'completed', completed_at = $1", NOW)
+    return batch
+
+
+async def test_a_follow_up_reopens_a_completed_batch_and_waits_for_its_time(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    world.bus.woken.clear()
+    contact = _contact(batch, 2)
+    shown = await follow_ups.schedule(ACME, batch["batch_id"], contact, LATER)
+    assert shown["contact_id"] == contact
+    assert shown["status"] == "followup_scheduled"
+    assert (shown["blocked_by"], shown["next_eligible_at"]) == ("follow_up_not_due", LATER)
+    after = await world.read.batch(ACME, batch["batch_id"])
+    assert (after["status"], after["completed_at"]) == ("in_progress", None)
+    assert after["counters"]["followup_scheduled"] == 1
+    assert sum(after["counters"].values()) == after["total_contacts"]
+    due = await world.sql("select position, turn, due_at, is_due from due_contacts")
+    assert [tuple(r) for r in due] == [(2, 0, LATER, False)]
+    actions = [r["action"] for r in await world.sql("select action from actions order by id")]
+    assert actions == ["batch_created", "batch_reopened", "follow_up_scheduled"]
+    assert world.bus.woken == [ids.parse_id("cmp", batch["campaign_id"])]
+
+
+async def test_a_follow_up_may_be_moved_and_a_past_time_is_now(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    contact = _contact(batch, 1)
+    await follow_ups.schedule(ACME, batch["batch_id"], contact, LATER)
+    await follow_ups.schedule(ACME, batch["batch_id"], contact, "2020-01-01T00:00:00Z")
+    due = await world.sql("select due_at from due_contacts")
+    assert [r["due_at"] for r in due] == [NOW]
+
+
+async def test_a_wall_time_is_the_campaigns(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), "2026-05-11T09:00:00")
+    due = await world.sql("select due_at from due_contacts")
+    assert [r["due_at"] for r in due] == [datetime(2026, 5, 11, 3, 30, tzinfo=UTC)]
+
+
+async def test_somebody_on_the_phone_is_promised_it_for_the_end_of_the_call(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await world.batch(await world.campaign())
+    await world.put_call(batch, 1, state="answered")
+    shown = await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+    assert shown["status"] == "in_progress"
+    calls = await world.sql("select follow_up_at, version from calls")
+    assert [tuple(r) for r in calls] == [(LATER, 2)]
+    assert await world.sql("select from due_contacts") == []
+
+
+async def test_somebody_never_reached_cannot_be_followed_up(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await world.batch(await world.campaign())
+    await world.put_call(batch, 2, outcome="no_answer")
+    for position in (1, 2):
+        with pytest.raises(NotAllowedNow, match="never reached"):
+            await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, position), LATER)
+
+
+async def test_somebody_reached_whose_follow_up_was_not_taken_may_be_called_again(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    await world.sql(
+        "update contacts set status = 'max_retries_reached', is_reached = false where position = 1"
+    )
+    shown = await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+    assert shown["status"] == "followup_scheduled"
+
+
+@pytest.mark.parametrize("status", ["cancelled", "expired"])
+async def test_a_closed_batch_takes_no_follow_up(
+    world: BatchWorld, follow_ups: ScheduleFollowUps, status: str
+) -> None:
+    batch = await _completed(world)
+    await world.sql("update batches set status = $1", status)
+    with pytest.raises(NotAllowedNow, match=f"the batch is {status} for good"):
+        await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+
+
+async def test_a_cancelled_campaign_takes_no_follow_up(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    await world.sql("update campaigns set cancelled_at = $1", NOW)
+    with pytest.raises(NotAllowedNow, match="the campaign is closed for good"):
+        await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+
+
+async def test_a_follow_up_after_the_batchs_end_would_never_be_made(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    await world.sql("update batches set ends_at = $1", NOW + timedelta(hours=1))
+    with pytest.raises(Invalid, match="ends before"):
+        await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+    world.clock.at = NOW + timedelta(hours=1)
+    with pytest.raises(NotAllowedNow, match="ends_at has passed"):
+        await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+
+
+async def test_a_batch_reopened_under_a_paused_campaign_is_paused_with_it(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    await world.batch(batch["campaign_id"])
+    await world.sql("update campaigns set paused_at = $1", NOW)
+    await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+    after = await world.read.batch(ACME, batch["batch_id"])
+    assert (after["status"], after["paused_by"]) == ("paused", "campaign")
+
+
+async def test_contacts_that_are_not_there_are_not_found(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch, other = await _completed(world), await _completed(world)
+    for contact in ("con_x", _contact(batch, 99), _contact(other, 1)):
+        with pytest.raises(NotFound, match="^Contact not found$"):
+            await follow_ups.schedule(ACME, batch["batch_id"], contact, LATER)
+    with pytest.raises(NotFound, match="^Batch not found$"):
+        await follow_ups.schedule(OTHER, batch["batch_id"], _contact(batch, 1), LATER)
+
+
+async def test_two_follow_ups_at_once_leave_one_due_time(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    contact = _contact(batch, 1)
+    await asyncio.gather(
+        *(follow_ups.schedule(ACME, batch["batch_id"], contact, LATER) for _ in range(3))
+    )
+    assert len(await world.sql("select from due_contacts")) == 1
+    after = await world.read.batch(ACME, batch["batch_id"])
+    assert sum(after["counters"].values()) == after["total_contacts"]
+
+
+async def test_only_what_is_given_changes(world: BatchWorld, changes: ChangeBatches) -> None:
+    batch = await world.batch(
+        await world.campaign(), concurrency_limit=5, metadata={"a": 1}, max_retries_override=2
+    )
+    world.bus.woken.clear()
+    after = await changes.change(ACME, batch["batch_id"], {"concurrency_limit": 7})
+    assert (after["concurrency_limit"], after["max_retries_override"]) == (7, 2)
+    assert after["metadata"] == {"a": 1}
+    assert world.bus.woken, "a higher limit may have something to dial"
+    after = await changes.change(
+        ACME,
+        batch["batch_id"],
+        {"concurrency_limit": None, "ends_at": "2026-05-10T18:00:00", "metadata": {}},
+    )
+    assert after["concurrency_limit"] == 10, "without its own it has the campaign's"
+    assert after["ends_at"] == datetime(2026, 5, 10, 12, 30, tzinfo=UTC)
+    assert after["metadata"] == {}
+    after = await changes.change(ACME, batch["batch_id"], {"ends_at": None})
+    assert after["ends_at"] is None
+
+
+async def test_a_batch_that_is_over_cannot_be_changed(
+    world: BatchWorld, changes: ChangeBatches
+) -> None:
+    batch = await _completed(world)
+    with pytest.raises(NotAllowedNow, match="only a live batch"):
+        await changes.change(ACME, batch["batch_id"], {"concurrency_limit": 7})
+    with pytest.raises(NotFound):
+        await changes.change(OTHER, batch["batch_id"], {"concurrency_limit": 7})
+
+
+async def test_an_end_in_the_past_is_refused(world: BatchWorld, changes: ChangeBatches) -> None:
+    batch = await world.batch(await world.campaign())
+    with pytest.raises(Invalid, match="to end the batch now, cancel"):
+        await changes.change(ACME, batch["batch_id"], {"ends_at": "2026-05-10T09:00:00Z"})

@@ -1,0 +1,200 @@
+"""Reading batches, contacts and calls: shapes, order, isolation, and the results file."""
+
+import csv
+import io
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+
+import pytest
+
+from apollo.core import ids
+from apollo.core.states import BatchStatus, ContactStatus
+from apollo.errors import Invalid, NotFound
+from apollo.usecases import export_results
+from apollo.usecases.batch_views import View
+from apollo.usecases.read_batches import ReadBatches
+from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[BatchWorld]:
+    built = await BatchWorld.build(database_url)
+    yield built
+    await built.db.close()
+
+
+async def test_batches_are_listed_newest_first_and_filtered(world: BatchWorld) -> None:
+    first, second = await world.campaign(), await world.campaign(paused_at=NOW)
+    made = []
+    for campaign in (first, second, first):
+        world.clock.at += timedelta(seconds=1)
+        made.append((await world.batch(campaign))["batch_id"])
+
+    async def listed(**filters: object) -> list[str]:
+        return [b["batch_id"] for b in await world.read.batches(ACME, **filters)]  # type: ignore[arg-type] # each test passes the right ones
+
+    assert await listed() == made[::-1]
+    assert await listed(skip=1, limit=1) == [made[1]]
+    assert await listed(campaign_id=first) == [made[2], made[0]]
+    assert await listed(status=BatchStatus.PAUSED) == [made[1]]
+    assert await listed(campaign_id="cmp_unknown") == []
+    assert await world.read.batches(OTHER) == []
+
+
+async def test_another_organisation_sees_nothing(world: BatchWorld) -> None:
+    batch = await world.batch(await world.campaign())
+    call = await world.put_call(batch, 1)
+    with pytest.raises(NotFound, match="^Batch not found$"):
+        await world.read.batch(OTHER, batch["batch_id"])
+    with pytest.raises(NotFound, match="^Batch not found$"):
+        await world.read.contacts(OTHER, batch["batch_id"])
+    with pytest.raises(NotFound, match="^Batch not found$"):
+        await world.read.results(OTHER, batch["batch_id"], is_raw=False)
+    with pytest.raises(NotFound, match="^Call not found$"):
+        await world.read.call(OTHER, call)
+    assert await world.read.calls(OTHER, phone_number="+919876500001", batch_id=None) == []
+
+
+async def test_pages_of_contacts_follow_the_upload(world: BatchWorld) -> None:
+    batch = await world.batch(await world.campaign(), some_numbers(9))
+    shown = await world.read.contacts(ACME, batch["batch_id"], skip=4, limit=3)
+    assert [c["phone_number"] for c in shown] == some_numbers(9)[4:7]
+    await world.put_call(batch, 2, state="ringing")
+    await world.put_call(batch, 7, state="ringing")
+    ringing = await world.read.contacts(
+        ACME, batch["batch_id"], status=ContactStatus.IN_PROGRESS, skip=1
+    )
+    assert [c["phone_number"] for c in ringing] == [some_numbers(9)[6]]
+
+
+async def test_a_contact_shows_its_newest_call_and_all_of_them_when_asked(
+    world: BatchWorld,
+) -> None:
+    batch = await world.batch(await world.campaign())
+    first = await world.put_call(batch, 2, outcome="no_answer", sip_status=480)
+    second = await world.put_call(
+        batch, 2, attempt=2, kind="retry", duration_seconds=42, total_cost="0.25"
+    )
+    released = {"attempt": None, "state": "released", "ended_at": NOW, "outcome": None}
+    await world.put_call(batch, 2, **released)
+    await world.sql("update contacts set status = 'completed' where position = 2")
+    plain = await world.read.contacts(ACME, batch["batch_id"])
+    assert plain[0]["current_call"] is None
+    assert "call_records" not in plain[1]
+    assert plain[1]["current_call"]["execution_id"] == second
+    assert plain[1]["current_call"]["total_cost"] == 0.25
+    with_calls = await world.read.contacts(ACME, batch["batch_id"], with_calls=True)
+    records = with_calls[1]["call_records"]
+    assert [(r["execution_id"], r["attempt"], r["kind"]) for r in records] == [
+        (first, 1, "first"),
+        (second, 2, "retry"),
+    ]
+    assert records[0]["call_status"] == "no-answer"
+    assert with_calls[1]["current_call"] == records[-1]
+    assert with_calls[0]["call_records"] == []
+
+
+async def test_explained_contacts_name_their_own_reason_before_the_batchs(
+    world: BatchWorld,
+) -> None:
+    batch = await world.batch(await world.campaign(), some_numbers(4))
+    opens_at = NOW + timedelta(hours=3)
+
+    async def closed(organization_id: str, _batch_id: object) -> tuple[str, datetime]:
+        assert organization_id == ACME.organization_id
+        return "outside_window", opens_at
+
+    await world.put_call(batch, 2, state="ringing")
+    await world.put_call(batch, 3)
+    await world.sql(
+        "update contacts set status = 'retrying', wait_reason = 'retry_not_due' where position = 4"
+    )
+    due_at = NOW + timedelta(minutes=30)
+    await world.sql(
+        "insert into due_contacts values ($1, 4, 1, $2, false, $3)",
+        ids.parse_id("btc", batch["batch_id"]),
+        due_at,
+        NOW,
+    )
+    read = ReadBatches(db=world.db, binding_reason=closed)
+    shown = await read.contacts(ACME, batch["batch_id"], explain=True)
+    assert [(c.get("blocked_by"), c.get("next_eligible_at")) for c in shown] == [
+        ("outside_window", opens_at),
+        (None, None),
+        (None, None),
+        ("retry_not_due", due_at),
+    ]
+    assert ["blocked_by" in c for c in shown] == [True, True, False, True]
+    assert shown[3]["next_retry_at"] == due_at
+
+
+async def test_a_call_comes_with_what_its_agent_was_told(world: BatchWorld) -> None:
+    campaign = await world.campaign(
+        default_call_variables={"language": "en", "callee_name": "friend"}
+    )
+    batch = await world.batch(campaign, call_context={"tone": "calm"})
+    execution_id = await world.put_call(batch, 1)
+    call = await world.read.call(ACME, execution_id)
+    assert call["variables"] == {"language": "en", "callee_name": "Person 0"}
+    assert call["call_context"] == {"tone": "calm"}
+    assert call["phone_number"] == "+919876500001"
+    assert call["batch_id"] == batch["batch_id"]
+    for unknown in ("exec_0000000000000000000000", "nonsense"):
+        with pytest.raises(NotFound, match="^Call not found$"):
+            await world.read.call(ACME, unknown)
+
+
+async def test_calls_are_found_by_number_and_by_batch(world: BatchWorld) -> None:
+    campaign = await world.campaign()
+    one, two = await world.batch(campaign), await world.batch(campaign)
+    early = await world.put_call(one, 1)
+    late = await world.put_call(two, 1, requested_at=NOW + timedelta(seconds=9))
+
+    async def found(phone_number: str | None, batch_id: str | None) -> list[str]:
+        calls = await world.read.calls(ACME, phone_number=phone_number, batch_id=batch_id)
+        return [call["execution_id"] for call in calls]
+
+    assert await found(" 919876500001", None) == [late, early], "an unescaped plus is a space"
+    assert await found("+91 98765 00001", one["batch_id"]) == [early]
+    assert await found(None, two["batch_id"]) == [late]
+    with pytest.raises(Invalid, match="give phone_number, batch_id or both"):
+        await found(None, None)
+    with pytest.raises(Invalid, match="phone_number"):
+        await found("nonsense", None)
+
+
+async def _results(world: BatchWorld, batch: View, *, is_raw: bool) -> list[dict[str, str]]:
+    pages = await world.read.results(ACME, batch["batch_id"], is_raw=is_raw)
+    text = b"".join([page async for page in pages]).decode()
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+async def test_results_have_a_line_for_each_contact_over_page_borders(
+    world: BatchWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apollo.usecases.read_batches.PAGE_ROWS", 4)
+    batch = await world.batch(await world.campaign(), some_numbers(9))
+    call = await world.put_call(batch, 6, duration_seconds=42, summary="Will pay, on Monday")
+    lines = await _results(world, batch, is_raw=True)
+    assert [line["phone_number"] for line in lines] == some_numbers(9)
+    assert lines[5]["execution_id"] == call
+    assert lines[5]["duration_seconds"] == "42"
+    assert lines[5]["summary"] == "Will pay, on Monday"
+    assert lines[5]["started_at"] == "2026-05-10T09:00:00Z"
+    assert lines[0]["execution_id"] == ""
+    assert lines[0]["call_variables"] == '{"callee_name":"Person 0"}'
+
+
+async def test_no_cell_of_the_results_is_a_formula_unless_asked_for(world: BatchWorld) -> None:
+    batch = await world.batch(await world.campaign(), some_numbers(1))
+    nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "ok\n=HYPERLINK(1)", "＝1"]  # noqa: RUF001 - full width on purpose
+    await world.put_call(batch, 1)
+    for text in nasty:
+        await world.sql("update calls set summary = $1", text)
+        harmless = (await _results(world, batch, is_raw=False))[0]
+        assert harmless["summary"] == text.replace("\n=", "\n'=") if "\n" in text else f"'{text}"
+        assert harmless["phone_number"] == "'+919876500001"
+        assert not any(export_results._FORMULA.search(cell) for cell in harmless.values())
+        raw = (await _results(world, batch, is_raw=True))[0]
+        assert raw["summary"] == text
+        assert raw["phone_number"] == "+919876500001"
