@@ -313,11 +313,13 @@ def _run_as(owner: tuple[int, int] | None) -> list[str]:
         return []
     setpriv = shutil.which("setpriv")
     user = [f"--reuid={owner[0]}", f"--regid={owner[1]}", "--clear-groups", "--no-new-privs"]
+    user.append("--securebits=+no_setuid_fixup")  # or access(2), which initdb asks, ignores it
     # The second is for containers, which withhold the first, and for programs installed for root.
     for capability in ("dac_read_search", "dac_override") if setpriv else ():
-        passing = [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
-        prefix = [str(setpriv), *user, *passing]
-        if _run([*prefix, _program("postgres"), "--version"])[0]:
+        pass_by = [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
+        if _run([*(prefix := [str(setpriv), *user, *pass_by]), "test", "-x", _program("initdb")])[
+            0
+        ]:
             return prefix
     raise _fault(
         "as root the embedded PostgreSQL needs setpriv (of util-linux) and the right to change"

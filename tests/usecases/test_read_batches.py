@@ -60,7 +60,7 @@ async def test_pages_of_contacts_follow_the_upload(world: BatchWorld) -> None:
     shown = await world.read.contacts(ACME, batch["batch_id"], skip=4, limit=3)
     assert [c["phone_number"] for c in shown] == some_numbers(9)[4:7]
     await world.put_call(batch, 2, state="ringing")
-    await world.put_call(batch, 7, state="ringing")
+    await world.put_call(batch, 7, state="ringing", phone_number="+919876500007")
     ringing = await world.read.contacts(
         ACME, batch["batch_id"], status=ContactStatus.IN_PROGRESS, skip=1
     )

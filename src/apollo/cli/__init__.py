@@ -23,7 +23,7 @@ app: Final = typer.Typer(
     help="Run outbound calling campaigns, and find out why a phone is not ringing.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
 )
 processes.add_to(app)
 batches.add_to(app)

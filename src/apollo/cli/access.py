@@ -66,7 +66,7 @@ def add_to(app: typer.Typer) -> None:
     token.command("create")(create_token)
     token.command("list")(list_tokens)
     token.command("revoke")(revoke_token)
-    app.add_typer(token, name="token", rich_help_panel=None)
+    app.add_typer(token, name="token")
     agent = typer.Typer(help="Say how agents are reached at the provider.", no_args_is_help=True)
     agent.command("set")(set_agent)
     agent.command("list")(list_agents)
@@ -142,15 +142,20 @@ def set_agent(
     """Register how an agent is reached at the provider, or change it."""
     if (call_hook is None) == (application_sid is None):
         raise typer.BadParameter("give either --call-hook URL or --application-sid SID")
+    if call_hook is not None:
+        # A provider refuses a call hook without them, so they are kept with the agent.
+        settings = load(os.environ)
+        speech_synthesis = speech_synthesis or settings.speech_synthesis
+        speech_recognizer = speech_recognizer or settings.speech_recognizer
     route = AgentRoute(call_hook, application_sid, speech_synthesis, speech_recognizer)
-    in_office(lambda office: office.agents.set_agent(agent_id, route))
+    in_office(lambda office: office.agents.set_route(agent_id, route))
     way = call_hook or f"application {application_sid}"
     out.print(f"Agent {agent_id} is reached by {way}.", markup=False, soft_wrap=True)
 
 
 def list_agents(as_json: AsJson = False) -> None:
     """List the registered agents and how each is reached."""
-    found = in_office(lambda office: office.agents.list_agents())
+    found = in_office(lambda office: office.agents.browse())
     rows: list[dict[str, Any]] = [
         {
             "agent_id": one.agent_id,

@@ -50,9 +50,7 @@ class ApiClient:
     async def __aenter__(self) -> Self:
         self._session = aiohttp.ClientSession(
             headers={"Authorization": f"Bearer {self._token}"},
-            timeout=aiohttp.ClientTimeout(
-                total=_READ_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S
-            ),
+            timeout=aiohttp.ClientTimeout(total=_READ_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S),
         )
         return self
 
@@ -91,9 +89,7 @@ class ApiClient:
         except _LostContact as fault:
             raise BrokenUpload(str(fault)) from fault
 
-    async def _ask(
-        self, method: str, path: str, query: Query | None = None, **parts: Any
-    ) -> Any:
+    async def _ask(self, method: str, path: str, query: Query | None = None, **parts: Any) -> Any:
         if self._session is None:
             raise RuntimeError("ApiClient is an async context manager")
         params = {name: str(value) for name, value in (query or {}).items() if value is not None}
@@ -103,7 +99,9 @@ class ApiClient:
             ) as response:
                 answer = await _content(response)
                 if response.status not in _SUCCESS:
-                    raise RefusedByApi(response.status, _sentence(self.url, response.status, answer))
+                    raise RefusedByApi(
+                        response.status, _sentence(self.url, response.status, answer)
+                    )
                 return answer
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
             raise nobody_answers(self.url) from fault
@@ -128,9 +126,7 @@ def connect(settings: Settings) -> ApiClient:
 
 def nobody_answers(url: str) -> Unavailable:
     """The fault of an API that is not there."""
-    return Unavailable(
-        f"no Apollo answers at {url}: start it with `apollo up` or set APOLLO_URL"
-    )
+    return Unavailable(f"no Apollo answers at {url}: start it with `apollo up` or set APOLLO_URL")
 
 
 async def _content(response: aiohttp.ClientResponse) -> Any:

@@ -59,7 +59,7 @@ def worker(parent_pipe: ParentPipe = False) -> None:
 
 
 def rotary(parent_pipe: ParentPipe = False) -> None:
-    """Run RotaryRouter, a telephony provider whose people are simulated, until Ctrl-C or SIGTERM."""
+    """Run RotaryRouter, a provider whose people are simulated, until Ctrl-C or SIGTERM."""
     settings = _begin(parent_pipe=parent_pipe)
     from apollo import wiring  # noqa: PLC0415 - as above
 

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from apollo.config import Settings
+from apollo.config import Settings, load
 from apollo.errors import Misconfigured
 
 _FILE: Final = "rotary.json"
@@ -69,9 +69,14 @@ def keep_secrets(data_dir: Path) -> Secrets:
     return kept_secrets(data_dir) or made
 
 
+def rotary_url(settings: Settings) -> str:
+    """Where this machine reaches RotaryRouter, which listens on the API's address."""
+    return load({"APOLLO_HOST": settings.host, "APOLLO_PORT": str(settings.rotary_port)}).url
+
+
 def connected(environ: Mapping[str, str], settings: Settings, shared: Secrets) -> dict[str, str]:
     """The environment in which Apollo dials through the RotaryRouter of this machine."""
-    rotary = f"http://127.0.0.1:{settings.rotary_port}"
+    rotary = rotary_url(settings)
     key, secret = settings.rotary_api_key, settings.rotary_webhook_secret
     api_key = key.get_secret_value() if key else shared.api_key
     webhook_secret = secret.get_secret_value() if secret else shared.webhook_secret

@@ -163,7 +163,9 @@ def _reason(reason: Mapping[str, Any]) -> RenderableType:
     )
     if reason.get("contacts"):
         head.append(f"  {reason['contacts']:,} contacts")
-    head.append("".join(f"  {word} {reason[word]}" for word in ("since", "until") if reason.get(word)))
+    head.append(
+        "".join(f"  {word} {reason[word]}" for word in ("since", "until") if reason.get(word))
+    )
     head.append(f"  ({reason.get('layer', '?')})", "dim")
     fix = Text.assemble(("→ ", "bold"), str(reason.get("fix", "")))
     lines: list[RenderableType] = [fix]

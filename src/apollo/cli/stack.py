@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from apollo import embedded
-from apollo.cli.rehearsal import connected, keep_secrets
+from apollo.cli.rehearsal import connected, keep_secrets, rotary_url
 from apollo.cli.supervisor import Child, Supervisor
 from apollo.config import Settings, load
 from apollo.errors import ApolloError, Misconfigured, Unavailable
@@ -95,15 +95,19 @@ async def started(
     settings = load(environ)
     with_rotary = settings.jambonz_url is None
     await _check_ports(settings, with_rotary=with_rotary)
-    rotary_url = None
     if with_rotary:
         environ = connected(environ, settings, keep_secrets(settings.data_dir))
-        rotary_url = f"http://127.0.0.1:{settings.rotary_port}"
     # Asked before a child may start it: who found it running leaves it running.
     is_embedded = settings.database_url is None
     was_running = is_embedded and embedded.is_running(settings.data_dir)
     supervisor = Supervisor(environ, on_line)
-    stack = Stack(load(environ), _local_url(settings), environ, rotary_url, supervisor)
+    stack = Stack(
+        settings=load(environ),
+        url=_local_url(settings),
+        environ=environ,
+        rotary_url=rotary_url(settings) if with_rotary else None,
+        supervisor=supervisor,
+    )
     try:
         await supervisor.start("serve")
         worker = await supervisor.start("worker")
@@ -144,7 +148,9 @@ async def _worker_lives(settings: Settings, worker: Child) -> None:
 
 
 async def _until(is_so: Callable[[], Awaitable[bool]]) -> None:
-    while not await is_so():
+    while True:
+        if await is_so():
+            return
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
@@ -168,7 +174,7 @@ def _local_url(settings: Settings) -> str:
 async def _check_ports(settings: Settings, *, with_rotary: bool) -> None:
     wanted = [("APOLLO_PORT", settings.host, settings.port, "/livez")]
     if with_rotary:
-        wanted.append(("APOLLO_ROTARY_PORT", "127.0.0.1", settings.rotary_port, "/rotary/health"))
+        wanted.append(("APOLLO_ROTARY_PORT", settings.host, settings.rotary_port, "/rotary/health"))
     faults = [fault for one in wanted if (fault := await _port_fault(*one))]
     if with_rotary and settings.port == settings.rotary_port:
         faults.append(

@@ -20,30 +20,48 @@ RETRIES_MAX = len(WAITS_S)
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """Where webhooks go and how: no fragment, no credentials in the address."""
+    """Where webhooks go and how."""
 
-    url: URL
-    shown: str  # the address as text
-    method: Literal["GET", "POST"] = "POST"
-    authorization: str | None = field(default=None, repr=False)
-    retries: int = 0
-    retry_on: frozenset[str] = frozenset({"ct"})
+    shown: str  # the address without fragment and credentials
+    place: tuple[str, str, int]  # scheme, host, port
+    method: Literal["GET", "POST"]
+    head: bytes = field(repr=False)  # request line and the headers that are always the same
+    retries: int
+    retry_on: frozenset[str]
+
+    def request(self, body: bytes, signed: str, trace: str) -> bytes:
+        """The whole request on the wire; jambonz sends nothing in a GET but signs it all the same."""
+        if self.method == "GET":
+            return self.head + f"Jambonz-Signature: {signed}\r\nb3: {trace}\r\n\r\n".encode()
+        varying = (
+            f"Jambonz-Signature: {signed}\r\nb3: {trace}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return self.head + varying.encode() + body
 
 
 @lru_cache(maxsize=4096)  # one per call in flight when every call has an address of its own
 def read_hook(url: str, method: str = "POST", username: str = "", password: str = "") -> Hook:
     """A hook from its parts; retries are read from the fragment, as `#rc=5&rp=all`."""
-    whole = URL(url)
+    whole = URL(url)  # quotes what could break out of a header line
     wanted = parse_qs(whole.raw_fragment)
     count = wanted.get("rc", ["0"])[0]
     policies = ",".join(wanted.get("rp", ["ct"])).split(",")
-    pair = b64encode(f"{username}:{password}".encode()).decode()
-    address = whole.with_fragment(None).with_user(None)
+    verb: Literal["GET", "POST"] = "GET" if method.upper() == "GET" else "POST"
+    lines = [
+        f"{verb} {whole.raw_path_qs} HTTP/1.1",
+        f"Host: {whole.host_port_subcomponent}",
+        "User-Agent: jambonz",
+    ]
+    if verb == "POST":
+        lines.append("Content-Type: application/json")
+    if username and password:
+        pair = b64encode(f"{username}:{password}".encode()).decode()
+        lines.append(f"Authorization: Basic {pair}")
     return Hook(
-        url=address,
-        shown=str(address),
-        method="GET" if method.upper() == "GET" else "POST",
-        authorization=f"Basic {pair}" if username and password else None,
+        shown=str(whole.with_fragment(None).with_user(None)),
+        place=(whole.scheme, whole.host or "", whole.port or 0),
+        method=verb,
+        head="".join(f"{line}\r\n" for line in lines).encode(),
         retries=min(int(count), RETRIES_MAX) if count.isdecimal() else 0,
         retry_on=frozenset(policy.strip().lower() for policy in policies),
     )

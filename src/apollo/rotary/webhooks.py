@@ -5,7 +5,6 @@ and gives up easily. Must never decide what happens to a call.
 """
 
 import asyncio
-import errno
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -14,37 +13,27 @@ from datetime import timedelta
 from os import urandom
 from time import perf_counter
 
-import aiohttp
-
 from apollo.rotary.clock import utc_now
 from apollo.rotary.faults import FaultPlan
 from apollo.rotary.hooks import WAITS_S, Hook, signature
 from apollo.rotary.ledger import Attempt, Entry, Ledger, Webhook
+from apollo.rotary.sender import NoAnswer, Sender
 
 log = logging.getLogger(__name__)
 
 DELIVERED = frozenset({200, 202, 204})  # jambonz takes nothing else for a yes, not even 201
-TIMEOUT_S = 10.0  # JAMBONES_HTTP_TIMEOUT, to connect and again to the answer
-CLIENT_CLOSES_S = 5.0  # after the final event of an unanswered call its retries end
-CONNECTIONS = 16  # enough to hide a slow receiver, within the usual 1 024 open files
-IDLE_S = 2.0  # below uvicorn's 5 s, so that a reused connection was not just closed over there
-BODY_READ = 65_536  # answers are ignored; one that is longer costs us the connection, no more
 LOG_LENGTH = 1_000  # deliveries kept for GET /rotary/deliveries
 LOG_EVERY_S = 1.0  # one line a second per trouble and address: an absent receiver is one trouble
 
-CONNECTION_TROUBLE = frozenset(
-    {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ETIMEDOUT}
-)
 FINAL = frozenset({"completed", "failed", "busy", "no-answer"})
 
 
 @dataclass(slots=True)
 class Letter:
-    """One webhook on its way; a retry repeats its bytes and headers exactly."""
+    """One webhook on its way; a retry repeats its bytes exactly."""
 
     webhook: Webhook
-    body: bytes
-    headers: dict[str, str]
+    request: bytes
     copies: int = 1
     tries: int = 0
     late_s: float = 0.0
@@ -92,17 +81,9 @@ class PostOffice:
         self._closed = False
 
     async def open(self) -> None:
-        """Make the pool of connections; needs the running loop."""
+        """Take up work in the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=CONNECTIONS, keepalive_timeout=IDLE_S),
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=TIMEOUT_S, sock_read=TIMEOUT_S
-            ),  # no total: waiting for a free connection is our own queue, not the receiver's fault
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            skip_auto_headers=("Accept", "Accept-Encoding", "Content-Type"),
-        )
+        self._sender = Sender()
 
     async def close(self) -> None:
         """Stop delivering at once; what is on its way stays undelivered."""
@@ -111,7 +92,7 @@ class PostOffice:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self._session.close()
+        self._sender.close()
 
     def post(self, line: Line, event: str, sip_status: int, body: bytes, *, lost: str = "") -> None:
         """Send one event of a call, after those before it; `lost` says why it cannot leave."""
@@ -130,7 +111,7 @@ class PostOffice:
             webhook.fate = lost
             self._mark_tried(line, event)
             return
-        letter = Letter(webhook, body, self._headers(line, hook, event, body))
+        letter = Letter(webhook, self._request(line, hook, event, body))
         line.unsettled += 1
         if plan.strike(rules.webhook_doubled, "webhook_doubled", entry, event):
             letter.copies = 2
@@ -140,19 +121,12 @@ class PostOffice:
 
     async def fetch(self, line: Line, hook: Hook, body: bytes) -> bytes | None:
         """Ask an application what to do in a call; None if it does not say."""
-        headers = self._headers(line, hook, "session:new", body)
+        request = self._request(line, hook, "session:new", body)
         try:
-            async with self._session.request(
-                hook.method,
-                hook.url,
-                data=body if hook.method == "POST" else None,
-                headers=headers,
-                allow_redirects=False,
-            ) as answer:
-                verbs = await answer.content.read(BODY_READ)
-                return verbs if answer.status in DELIVERED else None
-        except (aiohttp.ClientError, OSError, TimeoutError):
+            status, verbs = await self._sender.send(hook, request)
+        except NoAnswer:
             return None
+        return verbs if status in DELIVERED else None
 
     def silence(self, line: Line) -> None:
         """The feature server of this call died: what waits is never sent."""
@@ -174,7 +148,7 @@ class PostOffice:
         self._tasks.add(work)
         work.add_done_callback(self._tasks.discard)
 
-    def _headers(self, line: Line, hook: Hook, event: str, body: bytes) -> dict[str, str]:
+    def _request(self, line: Line, hook: Hook, event: str, body: bytes) -> bytes:
         plan, rules, entry = self._plan, self._plan.rules, line.entry
         at, secret = utc_now(), self._secret
         if wrong := plan.strike(rules.wrong_clock, "wrong_clock", entry):
@@ -182,16 +156,7 @@ class PostOffice:
         if plan.strike(rules.webhook_badly_signed, "webhook_badly_signed", entry, event):
             secret = b"not the secret: " + secret
         trace = urandom(24).hex()
-        headers = {
-            "User-Agent": "jambonz",
-            "Jambonz-Signature": signature(secret, body, at),
-            "b3": f"{trace[:32]}-{trace[32:]}-1",
-        }
-        if hook.method == "POST":
-            headers["Content-Type"] = "application/json"
-        if hook.authorization is not None:
-            headers["Authorization"] = hook.authorization
-        return headers
+        return hook.request(body, signature(secret, body, at), f"{trace[:32]}-{trace[32:]}-1")
 
     def _queue(self, line: Line, letter: Letter) -> None:
         entry, event = line.entry, letter.webhook.event
@@ -233,19 +198,10 @@ class PostOffice:
         begun = perf_counter()
         kind = ""
         try:
-            async with self._session.request(
-                hook.method,
-                hook.url,
-                data=letter.body if hook.method == "POST" else None,
-                headers=letter.headers,
-                allow_redirects=False,
-            ) as answer:
-                attempt.status = answer.status
-                await answer.content.read(BODY_READ)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            if attempt.status is None:
-                attempt.error = _told(error)
-                kind = "ct" if _is_connection_trouble(error) else "other"
+            attempt.status, _ = await self._sender.send(hook, letter.request)
+        except NoAnswer as error:
+            attempt.error = str(error)
+            kind = "ct" if error.connection_trouble else "other"
         attempt.took_ms = round((perf_counter() - begun) * 1000, 3)
         if attempt.status is not None and attempt.status not in DELIVERED:
             kind = f"{attempt.status // 100}xx"
@@ -339,19 +295,3 @@ class PostOffice:
             self._logged.clear()
         self._logged[trouble] = now
         return True
-
-
-def _is_connection_trouble(error: BaseException) -> bool:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return False  # jambonz does not retry a name that is not found
-    return isinstance(error, OSError) and (
-        error.errno in CONNECTION_TROUBLE or isinstance(error, aiohttp.ClientConnectorError)
-    )
-
-
-def _told(error: BaseException) -> str:
-    if isinstance(error, TimeoutError):
-        return f"no answer within {TIMEOUT_S:g} s"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the receiver closed the connection without an answer"
-    return str(error) or type(error).__name__

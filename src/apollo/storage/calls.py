@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +26,8 @@ class LockedCall:
     campaign_id: uuid.UUID
     batch_status: BatchStatus
     retry: RetryPolicy
+    # Numbers in a row that this call's provider ended 603 without ringing.
+    declines_in_a_row: int
     # The database's clock: the only one that dates what happens to calls.
     read_at: datetime
 
@@ -41,6 +43,21 @@ class StoredEvent:
     body: bytes
     verdict: str
     received_at: datetime
+
+
+@dataclass(slots=True)
+class Moves:
+    """Everything a set of events changes."""
+
+    calls: Sequence[Call] = ()
+    contacts: Sequence[Contact] = ()
+    # How much the call counters change, by campaign and what is counted.
+    counts: Mapping[tuple[uuid.UUID, str], int] = field(default_factory=dict)
+    declines: Mapping[str, int] = field(default_factory=dict)
+    events: Sequence[StoredEvent] = ()
+    # Numbers that are on no call any more, and the campaigns that have a slot more.
+    freed_numbers: Collection[str] = ()
+    freed_campaigns: Collection[uuid.UUID] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +150,7 @@ def _locked(r: Record) -> LockedCall:
         campaign_id=r["campaign_id"],
         batch_status=BatchStatus(r["batch_status"]),
         retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
+        declines_in_a_row=r["declines_in_a_row"],
         read_at=r["read_at"],
     )
 
@@ -158,67 +176,83 @@ async def find_other_open_calls(
     }
 
 
-async def move_calls(connection: Connection, calls: Sequence[Call]) -> None:
-    """Write calls, each from the version it was read at. Raises Stale when one was moved."""
-    moved = await _Q["move_calls"].run(
+async def write_moves(connection: Connection, moves: Moves, *, notifies: bool) -> set[uuid.UUID]:
+    """Write a set of moves; gives the campaigns that may have something to dial.
+
+    With `notifies` they are also told over PostgreSQL's own bus when this commits. Raises Stale
+    when a call was moved by somebody else since it was read.
+    """
+    row = await _Q["write_moves"].row(
         connection,
-        ids=[c.id for c in calls],
-        versions=[c.version for c in calls],
-        states=[c.state for c in calls],
-        provider_call_ids=[c.provider_call_id for c in calls],
-        sip_call_ids=[c.sip_call_id for c in calls],
-        heard_ats=[c.heard_at for c in calls],
-        ringing_ats=[c.ringing_at for c in calls],
-        answered_ats=[c.answered_at for c in calls],
-        ended_ats=[c.ended_at for c in calls],
-        deadline_ats=[c.deadline_at for c in calls],
-        outcomes=[c.outcome for c in calls],
-        evidences=[c.evidence for c in calls],
-        sip_statuses=[c.sip_status for c in calls],
-        sip_reasons=[c.sip_reason for c in calls],
-        durations=[c.duration_s for c in calls],
-        hangup_bys=[c.hangup_by for c in calls],
-        hangup_reasons=[c.hangup_reason for c in calls],
+        **_call_columns(moves.calls),
+        **_contact_columns(moves.contacts),
+        **_event_columns(moves.events),
+        campaign_ids=[campaign for campaign, _ in moves.counts],
+        counted=[counted for _, counted in moves.counts],
+        counts=list(moves.counts.values()),
+        providers=list(moves.declines),
+        declines=list(moves.declines.values()),
+        freed_numbers=list(moves.freed_numbers),
+        freed_campaigns=list(moves.freed_campaigns),
+        notifies=notifies,
     )
-    if moved != len(calls):
-        raise Stale(f"{len(calls) - moved} of {len(calls)} calls were moved by somebody else")
+    moved = 0 if row is None else row["moved"]
+    if moved != len(moves.calls):
+        raise Stale(f"{len(moves.calls) - moved} calls were moved by somebody else")
+    return set(row["woken"] or ()) if row is not None else set()
 
 
-async def move_contacts(connection: Connection, contacts: Sequence[Contact]) -> None:
-    """Write contacts and their due times; the caller holds their locks."""
-    await _Q["move_contacts"].run(
-        connection,
-        batch_ids=[c.key.batch_id for c in contacts],
-        positions=[c.key.position for c in contacts],
-        statuses=[c.status for c in contacts],
-        wait_reasons=[c.wait_reason for c in contacts],
-        attempts=[c.attempts for c in contacts],
-        tries=[c.tries for c in contacts],
-        retry_counts=[c.retry_count for c in contacts],
-        follow_up_counts=[c.follow_up_count for c in contacts],
-        carrier_failures=[c.carrier_failures for c in contacts],
-        reached=[c.is_reached for c in contacts],
-        attempted_ats=[c.last_attempted_at for c in contacts],
-        updated_ats=[c.updated_at for c in contacts],
-        turns=[c.due and int(c.due.turn) for c in contacts],
-        due_ats=[c.due and c.due.due_at for c in contacts],
-    )
+def _call_columns(calls: Sequence[Call]) -> dict[str, list[Any]]:
+    return {
+        "ids": [c.id for c in calls],
+        "versions": [c.version for c in calls],
+        "states": [c.state for c in calls],
+        "provider_call_ids": [c.provider_call_id for c in calls],
+        "sip_call_ids": [c.sip_call_id for c in calls],
+        "heard_ats": [c.heard_at for c in calls],
+        "ringing_ats": [c.ringing_at for c in calls],
+        "answered_ats": [c.answered_at for c in calls],
+        "ended_ats": [c.ended_at for c in calls],
+        "deadline_ats": [c.deadline_at for c in calls],
+        "outcomes": [c.outcome for c in calls],
+        "evidences": [c.evidence for c in calls],
+        "sip_statuses": [c.sip_status for c in calls],
+        "sip_reasons": [c.sip_reason for c in calls],
+        "durations": [c.duration_s for c in calls],
+        "hangup_bys": [c.hangup_by for c in calls],
+        "hangup_reasons": [c.hangup_reason for c in calls],
+    }
 
 
-async def count_calls(connection: Connection, counts: Mapping[tuple[uuid.UUID, str], int]) -> None:
-    """Add to what the calls of campaigns came to; keys are campaign and what is counted."""
-    await _Q["count_calls"].run(
-        connection,
-        campaign_ids=[campaign for campaign, _ in counts],
-        counted=[counted for _, counted in counts],
-        calls=list(counts.values()),
-    )
+def _contact_columns(contacts: Sequence[Contact]) -> dict[str, list[Any]]:
+    return {
+        "batch_ids": [c.key.batch_id for c in contacts],
+        "positions": [c.key.position for c in contacts],
+        "statuses": [c.status for c in contacts],
+        "wait_reasons": [c.wait_reason for c in contacts],
+        "attempts": [c.attempts for c in contacts],
+        "tries": [c.tries for c in contacts],
+        "retry_counts": [c.retry_count for c in contacts],
+        "follow_up_counts": [c.follow_up_count for c in contacts],
+        "carrier_failures": [c.carrier_failures for c in contacts],
+        "reached": [c.is_reached for c in contacts],
+        "attempted_ats": [c.last_attempted_at for c in contacts],
+        "updated_ats": [c.updated_at for c in contacts],
+        "turns": [c.due and int(c.due.turn) for c in contacts],
+        "due_ats": [c.due and c.due.due_at for c in contacts],
+    }
 
 
-async def wake_blocked(connection: Connection, numbers: Collection[str]) -> set[uuid.UUID]:
-    """Free the contacts parked behind these numbers; gives their campaigns."""
-    rows = await _Q["wake_blocked"].rows(connection, numbers=list(numbers))
-    return {r["campaign_id"] for r in rows}
+def _event_columns(events: Sequence[StoredEvent]) -> dict[str, list[Any]]:
+    return {
+        "content_hashes": [e.content_hash for e in events],
+        "execution_ids": [e.execution_id for e in events],
+        "event_call_ids": [e.provider_call_id for e in events],
+        "call_statuses": [e.call_status for e in events],
+        "bodies": [e.body for e in events],
+        "verdicts": [e.verdict for e in events],
+        "received_ats": [e.received_at for e in events],
+    }
 
 
 async def complete_batches(
@@ -247,33 +281,6 @@ async def pause_refused_batch(
             detail=dict(reason),
             now=now,
         )
-
-
-async def read_declines(connection: Connection, providers: Collection[str]) -> dict[str, int]:
-    """Read how many numbers in a row each provider declined without ringing."""
-    rows = await _Q["read_declines"].rows(connection, providers=list(providers))
-    return {r["provider"]: r["declines_in_a_row"] for r in rows}
-
-
-async def note_declines(connection: Connection, declines: Mapping[str, int]) -> None:
-    """Remember the row of declines of each provider."""
-    await _Q["note_declines"].run(
-        connection, providers=list(declines), declines=list(declines.values())
-    )
-
-
-async def store_events(connection: Connection, events: Sequence[StoredEvent]) -> None:
-    """Store raw events; repeats change nothing."""
-    await _Q["store_events"].run(
-        connection,
-        content_hashes=[e.content_hash for e in events],
-        execution_ids=[e.execution_id for e in events],
-        provider_call_ids=[e.provider_call_id for e in events],
-        call_statuses=[e.call_status for e in events],
-        bodies=[e.body for e in events],
-        verdicts=[e.verdict for e in events],
-        received_ats=[e.received_at for e in events],
-    )
 
 
 async def notify_campaigns(connection: Connection, campaign_ids: Collection[uuid.UUID]) -> None:

@@ -131,6 +131,11 @@ class Database:
                         "application_name": name,
                         "timezone": "UTC",
                         "jit": "off",
+                        # Every statement is a look-up by key, and a set of two or of two hundred
+                        # wants the same plan: making it anew each time costs more than running it.
+                        "plan_cache_mode": "force_generic_plan",
+                        # A plan made while a table was small must not scan it when it is not.
+                        "enable_seqscan": "off",
                         # A transaction that nobody drives must not hold a campaign's lock.
                         "idle_in_transaction_session_timeout": "10s",
                     },

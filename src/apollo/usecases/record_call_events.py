@@ -31,7 +31,7 @@ from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Of
 from apollo.errors import DriverError, Stale
 from apollo.ports import TelephonyDriver
 from apollo.storage import calls as storage
-from apollo.storage.calls import LockedCall, StoredEvent
+from apollo.storage.calls import LockedCall, Moves, StoredEvent
 from apollo.storage.database import Connection, Database
 
 _log = structlog.get_logger("apollo.calls")
@@ -107,17 +107,13 @@ class _Pass:
         self._now: dict[uuid.UUID, LockedCall] = {}
         self._others: dict[uuid.UUID, Call] = {}
         self._declines: dict[str, int] = {}
-        self._declines_before: dict[str, int] = {}
         self._recorded = Recorded()
 
     async def run(self, arrivals: Sequence[Arrival]) -> Recorded:
         call_ids = await self._find(arrivals)
         await self._read(arrivals, call_ids)
         verdicts = [self._apply(a, call_id) for a, call_id in zip(arrivals, call_ids, strict=True)]
-        await self._write()
-        await self._store_raw(arrivals, call_ids, verdicts)
-        if self._wakes_by_notify and self._recorded.freed:
-            await storage.notify_campaigns(self._connection, self._recorded.freed)
+        await self._write(_raw_events(arrivals, call_ids, verdicts))
         return self._recorded
 
     async def _find(self, arrivals: Sequence[Arrival]) -> list[uuid.UUID | None]:
@@ -138,11 +134,9 @@ class _Pass:
             return
         self._before = await storage.lock_calls(self._connection, wanted)
         self._now = dict(self._before)
-        endings = [a.event for a in arrivals if isinstance(a.event, CallEnded)]
-        if endings:
-            providers = {locked.call.provider for locked in self._before.values()}
-            self._declines = await storage.read_declines(self._connection, providers)
-            self._declines_before = dict(self._declines)
+        self._declines = {
+            locked.call.provider: locked.declines_in_a_row for locked in self._before.values()
+        }
         late = {
             call_id
             for a, call_id in zip(arrivals, call_ids, strict=True)
@@ -201,70 +195,72 @@ class _Pass:
             provider = done.call.provider
             self._declines[provider] = self._declines.get(provider, 0) + 1 if silent else 0
 
-    async def _write(self) -> None:
+    async def _write(self, events: Sequence[StoredEvent]) -> None:
         changed = [
             (before, after)
             for before, after in ((self._before[i], self._now[i]) for i in self._before)
             if before.call != after.call
         ]
-        if not changed:
+        if not changed and not events:
             return
-        connection = self._connection
-        await storage.move_calls(connection, [after.call for _, after in changed])
-        contacts = [a.contact for b, a in changed if a.contact != b.contact]
-        counts = _count(changed)
-        if counts:
-            await storage.count_calls(connection, counts)
-        if contacts:
-            await storage.move_contacts(connection, contacts)
-        await self._free(changed)
-        if self._declines != self._declines_before:
-            await storage.note_declines(connection, self._declines)
+        closed = [
+            after
+            for before, after in changed
+            if before.call.state in OPEN_CALL and after.call.state not in OPEN_CALL
+        ]
+        moves = Moves(
+            calls=[after.call for _, after in changed],
+            contacts=[a.contact for b, a in changed if a.contact != b.contact],
+            counts=_count(changed),
+            declines=self._changed_declines(),
+            events=events,
+            freed_numbers={after.call.phone_number for after in closed},
+            freed_campaigns={after.campaign_id for after in closed},
+        )
+        self._recorded.freed = await storage.write_moves(
+            self._connection, moves, notifies=self._wakes_by_notify
+        )
+        await self._complete(changed)
+        for before, after in changed:
+            if before.call.state is not after.call.state:
+                _log_move(before, after)
+
+    def _changed_declines(self) -> dict[str, int]:
+        before = {x.call.provider: x.declines_in_a_row for x in self._before.values()}
+        return {p: n for p, n in self._declines.items() if n != before[p]}
+
+    async def _complete(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
         finished = {
             a.contact.key.batch_id
             for b, a in changed
             if a.contact.status in FINAL_CONTACT and b.contact.status not in FINAL_CONTACT
         }
         if finished:
+            now = max(after.read_at for _, after in changed)
             self._recorded.completed = await storage.complete_batches(
-                connection, finished, max(a.contact.updated_at for _, a in changed)
+                self._connection, finished, now
             )
-        for before, after in changed:
-            if before.call.state is not after.call.state:
-                _log_move(before, after)
 
-    async def _free(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
-        closed = [
-            after
-            for before, after in changed
-            if before.call.state in OPEN_CALL and after.call.state not in OPEN_CALL
-        ]
-        if closed:
-            self._recorded.freed |= {after.campaign_id for after in closed}
-            numbers = {after.call.phone_number for after in closed}
-            self._recorded.freed |= await storage.wake_blocked(self._connection, numbers)
 
-    async def _store_raw(
-        self,
-        arrivals: Sequence[Arrival],
-        call_ids: Sequence[uuid.UUID | None],
-        verdicts: Sequence[str],
-    ) -> None:
-        events = [
-            StoredEvent(
-                content_hash=a.webhook.content_hash,
-                execution_id=call_id,
-                provider_call_id=a.webhook.provider_call_id,
-                call_status=a.webhook.call_status,
-                body=a.webhook.body,
-                verdict=verdict,
-                received_at=a.webhook.received_at,
-            )
-            for a, call_id, verdict in zip(arrivals, call_ids, verdicts, strict=True)
-            if a.webhook is not None
-        ]
-        if events:
-            await storage.store_events(self._connection, events)
+def _raw_events(
+    arrivals: Sequence[Arrival],
+    call_ids: Sequence[uuid.UUID | None],
+    verdicts: Sequence[str],
+) -> list[StoredEvent]:
+    """Give what is stored of each webhook, with what it led to."""
+    return [
+        StoredEvent(
+            content_hash=a.webhook.content_hash,
+            execution_id=call_id,
+            provider_call_id=a.webhook.provider_call_id,
+            call_status=a.webhook.call_status,
+            body=a.webhook.body,
+            verdict=verdict,
+            received_at=a.webhook.received_at,
+        )
+        for a, call_id, verdict in zip(arrivals, call_ids, verdicts, strict=True)
+        if a.webhook is not None
+    ]
 
 
 def _dated(event: CallEvent, locked: LockedCall) -> CallEvent:

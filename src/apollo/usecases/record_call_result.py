@@ -11,7 +11,7 @@ from apollo.core.lifecycle import schedule_follow_up
 from apollo.core.states import CLOSED_BATCH, CallState, ContactStatus
 from apollo.ports import Clock
 from apollo.storage import calls as storage
-from apollo.storage.calls import LockedCall
+from apollo.storage.calls import LockedCall, Moves
 from apollo.storage.database import Connection, Database
 
 
@@ -63,7 +63,6 @@ class RecordCallResult:
         if not is_reached or locked.batch_status in CLOSED_BATCH:
             return
         scheduled = schedule_follow_up(contact, at, self._clock.now())
-        await storage.move_contacts(connection, [scheduled])
+        moves = Moves(contacts=[scheduled], freed_campaigns=[locked.campaign_id])
+        await storage.write_moves(connection, moves, notifies=self._wakes_by_notify)
         await storage.reopen_batch(connection, contact.key.batch_id, self._clock.now())
-        if self._wakes_by_notify:
-            await storage.notify_campaigns(connection, [locked.campaign_id])

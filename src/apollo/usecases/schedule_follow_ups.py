@@ -15,7 +15,7 @@ from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound
 from apollo.ports import Bus, Clock
 from apollo.storage import batches, call_records, contacts
-from apollo.storage.calls import move_contacts
+from apollo.storage.calls import Moves, write_moves
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, explanation, view_of_contact
@@ -68,7 +68,7 @@ class ScheduleFollowUps:
             else:
                 await _check_reached(connection, contact)
                 promised = schedule_follow_up(contact, due_at, now)
-                await move_contacts(connection, [promised])
+                await write_moves(connection, Moves(contacts=[promised]), notifies=False)
                 await self._reopen(connection, principal, campaign, batch, now)
             await batches.record_action(
                 connection,

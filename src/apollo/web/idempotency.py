@@ -1,12 +1,17 @@
 """The `Idempotency-Key` header: a creating request sent twice creates once.
 
-How to use it, in a route that creates something:
+A route with its body in memory:
 
-    async def create(connection_store: OnAnswer | None) -> JSONResponse: …
+    async def work(store: Store | None) -> bytes:
+        ...create; inside the creating transaction, on its connection, if store is not None:
+            await store(connection, answer)
+        return answer
+
     return await answer_once(uses.answers, caller, "/campaigns", request, work)
 
-where `work(store)` does the job and gives the answer's bytes; inside the creating transaction it
-calls `await store(connection, answer)` when `store` is not None. See `usecases/remember_answers`.
+A route that reads a stream calls `uses.answers.begin(…, None)` itself, hashes while it reads, and
+ends with `replay(first, body_hash)` or `await settled(reservation, work, lambda: body_hash)`.
+Must never remember a 5xx, nor an answer whose object was not committed.
 """
 
 import hashlib

@@ -4,7 +4,7 @@ Owns how a body is read: JSON that PostgreSQL could not keep is refused here, wi
 fault, and never reaches a use-case. Must never know a route.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
@@ -63,7 +63,7 @@ def check_organization(caller: Principal, organization_id: str | None) -> None:
 class StrictRoute(APIRoute):
     """A route whose body is read by `decode_json`; errors keep the place of the fault."""
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override] - FastAPI asks for a Coroutine, and a function that is one is given
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Read the body before FastAPI does, which would turn our errors into a bare 400."""
         answer = super().get_route_handler()
         if self.body_field is None:

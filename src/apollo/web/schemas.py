@@ -9,7 +9,6 @@ from typing import Annotated, Any, Final
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
-
 SKIP_MAX: Final = 10**9  # the schema's positions end before
 
 
@@ -21,9 +20,7 @@ def show_time(at: datetime) -> str:
 Timestamp = Annotated[
     datetime,
     PlainSerializer(show_time, return_type=str),
-    WithJsonSchema(
-        {"type": "string", "format": "date-time", "examples": ["2026-05-10T09:05:00Z"]}
-    ),
+    WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-05-10T09:05:00Z"]}),
 ]
 Skip = Annotated[int, Query(ge=0, le=SKIP_MAX, description="Leave out so many from the start.")]
 PageLimit = Annotated[int, Query(ge=1, le=500, description="Give at most so many.")]
@@ -73,4 +70,3 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     422: {"model": Faults, "description": "Malformed; names each field and what would be right."},
     503: {"model": Problem, "description": "Nothing was done; send it again after Retry-After."},
 }
-

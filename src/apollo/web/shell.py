@@ -89,7 +89,7 @@ class Shell:
         with structlog.contextvars.bound_contextvars(request_id=answer.request_id):
             try:
                 await self._guarded(scope, headers, receive, answer)
-            except Exception:
+            except Exception:  # noqa: BLE001 - the outermost frame of a request: log and answer
                 _log.exception("request_broke")
                 if answer.status == 0:
                     await JSONResponse({"detail": INTERNAL}, 500)(scope, receive, answer.send)

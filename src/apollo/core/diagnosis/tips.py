@@ -45,6 +45,8 @@ def _stuck(view: View, stalled_for: timedelta, first_fix: str | None) -> str:
     )
     bus = " or cut off from Kafka" if view.snapshot.settings.bus_kind == "kafka" else ""
     cause = f"A worker is alive ({workers}) and takes none of them: it hangs{bus}. Restart it."
+    if not workers:
+        cause = "Whether a worker is alive could not be read: see that one runs."
     return f"{waited} {cause} {then}"
 
 

@@ -22,12 +22,14 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        h.status as batch_status, h.max_retries_override, p.retry_policy,
        c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
        c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at,
-       c.updated_at as contact_updated_at, d.turn, d.due_at, clock_timestamp() as read_at
+       c.updated_at as contact_updated_at, d.turn, d.due_at,
+       coalesce(v.declines_in_a_row, 0) as declines_in_a_row, clock_timestamp() as read_at
   from held h
   join calls k on k.batch_id = h.id and k.id = any(:call_ids::uuid[])
   join campaigns p on p.id = h.campaign_id
   join contacts c on c.batch_id = k.batch_id and c.position = k.position
   left join due_contacts d on d.batch_id = k.batch_id and d.position = k.position
+  left join providers v on v.provider = k.provider
  order by k.id
    for update of k, c;
 
@@ -39,32 +41,32 @@ select k.id as ended_id, o.id, o.version, o.kind, o.state, o.provider, o.phone_n
   join calls o on o.batch_id = k.batch_id and o.position = k.position and o.ended_at is null
  where k.id = any(:call_ids::uuid[]) and o.id <> k.id;
 
--- name: move_calls
--- Writes calls as the core decided, each only from the version it was decided on. Fewer rows back
--- than asked for means that somebody else moved one first: read again and decide again.
-update calls k
-   set state = m.state, version = k.version + 1, provider_call_id = m.provider_call_id,
-       sip_call_id = m.sip_call_id, heard_at = m.heard_at, ringing_at = m.ringing_at,
-       answered_at = m.answered_at, ended_at = m.ended_at, deadline_at = m.deadline_at,
-       outcome = m.outcome, evidence = m.evidence, sip_status = m.sip_status,
-       sip_reason = m.sip_reason, duration_seconds = m.duration_seconds,
-       hangup_by = m.hangup_by, hangup_reason = m.hangup_reason,
-       attempt = case when m.state = 'released' then null else k.attempt end
-  from unnest(:ids::uuid[], :versions::integer[], :states::text[], :provider_call_ids::text[],
-              :sip_call_ids::text[], :heard_ats::timestamptz[], :ringing_ats::timestamptz[],
-              :answered_ats::timestamptz[], :ended_ats::timestamptz[],
-              :deadline_ats::timestamptz[], :outcomes::text[], :evidences::text[],
-              :sip_statuses::smallint[], :sip_reasons::text[], :durations::integer[],
-              :hangup_bys::text[], :hangup_reasons::text[])
-    as m (id, version, state, provider_call_id, sip_call_id, heard_at, ringing_at, answered_at,
-          ended_at, deadline_at, outcome, evidence, sip_status, sip_reason, duration_seconds,
-          hangup_by, hangup_reason)
- where k.id = m.id and k.version = m.version;
-
--- name: move_contacts
--- Writes contacts as the core decided; their rows are locked by lock_calls. Their due times are
--- replaced by the given ones, or taken away.
-with moves as materialized (
+-- name: write_moves
+-- Everything a set of events changes, in one statement: calls, each only from the version it was
+-- decided on; their contacts and due times; what calls came to; the raw events; contacts parked
+-- behind numbers that are free again. Fewer calls moved than given: somebody else was first.
+with moved as (
+  update calls k
+     set state = m.state, version = k.version + 1, provider_call_id = m.provider_call_id,
+         sip_call_id = m.sip_call_id, heard_at = m.heard_at, ringing_at = m.ringing_at,
+         answered_at = m.answered_at, ended_at = m.ended_at, deadline_at = m.deadline_at,
+         outcome = m.outcome, evidence = m.evidence, sip_status = m.sip_status,
+         sip_reason = m.sip_reason, duration_seconds = m.duration_seconds,
+         hangup_by = m.hangup_by, hangup_reason = m.hangup_reason,
+         attempt = case when m.state = 'released' then null else k.attempt end
+    from unnest(:ids::uuid[], :versions::integer[], :states::text[],
+                :provider_call_ids::text[], :sip_call_ids::text[], :heard_ats::timestamptz[],
+                :ringing_ats::timestamptz[], :answered_ats::timestamptz[],
+                :ended_ats::timestamptz[], :deadline_ats::timestamptz[], :outcomes::text[],
+                :evidences::text[], :sip_statuses::smallint[], :sip_reasons::text[],
+                :durations::integer[], :hangup_bys::text[], :hangup_reasons::text[])
+      as m (id, version, state, provider_call_id, sip_call_id, heard_at, ringing_at, answered_at,
+            ended_at, deadline_at, outcome, evidence, sip_status, sip_reason, duration_seconds,
+            hangup_by, hangup_reason)
+   where k.id = m.id and k.version = m.version
+  returning k.id
+),
+contact_moves as materialized (
   select *
     from unnest(:batch_ids::uuid[], :positions::integer[], :statuses::text[],
                 :wait_reasons::text[], :attempts::smallint[], :tries::smallint[],
@@ -76,10 +78,19 @@ with moves as materialized (
             follow_up_count, carrier_failures, is_reached, last_attempted_at, updated_at, turn,
             due_at)
 ),
+moved_contacts as (
+  update contacts c
+     set status = m.status, wait_reason = m.wait_reason, attempts = m.attempts, tries = m.tries,
+         retry_count = m.retry_count, follow_up_count = m.follow_up_count,
+         carrier_failures = m.carrier_failures, is_reached = m.is_reached,
+         last_attempted_at = m.last_attempted_at, updated_at = m.updated_at
+    from contact_moves m
+   where c.batch_id = m.batch_id and c.position = m.position
+),
 queued as (
   insert into due_contacts as d (batch_id, position, turn, due_at, is_due, since)
   select m.batch_id, m.position, m.turn, m.due_at, m.wait_reason is null, m.updated_at
-    from moves m
+    from contact_moves m
    where m.turn is not null
   on conflict (batch_id, position) do update
     set turn = excluded.turn, due_at = excluded.due_at, is_due = excluded.is_due,
@@ -87,36 +98,42 @@ queued as (
 ),
 taken as (
   delete from due_contacts d
-   using moves m
+   using contact_moves m
    where d.batch_id = m.batch_id and d.position = m.position and m.turn is null
-)
-update contacts c
-   set status = m.status, wait_reason = m.wait_reason, attempts = m.attempts, tries = m.tries,
-       retry_count = m.retry_count, follow_up_count = m.follow_up_count,
-       carrier_failures = m.carrier_failures, is_reached = m.is_reached,
-       last_attempted_at = m.last_attempted_at, updated_at = m.updated_at
-  from moves m
- where c.batch_id = m.batch_id and c.position = m.position;
-
--- name: count_calls
--- Adds to what the calls of campaigns came to.
-insert into call_counters as k (campaign_id, counted, slot, calls)
-select n.campaign_id, n.counted, pg_backend_pid() % 16, n.calls
-  from unnest(:campaign_ids::uuid[], :counted::text[], :calls::bigint[])
-    as n (campaign_id, counted, calls)
- order by 1, 2
-on conflict (campaign_id, counted, slot) do update set calls = k.calls + excluded.calls;
-
--- name: wake_blocked
--- Contacts parked behind numbers that are free again become claimable; gives their campaigns.
--- What somebody else holds locked is left to its own due time.
-with freed as materialized (
+),
+counted as (
+  insert into call_counters as k (campaign_id, counted, slot, calls)
+  select n.campaign_id, n.counted, pg_backend_pid() % 16, n.calls
+    from unnest(:campaign_ids::uuid[], :counted::text[], :counts::bigint[])
+      as n (campaign_id, counted, calls)
+   order by 1, 2
+  on conflict (campaign_id, counted, slot) do update set calls = k.calls + excluded.calls
+),
+declined as (
+  insert into providers as p (provider, declines_in_a_row)
+  select n.provider, n.declines
+    from unnest(:providers::text[], :declines::integer[]) as n (provider, declines)
+   order by 1
+  on conflict (provider) do update set declines_in_a_row = excluded.declines_in_a_row
+),
+stored as (
+  insert into call_events
+    (content_hash, execution_id, provider_call_id, call_status, body, verdict, received_at)
+  select *
+    from unnest(:content_hashes::uuid[], :execution_ids::uuid[], :event_call_ids::text[],
+                :call_statuses::text[], :bodies::bytea[], :verdicts::text[],
+                :received_ats::timestamptz[])
+   order by 1
+  on conflict (content_hash) do nothing
+),
+freed as materialized (
+  -- What somebody else holds locked is left to its own due time.
   select d.batch_id, d.position
     from due_contacts d
-   where d.blocked_number = any(:numbers::text[])
+   where d.blocked_number = any(:freed_numbers::text[])
      for update skip locked
 ),
-promoted as (
+unparked as (
   update due_contacts d
      set is_due = true, blocked_number = null
     from freed f
@@ -127,10 +144,20 @@ cleared as (
      set wait_reason = null
     from freed f
    where c.batch_id = f.batch_id and c.position = f.position
+),
+woken as materialized (
+  select campaign_id from unnest(:freed_campaigns::uuid[]) as campaign_id
+   union
+  select b.campaign_id from freed f join batches b on b.id = f.batch_id
+),
+told as (
+  select count(pg_notify('apollo_wake', w.campaign_id::text)) as campaigns
+    from woken w
+   where :notifies::boolean
 )
-select distinct b.campaign_id
-  from freed f
-  join batches b on b.id = f.batch_id;
+select (select count(*) from moved)::integer as moved,
+       (select array_agg(campaign_id) from woken) as woken,
+       (select campaigns from told) as told;
 
 -- name: lock_batches
 -- Batches that may be finished now; their locks put the deciders in a row, so that the last one
@@ -166,29 +193,6 @@ returning organization_id, campaign_id;
 -- Apollo's own doings stand beside the operators'.
 insert into actions (organization_id, campaign_id, batch_id, at, actor, action, detail)
 values (:organization_id, :campaign_id, :batch_id, :now, 'apollo', :action, :detail);
-
--- name: read_declines
--- Numbers in a row that ended 603 without ringing.
-select provider, declines_in_a_row
-  from providers
- where provider = any(:providers::text[]);
-
--- name: note_declines
--- Remembers the row of declines of each provider.
-insert into providers as p (provider, declines_in_a_row)
-select * from unnest(:providers::text[], :declines::integer[])
- order by 1
-on conflict (provider) do update set declines_in_a_row = excluded.declines_in_a_row;
-
--- name: store_events
--- The raw events as they came; a repeat is the same row.
-insert into call_events
-  (content_hash, execution_id, provider_call_id, call_status, body, verdict, received_at)
-select * from unnest(:content_hashes::uuid[], :execution_ids::uuid[],
-                     :provider_call_ids::text[], :call_statuses::text[], :bodies::bytea[],
-                     :verdicts::text[], :received_ats::timestamptz[])
- order by 1
-on conflict (content_hash) do nothing;
 
 -- name: notify_campaigns
 -- Wakes diallers, once per campaign, when this transaction commits.

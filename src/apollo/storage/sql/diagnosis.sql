@@ -58,26 +58,28 @@ select c.status, count(distinct c.position)::integer as contacts, min(c.updated_
 
 -- name: waiting
 -- What waits in each turn of the due list: the ends of three indexes, and how many fell due without
--- being promoted, counted no further than :overdue_max.
+-- being promoted, counted no further than :overdue_max. The turn is a range of one and part of the
+-- order, so that no index on the due time alone can serve it by reading past other batches.
 select t.turn,
        (select d.since from due_contacts d
-         where d.batch_id = :batch_id and d.turn = t.turn
-         order by d.since limit 1) as oldest_at,
+         where d.batch_id = :batch_id and d.turn between t.turn and t.turn
+         order by d.turn, d.since limit 1) as oldest_at,
        (select d.due_at from due_contacts d
-         where d.batch_id = :batch_id and d.turn = t.turn and d.is_due
-         order by d.due_at limit 1) as ready_at,
+         where d.batch_id = :batch_id and d.turn between t.turn and t.turn and d.is_due
+         order by d.turn, d.due_at limit 1) as ready_at,
        (select d.due_at from due_contacts d
-         where d.batch_id = :batch_id and d.turn = t.turn
+         where d.batch_id = :batch_id and d.turn between t.turn and t.turn
            and not d.is_due and d.blocked_number is null
-         order by d.due_at limit 1) as first_due_at,
+         order by d.turn, d.due_at limit 1) as first_due_at,
        (select d.due_at from due_contacts d
-         where d.batch_id = :batch_id and d.turn = t.turn
+         where d.batch_id = :batch_id and d.turn between t.turn and t.turn
            and not d.is_due and d.blocked_number is null
-         order by d.due_at desc limit 1) as last_due_at,
+         order by d.turn desc, d.due_at desc limit 1) as last_due_at,
        (select count(*)::integer
           from (select from due_contacts d
-                 where d.batch_id = :batch_id and d.turn = t.turn
+                 where d.batch_id = :batch_id and d.turn between t.turn and t.turn
                    and not d.is_due and d.blocked_number is null and d.due_at <= :now
+                 order by d.turn, d.due_at
                  limit :overdue_max::integer) as o) as overdue
   from unnest('{0,1,2}'::smallint[]) as t (turn);
 

@@ -1,0 +1,282 @@
+"""Commands about batches: upload one, watch it, and ask why it is not moving.
+
+They speak to the HTTP API only. Must not judge anything: the API does.
+"""
+
+import asyncio
+import os
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.text import Text
+
+from apollo.cli.api_client import ApiClient, BrokenUpload, Query, connect
+from apollo.cli.render import (
+    FINISHED,
+    batch_view,
+    diagnosis,
+    finished_contacts,
+    progress_line,
+    rejected_table,
+    verdict_line,
+)
+from apollo.cli.terminal import AsJson, err, out, print_json, say
+from apollo.config import load
+from apollo.errors import Unavailable
+
+# Large enough that reading is not what an upload waits for, small enough for a smooth bar.
+_PIECE_BYTES: Final = 256 * 1024
+_WATCH_EVERY_S: Final = 1.0
+# In a log a line every second would bury the rest.
+_LINE_EVERY_S: Final = 5.0
+# Long enough to be steady, short enough to see a change.
+_RATE_OVER_S: Final = 10.0
+# A screenful; all of them are in --json.
+_REJECTED_SHOWN: Final = 20
+
+BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id, such as btc_….")]
+CampaignId = Annotated[
+    str, typer.Option("--campaign", metavar="CAMPAIGN", help="The campaign's id, such as cmp_….")
+]
+CsvFile = Annotated[
+    Path,
+    typer.Argument(
+        metavar="FILE.csv",
+        exists=True,
+        dir_okay=False,
+        readable=True,
+        help="A column phone_number; every other column is a call variable.",
+    ),
+]
+OnInvalid = Annotated[
+    str,
+    typer.Option(
+        "--on-invalid",
+        metavar="skip|reject",
+        help="Leave bad rows out and list them, or refuse the whole file.",
+    ),
+]
+OnDuplicate = Annotated[
+    str,
+    typer.Option(
+        "--on-duplicate",
+        metavar="skip|keep",
+        help="Keep the first row of a number, or call it once for each row.",
+    ),
+]
+Start = Annotated[
+    str | None,
+    typer.Option("--start", metavar="TIME", help="Begin then; without an offset, campaign's time."),
+]
+Concurrency = Annotated[
+    int | None, typer.Option("--concurrency", min=1, help="At most so many calls at a time.")
+]
+MaxRetries = Annotated[
+    int | None, typer.Option("--max-retries", min=0, help="Instead of the campaign's retries.")
+]
+Region = Annotated[
+    str | None,
+    typer.Option("--default-region", metavar="IN", help="The country of numbers without a +."),
+]
+IdempotencyKey = Annotated[
+    str | None,
+    typer.Option("--idempotency-key", help="Repeating an upload with its key makes no second one."),
+]
+Verify = Annotated[
+    bool, typer.Option("--verify", help="Count every contact again and compare the counters.")
+]
+Watch = Annotated[bool, typer.Option("--watch", help="Ask again every second until it is over.")]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands."""
+    batch = typer.Typer(help="Upload a batch of contacts, and watch it.", no_args_is_help=True)
+    batch.command("create")(create)
+    batch.command("watch")(watch)
+    app.add_typer(batch, name="batch")
+    app.command("debug")(debug)
+
+
+def create(
+    file: CsvFile,
+    campaign: CampaignId,
+    on_invalid: OnInvalid = "skip",
+    on_duplicate: OnDuplicate = "skip",
+    start: Start = None,
+    concurrency: Concurrency = None,
+    max_retries: MaxRetries = None,
+    default_region: Region = None,
+    idempotency_key: IdempotencyKey = None,
+    as_json: AsJson = False,
+) -> None:
+    """Upload contacts as a new batch of a campaign; it starts at once unless --start is given."""
+    key = idempotency_key or str(uuid.uuid4())
+    query: Query = {
+        "campaign_id": campaign,
+        "on_invalid": on_invalid,
+        "on_duplicate": on_duplicate,
+        "scheduled_start": start,
+        "concurrency_limit": concurrency,
+        "max_retries_override": max_retries,
+        "default_region": default_region,
+    }
+
+    async def run() -> Any:
+        async with connect(load(os.environ)) as api:
+            return await upload(api, file, query, key)
+
+    try:
+        made = asyncio.run(run())
+    except BrokenUpload as fault:
+        again = f"repeat the command with --idempotency-key {key}, which makes it at most once"
+        raise Unavailable(f"{fault}; whether the batch exists is not known: {again}") from fault
+    if as_json:
+        print_json(made)
+        return
+    print_created(made)
+    out.print(f"Watch it with: apollo batch watch {made['batch_id']}", markup=False)
+
+
+def watch(batch_id: BatchId, as_json: AsJson = False) -> None:
+    """Show a batch live until it is over; with --json, a line for each look."""
+
+    async def run() -> None:
+        async with connect(load(os.environ)) as api:
+            await follow(api, batch_id, as_json=as_json)
+
+    asyncio.run(run())
+
+
+def debug(
+    batch_id: BatchId, verify: Verify = False, watch: Watch = False, as_json: AsJson = False
+) -> None:
+    """Say why a batch does or does not move: verdict, arithmetic, reasons and what to do."""
+    path = f"/api/v1/batches/{batch_id}/debug"
+    query: Query = {"verify": "true"} if verify else {}
+
+    async def run() -> None:
+        async with connect(load(os.environ)) as api:
+            with Live(console=out, auto_refresh=False) as live:
+                while True:
+                    found = await api.read(path, query)
+                    if as_json:
+                        print_json(found)
+                    elif out.is_terminal:
+                        live.update(diagnosis(found), refresh=True)
+                    else:
+                        out.print(diagnosis(found))
+                    if not watch or found["status"] in FINISHED:
+                        return
+                    await asyncio.sleep(_WATCH_EVERY_S if out.is_terminal else _LINE_EVERY_S)
+
+    asyncio.run(run())
+
+
+async def upload(api: ApiClient, file: Path, query: Query, idempotency_key: str) -> Any:
+    """Stream a CSV file to the API with a progress bar; gives the batch it became."""
+    progress = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        # Pipes and logs get the result only.
+        disable=not err.is_terminal,
+        transient=True,
+    )
+    with progress:
+        size = (await asyncio.to_thread(file.stat)).st_size
+        task = progress.add_task(f"Uploading {file.name}", total=size)
+        pieces = _pieces(file, lambda read: progress.advance(task, read))
+        return await api.upload_csv("/api/v1/batches/csv", pieces, query, idempotency_key)
+
+
+def print_created(made: Mapping[str, Any]) -> None:
+    """Tell a person what became of an upload."""
+    out.print(
+        f"Batch {made['batch_id']} has {made['total_contacts']:,} contacts and is"
+        f" {made['status']}.",
+        markup=False,
+    )
+    left_out = rejected_table(made, rows_max=_REJECTED_SHOWN)
+    if left_out is not None:
+        out.print(left_out)
+
+
+async def follow(api: ApiClient, batch_id: str, *, as_json: bool = False) -> dict[str, Any]:
+    """Show a batch until it is over, and give it as it was then.
+
+    An API that goes away in between is waited for: a watch outlives a restart.
+    """
+    pace = _Pace()
+    path = f"/api/v1/batches/{batch_id}"
+    batch: dict[str, Any] = await api.read(path)
+    found: dict[str, Any] = await api.read(f"{path}/debug")
+    with Live(console=out, auto_refresh=False, transient=False) as live:
+        said_at = -_LINE_EVERY_S
+        while True:
+            rate = pace.of(finished_contacts(batch), time.monotonic())
+            is_over = batch["status"] in FINISHED
+            if as_json:
+                print_json({"batch": batch, "debug": found})
+            elif out.is_terminal:
+                view = batch_view(batch, rate)
+                live.update(view if is_over else Group(view, verdict_line(found)), refresh=True)
+            elif is_over or time.monotonic() - said_at >= _LINE_EVERY_S:
+                said_at = time.monotonic()
+                _print_line(batch, found, rate)
+            if is_over:
+                return batch
+            await asyncio.sleep(_WATCH_EVERY_S)
+            try:
+                batch = await api.read(path)
+                found = await api.read(f"{path}/debug")
+            except Unavailable as fault:
+                say(f"{fault}; still trying", "yellow")
+
+
+def _print_line(batch: Mapping[str, Any], found: Mapping[str, Any], rate: float | None) -> None:
+    out.print(
+        Text.assemble(
+            f"{found['diagnostics']['as_of']} {progress_line(batch, rate)}; ", verdict_line(found)
+        ),
+        soft_wrap=True,
+    )
+
+
+class _Pace:
+    """How fast a number grows, over the last seconds."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def of(self, number: int, now: float) -> float | None:
+        """Growth per second; None until there is something to compare with."""
+        self._seen.append((now, number))
+        while now - self._seen[0][0] > _RATE_OVER_S:
+            self._seen.popleft()
+        then, before = self._seen[0]
+        return (number - before) / (now - then) if now > then else None
+
+
+async def _pieces(file: Path, on_read: Callable[[int], None]) -> AsyncIterator[bytes]:
+    with file.open("rb") as opened:
+        while piece := await asyncio.to_thread(opened.read, _PIECE_BYTES):
+            yield piece
+            on_read(len(piece))

@@ -1,0 +1,312 @@
+"""The checks of `apollo doctor`, each a function from settings to findings.
+
+A check never raises for what it looks for, and changes nothing: no database is started or
+migrated, no webhook is sent, no call is placed.
+"""
+
+import email.utils
+import enum
+import os
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from importlib.metadata import version
+from typing import Any, Final
+
+import aiohttp
+
+from apollo import embedded
+from apollo.config import Settings
+from apollo.core.diagnosis.view import ALIVE_WITHIN
+from apollo.errors import ApolloError, DriverError
+from apollo.ports import AgentRoute
+from apollo.storage import agents, heartbeats
+from apollo.storage.database import (
+    SERVER_VERSION_MIN,
+    Database,
+    schema_version,
+    schema_version_wanted,
+)
+
+_ASK_S: Final = 5.0
+# The embedded PostgreSQL stops accepting writes when its disk is full; a million contacts with
+# their calls take about this much.
+_FREE_BYTES_MIN: Final = 1 << 30
+# jambonz signs with its time; we accept any age, but calls would be filed under wrong times.
+_CLOCK_OFF_MAX: Final = timedelta(seconds=10)
+# Governments change their clocks at short notice, several times a year.
+_ZONES_OLD_YEARS: Final = 2
+
+
+class State(enum.StrEnum):
+    """What a check found."""
+
+    OK = "ok"  # as it should be
+    NOTE = "note"  # worth knowing; Apollo works
+    FAULT = "fault"  # Apollo does not work, or not fully, until it is mended
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report; `fix` says what to do."""
+
+    name: str
+    state: State
+    what: str
+    fix: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """The finding as `--json` shows it."""
+        return {"name": self.name, "state": self.state, "what": self.what, "fix": self.fix}
+
+
+def data_directory(settings: Settings) -> list[Finding]:
+    """Whether the data directory can be used, if anything of ours is kept there."""
+    name, folder = "data directory", settings.data_dir
+    if not folder.exists():
+        return [Finding(name, State.NOTE, f"{folder} is not there yet; the first start makes it")]
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        fix = "make its owner run Apollo, or set APOLLO_DATA_DIR to a directory of this user"
+        return [Finding(name, State.FAULT, f"this user may not write to {folder}", fix)]
+    free = shutil.disk_usage(folder).free
+    what = f"{folder}, {free / (1 << 30):.1f} GB free"
+    if free < _FREE_BYTES_MIN and settings.database_url is None:
+        fix = "make room, or set APOLLO_DATA_DIR to a directory on a larger disk"
+        return [Finding(name, State.FAULT, what, fix)]
+    return [Finding(name, State.OK, what)]
+
+
+async def database(settings: Settings) -> tuple[list[Finding], dict[str, AgentRoute]]:
+    """The database, its schema and the processes that report to it; also the registered agents."""
+    name = "database"
+    if settings.database_url is not None:
+        url = settings.database_url.get_secret_value()
+        fix = "start it, or correct APOLLO_DATABASE_URL"
+    elif embedded.is_running(settings.data_dir):
+        url = embedded.ensure_running(settings.data_dir)
+        fix = f"see {settings.data_dir}/postgres/postgres.log"
+    else:
+        what = f"the embedded PostgreSQL in {settings.data_dir} is not running"
+        fix = "start Apollo with `apollo up`, or set APOLLO_DATABASE_URL"
+        return [Finding(name, State.FAULT, what, fix)], {}
+    try:
+        db = await Database.connect(url, connections_max=1, name="apollo doctor")
+    except ApolloError as fault:
+        return [Finding(name, State.FAULT, str(fault), fix)], {}
+    try:
+        return await _look_into(db)
+    except ApolloError as fault:
+        return [Finding(name, State.FAULT, str(fault), fix)], {}
+    finally:
+        await db.close()
+
+
+async def _look_into(db: Database) -> tuple[list[Finding], dict[str, AgentRoute]]:
+    async with db.connection() as connection:
+        server = connection.get_server_version()
+        what = f"PostgreSQL {server.major}.{server.minor} answers"
+        findings = [Finding("database", State.OK, what)]
+        if server.major < SERVER_VERSION_MIN:
+            fix = f"upgrade it to {SERVER_VERSION_MIN} or later"
+            findings = [Finding("database", State.FAULT, what, fix)]
+        found, wanted = await schema_version(connection), schema_version_wanted()
+        if found != wanted:
+            what = f"version {found}, and this program needs {wanted}"
+            fix = "run `apollo migrate`" if found < wanted else "upgrade this program"
+            return [*findings, Finding("schema", State.FAULT, what, fix)], {}
+        findings.append(Finding("schema", State.OK, f"version {found}"))
+        alive = await heartbeats.list_alive(connection, ALIVE_WITHIN)
+        registered = await agents.list_agents(connection)
+    findings += _workers(alive)
+    return findings, {one.agent_id: one.route for one in registered}
+
+
+def _workers(alive: Sequence[tuple[heartbeats.Process, dict[str, Any]]]) -> list[Finding]:
+    workers = [(one, report) for one, report in alive if one.role == "worker"]
+    if not workers:
+        what = f"none has sent a heartbeat within {ALIVE_WITHIN.seconds} s, so nobody dials"
+        return [Finding("workers", State.FAULT, what, "start one with `apollo worker`")]
+    return [_worker(one, report) for one, report in workers]
+
+
+def _worker(one: heartbeats.Process, report: dict[str, Any]) -> Finding:
+    seen = report.get("provider") or {}
+    what = f"process {one.pid} on {one.host}, version {one.version}"
+    if (state := seen.get("state", "ok")) == "ok":
+        return Finding("worker", State.OK, what)
+    cause = seen.get("last_error") or seen.get("cause")
+    fix = "see below what the provider answers from here"
+    return Finding("worker", State.FAULT, f"{what}: provider {state} ({cause})", fix)
+
+
+async def api(settings: Settings) -> list[Finding]:
+    """Whether the API answers, is ready, and takes the token of the environment."""
+    name, url = "API", settings.url
+    async with _session() as session:
+        ready = await _get(session, f"{url}/readyz")
+        if isinstance(ready, str):
+            findings = [
+                Finding(
+                    name,
+                    State.FAULT,
+                    f"nothing answers at {url} ({ready})",
+                    "start it with `apollo up` or `apollo serve`, or correct APOLLO_URL",
+                )
+            ]
+            return findings + _ports(settings)
+        if ready.status != 200:  # noqa: PLR2004 - HTTP's own number
+            what = f"{url} answers {ready.status} to /readyz"
+            fix = "see its log; `apollo migrate` if its schema is old"
+            return [Finding(name, State.FAULT, what, fix)]
+        findings = [Finding(name, State.OK, f"{url} is ready")]
+        if settings.token is None:
+            what = "APOLLO_TOKEN is unset, so `apollo batch` and `apollo debug` cannot ask"
+            fix = "set it to what `apollo token create --org ORG` prints"
+            return [*findings, Finding("token", State.NOTE, what, fix)]
+        bearer = {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
+        asked = await _get(session, f"{url}/api/v1/campaigns/?limit=1", bearer)
+        if not isinstance(asked, str) and asked.status == 200:  # noqa: PLR2004 - as above
+            return [*findings, Finding("token", State.OK, "the API takes APOLLO_TOKEN")]
+        answered = asked if isinstance(asked, str) else asked.status
+        what = f"the API does not take APOLLO_TOKEN ({answered})"
+        fix = "set it to what `apollo token create --org ORG` prints"
+        return [*findings, Finding("token", State.FAULT, what, fix)]
+
+
+def _ports(settings: Settings) -> list[Finding]:
+    wanted = [("APOLLO_PORT", settings.port)]
+    if _is_own_rotary(settings):
+        wanted.append(("APOLLO_ROTARY_PORT", settings.rotary_port))
+    findings = []
+    for setting, port in wanted:
+        try:
+            with socket.socket(
+                socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+            ) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((settings.host, port))
+        except OSError as fault:
+            fix = f"stop what listens there, or set {setting} to a free port"
+            what = f"{settings.host}:{port} cannot be used ({fault.strerror})"
+            findings.append(Finding("port", State.FAULT, what, fix))
+        else:
+            findings.append(Finding("port", State.OK, f"{settings.host}:{port} is free"))
+    return findings
+
+
+def _is_own_rotary(settings: Settings) -> bool:
+    return settings.rotary_api_key is not None or settings.jambonz_url is None
+
+
+async def provider(settings: Settings, routes: dict[str, AgentRoute]) -> list[Finding]:
+    """Whether the provider takes our key, reports back to us, and tells the same time."""
+    from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
+
+    name = "provider"
+    if settings.jambonz_url is None:
+        what = "APOLLO_JAMBONZ_URL is unset, and `apollo up` has not run with this data directory"
+        fix = "set it to a jambonz, or start `apollo up`, which brings a RotaryRouter"
+        return [Finding(name, State.FAULT, what, fix)]
+    driver = wiring.make_driver(settings, wiring.SystemClock())
+    try:
+        try:
+            await driver.probe()
+        except DriverError as fault:
+            fix = "correct APOLLO_JAMBONZ_URL, _ACCOUNT_SID and _API_KEY, or see to the provider"
+            return [Finding(name, State.FAULT, f"{settings.jambonz_url}: {fault}", fix)]
+        findings = [Finding(name, State.OK, f"{settings.jambonz_url} takes our key")]
+        wanted = {one.application_sid for one in routes.values()}
+        for sid in sorted(sid for sid in wanted | {settings.default_application_sid} if sid):
+            findings.append(await _application(driver, sid))
+    finally:
+        await driver.close()
+    return findings + await _clock(settings.jambonz_url)
+
+
+async def _application(driver: Any, sid: str) -> Finding:
+    name, ours = f"application {sid}", driver.status_hook_url.partition("#")[0]
+    try:
+        hook = await driver.application_hook(sid)
+    except DriverError as fault:
+        fix = "correct the sid: `apollo agent list` names who uses it"
+        return Finding(name, State.FAULT, str(fault), fix)
+    fix = f"at the provider, set its call status hook to {driver.status_hook_url} with POST"
+    if hook is None:
+        return Finding(name, State.FAULT, "reports its calls to nobody", fix)
+    url, method = hook
+    if url.partition("#")[0] != ours or method.upper() != "POST":
+        return Finding(name, State.FAULT, f"reports its calls to {method} {url}", fix)
+    if "#" not in url:
+        what = "reports its calls to us, but does not repeat what got lost"
+        return Finding(name, State.NOTE, what, fix)
+    return Finding(name, State.OK, "reports its calls to us")
+
+
+async def _clock(url: str) -> list[Finding]:
+    from apollo import wiring  # noqa: PLC0415 - as above
+
+    async with _session() as session:
+        answer = await _get(session, url)
+    said = "" if isinstance(answer, str) else answer.headers.get("Date", "")
+    try:
+        off = abs(wiring.SystemClock().now() - email.utils.parsedate_to_datetime(said))
+    except (ValueError, TypeError):
+        return []  # RotaryRouter does not tell the time, and need not
+    what = f"differs from the provider's by {off.total_seconds():.0f} s"
+    if off > _CLOCK_OFF_MAX:
+        return [Finding("clock", State.FAULT, what, "let both machines follow an NTP server")]
+    return [Finding("clock", State.OK, what)]
+
+
+async def webhooks(settings: Settings) -> list[Finding]:
+    """Whether the address that the provider reports to leads to our status hook, from here.
+
+    A GET proves the way and is refused there; a POST would count as a wrongly signed webhook.
+    """
+    name, url = "status webhooks", f"{settings.public_url}/webhooks/call-status"
+    async with _session() as session:
+        answer = await _get(session, url)
+    if isinstance(answer, str):
+        fix = "set APOLLO_PUBLIC_URL to where the provider reaches `apollo serve`"
+        return [Finding(name, State.FAULT, f"nothing answers at {url} ({answer})", fix)]
+    if answer.status != 405:  # noqa: PLR2004 - HTTP's number for "yes, but not with GET"
+        what = f"{url} answers {answer.status} to GET, where Apollo answers 405"
+        fix = "let the proxy pass /webhooks/ on unchanged, or correct APOLLO_PUBLIC_URL"
+        return [Finding(name, State.FAULT, what, fix)]
+    if settings.webhook_url is not None and settings.webhook_url != url:
+        what = f"APOLLO_WEBHOOK_URL sends RotaryRouter's webhooks to {settings.webhook_url}"
+        return [Finding(name, State.FAULT, what, f"unset APOLLO_WEBHOOK_URL, or set it to {url}")]
+    return [Finding(name, State.OK, f"{url} is reached from here")]
+
+
+def packages() -> list[Finding]:
+    """How old the knowledge of time zones and phone numbers is."""
+    from apollo import wiring  # noqa: PLC0415 - as above
+
+    zones, numbers = version("tzdata"), version("phonenumbers")
+    what = f"tzdata {zones}, phonenumbers {numbers}"
+    year = int(zones.partition(".")[0])
+    if wiring.SystemClock().now().year - year >= _ZONES_OLD_YEARS:
+        fix = "upgrade the packages tzdata and phonenumbers: calling hours depend on them"
+        return [Finding("packages", State.NOTE, what, fix)]
+    return [Finding("packages", State.OK, what)]
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ASK_S))
+
+
+async def _get(
+    session: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None
+) -> aiohttp.ClientResponse | str:
+    """The answer, or in a word why there is none."""
+    try:
+        async with session.get(url, headers=headers, allow_redirects=False) as response:
+            await response.read()
+            return response
+    except TimeoutError:
+        return "no answer in time"
+    except (aiohttp.ClientError, OSError) as fault:
+        return type(fault).__name__

@@ -1,0 +1,69 @@
+"""The HTTP application: routes, errors and health behind the shell.
+
+Owns what is served where. Everything under `/api/v1` needs a token; the shell sees to that, not
+the routes. Must never build a use-case.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from fastapi import APIRouter, FastAPI, Security
+from fastapi.responses import HTMLResponse
+from fastapi.security import HTTPBearer
+from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
+
+import apollo
+from apollo.web import agents, campaigns, lifecycle
+from apollo.web.docs import docs_page
+from apollo.web.faults import add_fault_answers
+from apollo.web.health import health_router
+from apollo.web.requests import UseCases
+from apollo.web.schemas import ERRORS
+from apollo.web.shell import API, Figures, Shell
+
+__all__ = ["UseCases", "create_app"]
+
+_DESCRIPTION: Final = (
+    "Outbound calling campaigns: who is called, when, how often, and why a phone is not ringing. "
+    "A campaign has batches, a batch has contacts, a contact has calls."
+)
+# For the OpenAPI document only: the shell checks the token before any route is chosen.
+_BEARER: Final = HTTPBearer(
+    auto_error=False, description="`Authorization: Bearer gat_…`, from `apollo token create`."
+)
+
+
+def create_app(
+    use_cases: UseCases,
+    *,
+    registry: CollectorRegistry,
+    routers: Sequence[APIRouter] = (),
+    routes: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """Build the application.
+
+    `routers` are served under `/api/v1`, behind the token; `routes` as they are, at the root.
+    """
+    app = FastAPI(
+        title="Apollo",
+        version=apollo.__version__,
+        description=_DESCRIPTION,
+        redirect_slashes=False,
+        docs_url=None,
+        redoc_url=None,
+        routes=[*routes],
+    )
+    app.state.use_cases = use_cases
+    add_fault_answers(app)
+    for router in (campaigns.router, lifecycle.router, *routers):
+        app.include_router(router, prefix=API, responses=ERRORS, dependencies=[Security(_BEARER)])
+    app.include_router(agents.router)
+    app.include_router(health_router(registry))
+
+    async def docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))
+
+    app.add_api_route("/docs", docs, include_in_schema=False)
+    return Shell(app, authenticate=use_cases.authenticate, figures=Figures(registry))

@@ -1,0 +1,215 @@
+"""The routes of campaigns: their shapes and their HTTP; every rule is in `manage_campaigns`."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
+
+from apollo.core import ids
+from apollo.core.states import CampaignStatus
+from apollo.errors import Invalid
+from apollo.usecases.manage_campaigns import CampaignRecord
+from apollo.web import idempotency
+from apollo.web.requests import Caller, StrictRoute, Uses, check_organization
+from apollo.web.schemas import (
+    Answer,
+    Body,
+    OrganizationQuery,
+    PageLimit,
+    Skip,
+    Timestamp,
+)
+
+router = APIRouter(tags=["campaigns"], route_class=StrictRoute)
+_HOURS = {"monday": {"start": "09:00", "end": "18:00", "enabled": True}}
+_RETRY = {"max_retries": 3, "strategy": "fixed", "cooldown_minutes": 30}
+
+
+class CampaignFields(Body):
+    """What may be written into a campaign; null, or leaving a key out, is the default."""
+
+    agent_id: str | None = Field(None, description="The agent that speaks.", examples=["agent_1"])
+    phone_numbers: list[str] | None = Field(
+        None, description="E.164 caller ids, at least one.", examples=[["+14155552671"]]
+    )
+    phone_number_strategy: str | None = Field(
+        None, description="round_robin, random or least_loaded.", examples=["round_robin"]
+    )
+    working_hours_enforced: bool | None = Field(None, description="Dial only inside working_hours.")
+    timezone: str | None = Field(None, description="IANA name.", examples=["Asia/Kolkata"])
+    working_hours: dict[str, Any] | None = Field(
+        None,
+        description="Weekdays; a missing one is closed; start > end runs over midnight.",
+        examples=[_HOURS],
+    )
+    retry_policy: dict[str, Any] | None = Field(
+        None,
+        description="max_retries 0 to 100, strategy fixed or exponential, cooldown_minutes.",
+        examples=[_RETRY],
+    )
+    default_call_variables: dict[str, Any] | None = Field(
+        None, description="Under each contact's own variables.", examples=[{"language": "en"}]
+    )
+    metadata: dict[str, Any] | None = Field(
+        None,
+        description="Free; concurrency_limit (1 to 10000) bounds all batches together.",
+        examples=[{"concurrency_limit": 20}],
+    )
+
+
+class CampaignCreate(CampaignFields):
+    """A new campaign."""
+
+    name: str = Field(examples=["Q2 Insurance Renewals"])
+    agent_id: str = Field(description="The agent that speaks.", examples=["agent_1"])
+    phone_numbers: list[str] = Field(
+        description="E.164 caller ids, at least one.", examples=[["+14155552671"]]
+    )
+    organization_id: str | None = Field(None, description="The token's own, or left out.")
+
+
+class CampaignPatch(CampaignFields):
+    """The keys to replace; null puts an optional one back to its default."""
+
+    name: str | None = None
+    organization_id: str | None = Field(None, description="Cannot be changed.")
+
+
+class CampaignAnswer(Answer):
+    """A campaign."""
+
+    campaign_id: str
+    name: str
+    organization_id: str
+    agent_id: str
+    status: CampaignStatus
+    phone_numbers: list[str]
+    phone_number_strategy: str
+    working_hours_enforced: bool
+    timezone: str
+    working_hours: dict[str, Any] | None
+    retry_policy: dict[str, Any]
+    default_call_variables: dict[str, Any]
+    metadata: dict[str, Any]
+    completed_calls: int
+    failed_calls: int
+    busy_calls: int
+    no_answer_calls: int
+    follow_up_calls: int
+    created_at: Timestamp
+    updated_at: Timestamp
+
+
+class StatsAnswer(Answer):
+    """A campaign in numbers, all of one snapshot."""
+
+    campaign_id: str
+    contact_counts: dict[str, int]
+    batch_counts: dict[str, int]
+    call_counters: dict[str, int]
+    retry_breakdown: dict[str, int]
+    in_flight_contacts: int
+    total_call_attempts: int
+    follow_up_attempts: int
+
+
+@router.post("/campaigns", status_code=201, response_model=CampaignAnswer)
+@router.post("/campaigns/create", status_code=201, response_model=CampaignAnswer)
+async def create_campaign(
+    body: CampaignCreate, request: Request, uses: Uses, caller: Caller
+) -> Response:
+    """Create a campaign. With an `Idempotency-Key` header, a repeat gives the first answer."""
+    check_organization(caller, body.organization_id)
+    fields = body.model_dump(exclude_unset=True, exclude={"organization_id"})
+
+    async def work(store: idempotency.Store | None) -> bytes:
+        async def remember(connection: Any, created: CampaignRecord) -> None:
+            if store is not None:
+                await store(connection, idempotency.to_json(show(created)))
+
+        created = await uses.campaigns.create(caller, fields, on_created=remember)
+        return idempotency.to_json(show(created))
+
+    return await idempotency.answer_once(uses.answers, caller, "/campaigns", request, work)
+
+
+@router.get("/campaigns")
+async def list_campaigns(
+    uses: Uses,
+    caller: Caller,
+    organization_id: OrganizationQuery = None,
+    status: Annotated[CampaignStatus | None, Query()] = None,
+    skip: Skip = 0,
+    limit: PageLimit = 50,
+) -> list[CampaignAnswer]:
+    """List campaigns, newest first."""
+    check_organization(caller, organization_id)
+    found = await uses.campaigns.browse(caller, status=status, skip=skip, limit=limit)
+    return [show(campaign) for campaign in found]
+
+
+@router.get("/campaigns/{campaign_id}")
+async def read_campaign(campaign_id: str, uses: Uses, caller: Caller) -> CampaignAnswer:
+    """Read one campaign."""
+    return show(await uses.campaigns.read(caller, campaign_id))
+
+
+@router.patch("/campaigns/{campaign_id}")
+async def change_campaign(
+    campaign_id: str, body: CampaignPatch, uses: Uses, caller: Caller
+) -> CampaignAnswer:
+    """Replace the top-level keys given; applies to the calls that are placed from now on."""
+    if "organization_id" in body.model_fields_set:
+        check_organization(caller, body.organization_id)
+        raise Invalid.field("organization_id", "cannot be changed; leave it out")
+    fields = body.model_dump(exclude_unset=True)
+    return show(await uses.campaigns.change(caller, campaign_id, fields))
+
+
+@router.delete("/campaigns/{campaign_id}", status_code=204)
+async def delete_campaign(campaign_id: str, uses: Uses, caller: Caller) -> None:
+    """Delete a campaign that has no live batch and no call in progress."""
+    await uses.campaigns.delete(caller, campaign_id)
+
+
+@router.get("/campaigns/{campaign_id}/stats")
+async def read_campaign_stats(campaign_id: str, uses: Uses, caller: Caller) -> StatsAnswer:
+    """Count everything about a campaign, live."""
+    stats = await uses.campaigns.stats(caller, campaign_id)
+    return StatsAnswer(
+        campaign_id=ids.campaign_id(stats.campaign_id),
+        contact_counts=stats.contact_counts,
+        batch_counts=stats.batch_counts,
+        call_counters=stats.call_counters,
+        retry_breakdown=stats.retry_breakdown,
+        in_flight_contacts=stats.in_flight_contacts,
+        total_call_attempts=stats.total_call_attempts,
+        follow_up_attempts=stats.follow_up_attempts,
+    )
+
+
+def show(campaign: CampaignRecord) -> CampaignAnswer:
+    """Give a campaign the shape of the API."""
+    settings = campaign.settings
+    return CampaignAnswer(
+        campaign_id=ids.campaign_id(campaign.id),
+        name=settings.name,
+        organization_id=campaign.organization_id,
+        agent_id=settings.agent_id,
+        status=campaign.status,
+        phone_numbers=settings.phone_numbers,
+        phone_number_strategy=settings.phone_number_strategy,
+        working_hours_enforced=settings.working_hours_enforced,
+        timezone=settings.timezone,
+        working_hours=settings.working_hours,
+        retry_policy=settings.retry_policy,
+        default_call_variables=settings.default_call_variables,
+        metadata=settings.metadata,
+        completed_calls=campaign.completed_calls,
+        failed_calls=campaign.failed_calls,
+        busy_calls=campaign.busy_calls,
+        no_answer_calls=campaign.no_answer_calls,
+        follow_up_calls=campaign.follow_up_calls,
+        created_at=campaign.created_at,
+        updated_at=campaign.updated_at,
+    )

@@ -1,0 +1,35 @@
+"""Is it alive, is it ready, and its figures: for supervisors and Prometheus, without a token."""
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from apollo.web.requests import Uses
+
+
+def health_router(registry: CollectorRegistry) -> APIRouter:
+    """Build the routes; `registry` holds the figures of this process."""
+    router = APIRouter(tags=["health"])
+
+    @router.get("/livez")
+    async def livez() -> dict[str, str]:
+        """Answer at all: the process lives. It asks nobody."""
+        return {"status": "ok"}
+
+    @router.get("/readyz")
+    async def readyz(uses: Uses) -> Response:
+        """Tell whether requests can be answered: 503 without the database or its schema."""
+        readiness = await uses.readiness.check()
+        answer = {
+            "status": "ok" if readiness.is_ready else "not ready",
+            "database": readiness.database,
+            "schema": {"found": readiness.schema_found, "wanted": readiness.schema_wanted},
+        }
+        return JSONResponse(answer, 200 if readiness.is_ready else 503)
+
+    @router.get("/metrics")
+    async def metrics() -> Response:
+        """Give the figures of this process in Prometheus' text format."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    return router

@@ -1,0 +1,699 @@
+"""The diagnosis on real tables: each condition is made in the database, and the answer read."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from apollo.core import ids
+from apollo.errors import NotFound
+from apollo.storage.database import Connection, Database, load_queries
+from apollo.usecases.explain_batch import ExplainBatch, as_json
+
+NOW = datetime(2026, 5, 12, 10, 0, tzinfo=UTC)  # a Tuesday
+CREATED = NOW - timedelta(hours=2)
+HOOK = "https://apollo.example/webhooks/call-status"
+EVERY_DAY = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class StoppedClock:
+    """The instant that every test is about."""
+
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class World:
+    """A campaign with one batch, and the hands to change its tables."""
+
+    def __init__(self, db: Database) -> None:
+        self.db = db
+        self.campaign_id, self.batch_id = uuid.uuid4(), uuid.uuid4()
+        self.use_case = ExplainBatch(
+            db=db,
+            clock=StoppedClock(),
+            stuck_after=timedelta(minutes=30),
+            ring_timeout=timedelta(seconds=45),
+            bus_kind="postgres",
+        )
+
+    async def run(self, statement: str, *values: Any) -> None:
+        async with self.db.connection() as connection:
+            await connection.execute(statement, *values)
+
+    async def make(self, contacts: int, *, limit: int = 10) -> None:
+        await self.run(
+            "insert into organizations (id) values ('org_a'), ('org_b')",
+        )
+        await self.run(
+            """
+            insert into campaigns (id, organization_id, name, agent_id, phone_numbers,
+              phone_number_strategy, working_hours_enforced, timezone, retry_policy,
+              default_call_variables, metadata, created_at, updated_at)
+            values ($1, 'org_a', 'spring', 'agt', '{+14155552671}', 'round_robin', false,
+                    'Asia/Kolkata', '{}', '{}', jsonb_build_object('concurrency_limit', $2::int),
+                    $3, $3)
+            """,
+            self.campaign_id,
+            limit,
+            CREATED,
+        )
+        await self.add_batch(self.batch_id, contacts)
+
+    async def add_batch(
+        self, batch_id: uuid.UUID, contacts: int, organization_id: str = "org_a"
+    ) -> None:
+        async with self.db.transaction() as connection:
+            await connection.execute(
+                """
+                insert into batches (id, organization_id, campaign_id, status, total_contacts,
+                  call_context, metadata, ready_at, created_at, updated_at)
+                values ($1, $2, $3, 'in_progress', $4, '{}', '{}', $5, $5, $5)
+                """,
+                batch_id,
+                organization_id,
+                self.campaign_id,
+                contacts,
+                CREATED,
+            )
+            await connection.execute("insert into batch_cursors (batch_id) values ($1)", batch_id)
+            await connection.execute(
+                """
+                insert into contacts (batch_id, position, phone_number, call_variables, updated_at)
+                select $1, n, '+9198' || (10000000 + n), '{}', $3
+                  from generate_series(1, $2::int) as n
+                """,
+                batch_id,
+                contacts,
+                CREATED,
+            )
+
+    async def take(self, upto: int) -> None:
+        """Move the cursor past the first contacts."""
+        await self.run(
+            "update batch_cursors set next_position = $2 where batch_id = $1",
+            self.batch_id,
+            upto + 1,
+        )
+
+    async def move(self, first: int, last: int, status: str, **columns: Any) -> None:
+        await self.run(
+            """
+            update contacts
+               set status = $4, wait_reason = $5, updated_at = $6
+             where batch_id = $1 and position between $2 and $3
+            """,
+            self.batch_id,
+            first,
+            last,
+            status,
+            columns.get("wait_reason"),
+            columns.get("at", NOW - timedelta(minutes=1)),
+        )
+
+    async def call(self, first: int, last: int, **columns: Any) -> None:
+        """Put contacts on a call."""
+        batch_id = columns.get("batch_id", self.batch_id)
+        state = columns.get("state", "accepted")
+        at = columns.get("at", NOW - timedelta(minutes=1))
+        await self.run(
+            """
+            insert into calls (id, organization_id, campaign_id, batch_id, position, attempt, kind,
+              state, provider, phone_number, from_number, requested_at, deadline_at,
+              window_opens_at, window_closes_at)
+            select gen_random_uuid(), $7, $1, $2, n, 1, 'first', $5, 'jambonz',
+                   coalesce($8, '+9198' || (10000000 + n)), '+14155552671',
+                   $6::timestamptz + n * interval '1 millisecond', $6, $6, $6
+              from generate_series($3::int, $4::int) as n
+            """,
+            self.campaign_id,
+            batch_id,
+            first,
+            last,
+            state,
+            at,
+            columns.get("organization_id", "org_a"),
+            columns.get("number"),
+        )
+        if batch_id == self.batch_id:
+            await self.take(last)
+            await self.move(first, last, columns.get("status", "dispatched"), at=at)
+
+    async def wait(
+        self, position: int, turn: int, due_at: datetime, *, is_due: bool, **columns: Any
+    ) -> None:
+        await self.run(
+            """
+            insert into due_contacts
+              (batch_id, position, turn, due_at, is_due, since, blocked_number)
+            values ($1, $2, $3, $4, $5, $6, $7)
+            """,
+            self.batch_id,
+            position,
+            turn,
+            due_at,
+            is_due,
+            columns.get("since", NOW - timedelta(minutes=1)),
+            columns.get("number"),
+        )
+
+    async def beat(self, role: str, report: dict[str, Any], **columns: Any) -> None:
+        await self.run(
+            """
+            insert into heartbeats
+              (process_id, role, host, pid, version, started_at, seen_at, stopped_at, report)
+            values (gen_random_uuid(), $1, 'dialler-1', 41, '0.1.0', $2, $3, $4, $5)
+            """,
+            role,
+            CREATED,
+            columns.get("seen_at", NOW - timedelta(seconds=2)),
+            columns.get("stopped_at"),
+            report,
+        )
+
+    async def worker(self, state: str = "ok", **known: Any) -> None:
+        since = (NOW - timedelta(minutes=3)).isoformat()
+        provider = {"provider": "jambonz", "state": state, "since": since, **known}
+        await self.beat("worker", {"status_hook_url": HOOK, "provider": provider})
+
+    async def answer(self, *, verify: bool = False) -> dict[str, Any]:
+        """The whole answer, after the checks that hold for every one."""
+        diagnosis = await self.use_case.explain("org_a", ids.batch_id(self.batch_id), verify=verify)
+        answer = as_json(diagnosis)
+        sums = answer["diagnostics"]["accounting"]
+        assert sums["unfinished"] == (
+            sums["on_call"] + sums["dialable_now"] + sum(sums["by_reason"].values())
+        )
+        return answer
+
+    async def diagnostics(self, *, verify: bool = False) -> dict[str, Any]:
+        answer: dict[str, Any] = (await self.answer(verify=verify))["diagnostics"]
+        return answer
+
+    async def reason(self, code: str, *, verify: bool = False) -> dict[str, Any]:
+        """The one reason asked about."""
+        reasons = (await self.diagnostics(verify=verify))["reasons"]
+        return next(dict(reason) for reason in reasons if reason["code"] == code)
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    db = await Database.connect(database_url, connections_max=2)
+    yield World(db)
+    await db.close()
+
+
+def codes(diagnostics: dict[str, Any]) -> list[str]:
+    return [reason["code"] for reason in diagnostics["reasons"]]
+
+
+async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world: World) -> None:
+    await world.make(20)
+    await world.worker()
+    await world.call(1, 3, status="in_progress", state="ringing")
+    await world.run("update calls set heard_at = $1", NOW)
+    await world.move(1, 1, "completed")
+    await world.run(
+        "update calls set state='ended', ended_at=$1, outcome='completed' where position=1", NOW
+    )
+    assert await world.answer() == {
+        "batch_id": ids.batch_id(world.batch_id),
+        "status": "in_progress",
+        "status_breakdown": {
+            "pending": {"count": 17, "oldest_updated_at": "2026-05-12T08:00:00Z"},
+            "dispatched": {"count": 0},
+            "in_progress": {"count": 2, "oldest_updated_at": "2026-05-12T09:59:00Z"},
+            "completed": {"count": 1, "oldest_updated_at": "2026-05-12T09:59:00Z"},
+        },
+        "pending_sample": [
+            ids.contact_id(ids.ContactKey(world.batch_id, position)) for position in (4, 5, 6)
+        ],
+        "diagnostics": {
+            "stuck_pending": False,
+            "tip": "Batch is healthy: 2 contacts are on a call, 8 more are dialled right now.",
+            "verdict": "healthy",
+            "reasons": [
+                {
+                    "code": "concurrency_full",
+                    "layer": "capacity",
+                    "severity": "info",
+                    "contacts": 9,
+                    "since": None,
+                    "until": None,
+                    "evidence": {
+                        "limit": 10,
+                        "in_use": 2,
+                        "oldest_call_at": "2026-05-12T09:59:00Z",
+                    },
+                    "fix": "2 of 10 slots are in use, so 9 contacts wait for one. If the carrier"
+                    " allows more, raise the campaign's metadata.concurrency_limit.",
+                    "help": "docs/reference/reasons.md#concurrency_full",
+                }
+            ],
+            "accounting": {
+                "unfinished": 19,
+                "on_call": 2,
+                "dialable_now": 8,
+                "by_reason": {"concurrency_full": 9},
+            },
+            "limits": [
+                {"name": "batch", "limit": 10, "in_use": 2, "free": 8},
+                {"name": "campaign", "limit": 10, "in_use": 2, "free": 8},
+            ],
+            "next_dial_at": "2026-05-12T10:00:00Z",
+            "estimated_finish_at": None,
+            "as_of": "2026-05-12T10:00:00Z",
+            "stale_inputs": [],
+        },
+    }
+
+
+async def test_a_batch_of_somebody_else_is_not_found(world: World) -> None:
+    await world.make(1)
+    for organization_id, batch_id in (
+        ("org_b", ids.batch_id(world.batch_id)),
+        ("org_a", ids.batch_id(uuid.uuid4())),
+        ("org_a", "btc_nonsense"),
+    ):
+        with pytest.raises(NotFound, match="^Batch not found$"):
+            await world.use_case.explain(organization_id, batch_id)
+
+
+# -------------------------------------------------------------------------------------- intent
+
+
+async def test_a_paused_batch_names_who_paused_it(world: World) -> None:
+    await world.make(5)
+    await world.worker()
+    await world.run("update batches set status = 'paused', paused_by = 'batch'")
+    await world.run(
+        "insert into actions (organization_id, campaign_id, batch_id, at, actor, action)"
+        " values ('org_a', $1, $2, $3, 'crm', 'batch_paused')",
+        world.campaign_id,
+        world.batch_id,
+        NOW - timedelta(minutes=9),
+    )
+    found = await world.reason("batch_paused")
+    assert (found["contacts"], found["evidence"]["by"]) == (5, "crm")
+    assert found["since"] == "2026-05-12T09:51:00Z"
+    assert (await world.diagnostics())["verdict"] == "waiting"
+
+
+async def test_a_paused_campaign_a_scheduled_start_and_a_stop_order_are_each_found(
+    world: World,
+) -> None:
+    await world.make(5)
+    await world.worker()
+    await world.run("update campaigns set paused_at = $1", NOW)
+    await world.run("update batches set status = 'paused', paused_by = 'campaign'")
+    assert codes(await world.diagnostics()) == ["campaign_paused"]
+    await world.run("update campaigns set paused_at = null")
+    await world.run(
+        "update batches set status = 'pending', paused_by = null, scheduled_start = $1",
+        NOW + timedelta(hours=1),
+    )
+    answer = await world.diagnostics()
+    assert codes(answer) == ["batch_scheduled"]
+    assert answer["next_dial_at"] == "2026-05-12T11:00:00Z"
+    await world.run("update batches set status = 'in_progress', scheduled_start = null")
+    await world.run("update organizations set dialling_stopped_at = $1 where id = 'org_a'", NOW)
+    found = await world.reason("dialling_stopped")
+    assert found["evidence"]["scope"] == "the organisation"
+
+
+async def test_a_batch_that_apollo_paused_carries_the_providers_words(world: World) -> None:
+    await world.make(5)
+    await world.worker()
+    await world.run(
+        "update batches set status = 'paused', paused_by = 'apollo', pause_reason = $1",
+        {"code": "bad_request_everywhere", "text": "application_sid not found"},
+    )
+    answer = await world.diagnostics()
+    assert codes(answer) == ["paused_by_apollo", "bad_request_everywhere"]
+    assert answer["verdict"] == "blocked"
+    assert all("application_sid not found" in reason["fix"] for reason in answer["reasons"])
+
+
+async def test_a_cancelled_and_an_expired_batch_are_finished(world: World) -> None:
+    await world.make(5)
+    await world.move(1, 5, "skipped")
+    await world.run("update batches set status = 'cancelled'")
+    answer = await world.diagnostics()
+    assert (answer["verdict"], codes(answer)) == ("finished", ["cancelled"])
+    await world.run("update batches set status = 'expired', ends_at = $1", NOW)
+    answer = await world.diagnostics()
+    assert (answer["verdict"], codes(answer)) == ("finished", ["batch_expired"])
+
+
+# ---------------------------------------------------------------------------- clock and contact
+
+
+async def test_closed_hours_name_the_next_opening_in_the_campaigns_zone(world: World) -> None:
+    await world.make(5)
+    await world.worker()
+    await world.run(
+        "update campaigns set working_hours_enforced = true, working_hours = $1",
+        {day: {"start": "09:00", "end": "15:00"} for day in EVERY_DAY},
+    )
+    found = await world.reason("outside_window")
+    assert found["contacts"] == 5
+    assert found["until"] == "2026-05-13T03:30:00Z"
+    assert found["evidence"]["opens_local"] == "Wednesday 13 May 09:00"
+    assert await world.use_case.binding_reason("org_a", world.batch_id) == (
+        "outside_window",
+        datetime(2026, 5, 13, 3, 30, tzinfo=UTC),
+    )
+
+
+async def test_retries_and_follow_ups_tell_the_first_and_the_last_due_time(world: World) -> None:
+    await world.make(4)
+    await world.worker()
+    await world.take(4)
+    await world.move(1, 3, "retrying", wait_reason="retry_not_due")
+    await world.move(4, 4, "followup_scheduled", wait_reason="follow_up_not_due")
+    for position in (1, 2, 3):
+        await world.wait(position, 1, NOW + timedelta(minutes=10 * position), is_due=False)
+    await world.wait(4, 0, NOW + timedelta(days=1), is_due=False)
+    found = await world.reason("retry_not_due")
+    assert found["contacts"] == 3
+    assert found["evidence"] == {
+        "first_due_at": "2026-05-12T10:10:00Z",
+        "last_due_at": "2026-05-12T10:30:00Z",
+    }
+    assert (await world.reason("follow_up_not_due"))["until"] == "2026-05-13T10:00:00Z"
+    answer = await world.diagnostics()
+    assert (answer["verdict"], answer["next_dial_at"]) == ("waiting", "2026-05-12T10:10:00Z")
+
+
+async def test_what_fell_due_and_was_not_promoted_waits_for_the_worker(world: World) -> None:
+    await world.make(3)
+    await world.take(3)
+    await world.move(1, 3, "retrying", wait_reason="retry_not_due")
+    for position in (1, 2, 3):
+        await world.wait(position, 1, NOW + timedelta(minutes=2 - position), is_due=False)
+    answer = await world.diagnostics()
+    assert answer["accounting"]["by_reason"] == {"retry_not_due": 1, "no_worker_alive": 2}
+
+
+async def test_a_blocked_number_names_the_call_that_holds_it_but_not_of_another_organisation(
+    world: World,
+) -> None:
+    await world.make(4)
+    await world.worker()
+    other = uuid.uuid4()
+    await world.call(1, 1, batch_id=other, number="+447400123456")
+    await world.call(2, 2, batch_id=other, number="+919876543210", organization_id="org_b")
+    await world.take(2)
+    await world.move(1, 2, "pending", wait_reason="duplicate_number_blocked", at=CREATED)
+    later = NOW + timedelta(seconds=30)
+    await world.wait(1, 2, later, is_due=False, number="+447400123456", since=CREATED)
+    await world.wait(2, 2, later, is_due=False, number="+919876543210", since=CREATED)
+    found = await world.reason("duplicate_number_blocked")
+    assert found["contacts"] == 2
+    held_by = {row["contact_id"][-1]: row["batch_id"] for row in found["evidence"]["sample"]}
+    assert held_by == {"1": ids.batch_id(other), "2": None}
+
+
+# ----------------------------------------------------------------------------------- capacity
+
+
+async def test_full_slots_name_the_other_batches_that_hold_them(world: World) -> None:
+    await world.make(50, limit=5)
+    await world.worker()
+    other = uuid.uuid4()
+    await world.add_batch(other, 9)
+    await world.call(101, 104, batch_id=other, state="ringing")
+    await world.call(1, 1, state="ringing")
+    found = await world.reason("campaign_concurrency_full")
+    assert found["contacts"] == 49
+    assert found["evidence"]["held_by"] == [
+        {
+            "batch_id": ids.batch_id(other),
+            "calls": 4,
+            "oldest_call_at": "2026-05-12T09:59:00Z",
+        }
+    ]
+    assert (await world.diagnostics())["verdict"] == "healthy"
+
+
+# ----------------------------------------------------------------------- pipeline and provider
+
+
+async def test_a_dead_worker_is_named_with_host_process_and_time(world: World) -> None:
+    await world.make(7)
+    await world.beat("worker", {}, seen_at=NOW - timedelta(minutes=45))
+    await world.beat("web", {})
+    answer = await world.answer()
+    found = answer["diagnostics"]["reasons"][0]
+    assert (found["code"], found["contacts"]) == ("no_worker_alive", 7)
+    assert found["evidence"]["last_worker"]["host"] == "dialler-1"
+    assert found["evidence"]["last_worker"]["pid"] == 41
+    assert found["evidence"]["last_worker"]["seen_at"] == "2026-05-12T09:15:00Z"
+    assert answer["diagnostics"]["stuck_pending"] is True
+    assert "7 contacts are pending" in answer["diagnostics"]["tip"]
+    assert f"/batches/{answer['batch_id']}/dispatch" in answer["diagnostics"]["tip"]
+
+
+@pytest.mark.parametrize(
+    ("state", "code"),
+    [
+        ("unauthorised", "provider_unauthorised"),
+        ("down", "provider_down"),
+        ("rate_limited", "rate_limited_by_provider"),
+    ],
+)
+async def test_a_provider_that_fails_is_known_from_the_workers_report(
+    world: World, state: str, code: str
+) -> None:
+    await world.make(3)
+    await world.worker(state, last_error="401 or so", retry_at=(NOW + timedelta(1)).isoformat())
+    found = await world.reason(code)
+    assert (found["contacts"], found["since"]) == (3, "2026-05-12T09:57:00Z")
+    assert "401 or so" in found["fix"]
+
+
+async def test_unknown_calls_are_counted_and_say_when_they_are_looked_for(world: World) -> None:
+    await world.make(3)
+    await world.worker(answers={"server_error": 3})
+    await world.call(1, 3, state="unknown")
+    found = await world.reason("provider_errors_unknown")
+    assert (found["contacts"], found["evidence"]["answers_last_minute"]) == (
+        3,
+        {"server_error": 3},
+    )
+
+
+async def test_accepted_calls_without_webhooks_name_the_hook_url(world: World) -> None:
+    await world.make(3)
+    await world.worker()
+    await world.beat("web", {"hooks": {"received": 0, "refused_signature": 0}})
+    await world.call(1, 3)
+    answer = await world.diagnostics()
+    assert codes(answer) == ["webhooks_not_arriving"]
+    found = answer["reasons"][0]
+    assert found["evidence"]["hook_url"] == HOOK
+    assert (found["evidence"]["calls"], found["evidence"]["requests_on_hook"]) == (3, 0)
+    await world.run("update calls set heard_at = $1 where position = 3", NOW)
+    assert codes(await world.diagnostics()) == []
+
+
+async def test_refused_signatures_come_before_the_silence_they_cause(world: World) -> None:
+    await world.make(3)
+    await world.worker()
+    refused = {"refused_signature": 9, "last_refused_at": NOW.isoformat()}
+    await world.beat("web", {"hooks": {"received": 0, "last_received_at": None, **refused}})
+    await world.call(1, 3)
+    answer = await world.diagnostics()
+    assert codes(answer) == ["webhooks_rejected_signature", "webhooks_not_arriving"]
+    assert answer["reasons"][0]["evidence"]["refused"] == 9
+
+
+async def test_a_report_of_another_version_is_not_there(world: World) -> None:
+    await world.make(3)
+    await world.run("update batches set ready_at = $1", NOW)
+    await world.beat("worker", {"provider": "in another shape"})
+    assert (await world.diagnostics())["verdict"] == "healthy"
+
+
+# -------------------------------------------------------------------------------------- books
+
+
+async def test_a_batch_that_nobody_closed_is_found(world: World) -> None:
+    await world.make(3)
+    await world.take(3)
+    await world.move(1, 3, "completed")
+    assert codes(await world.diagnostics()) == ["completed_not_closed"]
+
+
+async def test_a_recount_on_request_verifies_the_counters_or_shows_the_difference(
+    world: World,
+) -> None:
+    await world.make(9)
+    await world.worker()
+    await world.move(1, 2, "busy")
+    await world.take(2)
+    assert "counters_verified" not in codes(await world.diagnostics())
+    found = await world.reason("counters_verified", verify=True)
+    assert found["evidence"] == {"recounted": 9, "difference": 0}
+    await world.run("update batch_counters set contacts = contacts + 1 where status = 'busy'")
+    answer = await world.diagnostics(verify=True)
+    assert (answer["verdict"], codes(answer)[0]) == ("degraded", "accounting_gap")
+    gaps = answer["reasons"][0]["evidence"]["gaps"]
+    assert gaps == {"counted busy": -1, "in no counter": -1}
+
+
+async def test_a_contact_shown_on_a_call_that_does_not_exist_is_a_gap(world: World) -> None:
+    await world.make(3)
+    await world.worker()
+    await world.take(1)
+    await world.move(1, 1, "dispatched")
+    answer = await world.diagnostics()
+    assert answer["accounting"]["by_reason"] == {"accounting_gap": 1}
+    assert "1 contacts match no reason" in answer["reasons"][0]["fix"]
+
+
+# -------------------------------------------------------------------------------- stuck_pending
+
+
+async def test_a_slot_that_another_batch_gave_back_just_now_restarts_the_half_hour(
+    world: World,
+) -> None:
+    await world.make(3)
+    other = uuid.uuid4()
+    await world.add_batch(other, 1)
+    assert (await world.diagnostics())["stuck_pending"] is True
+    await world.run(
+        "update contacts set status = 'completed', updated_at = $2 where batch_id = $1",
+        other,
+        NOW - timedelta(minutes=10),
+    )
+    assert (await world.diagnostics())["stuck_pending"] is False
+
+
+async def test_a_contact_given_back_keeps_its_place_as_the_oldest(world: World) -> None:
+    await world.make(9)
+    await world.worker()
+    await world.take(4)
+    await world.move(1, 3, "completed")
+    await world.run("update contacts set updated_at = $1 where position = 4", CREATED)
+    await world.wait(4, 2, CREATED, is_due=True, since=CREATED - timedelta(hours=1))
+    answer = await world.answer()
+    assert answer["pending_sample"] == [
+        ids.contact_id(ids.ContactKey(world.batch_id, position)) for position in (4, 5, 6)
+    ]
+    assert answer["status_breakdown"]["pending"]["oldest_updated_at"] == "2026-05-12T07:00:00Z"
+
+
+# ------------------------------------------------------------------------- outages and the cost
+
+
+async def test_what_cannot_be_read_in_time_is_named_and_the_rest_is_answered(
+    world: World,
+) -> None:
+    await world.make(3)
+    await world.run("update batches set ready_at = $1", NOW)
+    async with _locked(world.db, "heartbeats"):
+        answer = await world.diagnostics()
+    assert answer["stale_inputs"] == ["processes"]
+    assert (answer["verdict"], codes(answer)) == ("degraded", [])
+
+
+@asynccontextmanager
+async def _locked(db: Database, table: str) -> AsyncIterator[None]:
+    async with db.transaction() as connection:
+        await connection.execute(f"lock table {table} in access exclusive mode")
+        yield
+
+
+_MEASURED = ("tallies", "open_calls", "contacts_on_call", "waiting", "heads", "parked", "acts")
+
+
+async def _cost(world: World) -> dict[str, tuple[int, set[str]]]:
+    """Buffers touched by each reading, and the tables it reads from end to end."""
+    queries = load_queries("diagnosis")
+    given = {
+        "batch_id": world.batch_id,
+        "campaign_id": world.campaign_id,
+        "organization_id": "org_a",
+        "now": NOW,
+        "overdue_max": 1000,
+    }
+    costs = {}
+    async with world.db.connection() as connection:
+        for name in _MEASURED:
+            query = queries[name]
+            values = [given[param] for param in query.params]
+            plan = await _explained(connection, query.text, values)
+            buffers = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
+            costs[name] = (buffers, _scanned(plan))
+    return costs
+
+
+async def _explained(connection: Connection, text: str, values: list[Any]) -> dict[str, Any]:
+    raw = await connection.fetchval(f"explain (analyze, buffers, format json) {text}", *values)
+    plan: dict[str, Any] = json.loads(raw)[0]["Plan"]
+    return plan
+
+
+def _scanned(plan: dict[str, Any]) -> set[str]:
+    mine = {plan["Relation Name"]} if plan["Node Type"] == "Seq Scan" else set()
+    return mine.union(*(_scanned(inner) for inner in plan.get("Plans", [])))
+
+
+async def _fill(world: World, contacts: int) -> None:
+    """A batch half done: ended calls, retries, contacts given back, ten open calls."""
+    await world.make(contacts, limit=20)
+    await world.worker()
+    half = contacts // 2
+    await world.call(1, half)
+    await world.run("update calls set state='ended', ended_at=$1, outcome='busy'", NOW)
+    await world.move(1, half, "busy")
+    await world.move(1, contacts // 4, "retrying", wait_reason="retry_not_due")
+    await world.run(
+        """
+        insert into due_contacts (batch_id, position, turn, due_at, is_due, since)
+        select $1, n, 1, $2::timestamptz + n * interval '1 second', false, $2
+          from generate_series(1, $3::int) as n
+        """,
+        world.batch_id,
+        NOW,
+        contacts // 4,
+    )
+    await world.move(contacts // 4 + 1, contacts // 3, "pending", at=CREATED)
+    await world.run(
+        """
+        insert into due_contacts (batch_id, position, turn, due_at, is_due, since)
+        select $1, n, 2, $2, true, $2 from generate_series($3::int, $4::int) as n
+        """,
+        world.batch_id,
+        CREATED,
+        contacts // 4 + 1,
+        contacts // 3,
+    )
+    await world.call(half + 1, half + 10)
+    for table in ("contacts", "calls", "due_contacts", "batch_counters", "batches"):
+        await world.run(f"vacuum analyze {table}")
+
+
+async def test_the_cost_is_the_same_for_a_small_and_a_large_batch(world: World) -> None:
+    await _fill(world, 400)
+    before = await _cost(world)
+    await world.run(
+        "truncate contacts, due_contacts, calls, batch_counters, batch_cursors, batches,"
+        " campaigns, organizations, heartbeats cascade"
+    )
+    await _fill(world, 200_000)
+    for name, (buffers, scanned) in (await _cost(world)).items():
+        assert not scanned & {"contacts", "calls", "due_contacts"}, (name, scanned)
+        # Trees grow by a level or two for each of the 23 look-ups of the longest reading; it
+        # would be thousands if one of them read its way through the batch.
+        assert buffers <= before[name][0] + 60, (name, before[name][0], buffers)
+    answer = await world.diagnostics()
+    assert answer["accounting"]["by_reason"]["retry_not_due"] == 50_000
