@@ -28,8 +28,7 @@ from typing import NamedTuple
 from apollo.errors import Misconfigured
 
 MAJOR_VERSION = "18"
-_ROLE = "apollo"
-_DATABASE = "apollo"
+_NAME = "apollo"  # of the role and of the database
 _PORT = 5432  # names the socket file; no TCP port is opened
 
 SETTINGS: Mapping[str, str] = {
@@ -124,7 +123,7 @@ def ensure_running(data_dir: Path, extra: Mapping[str, str] | None = None) -> st
         if running is None or running.status != "ready":
             with cluster.locked():
                 running = _start(cluster, {**SETTINGS, **(extra or {})})
-    return f"postgresql://{_ROLE}@/{_DATABASE}?host={running.socket_dir}&port={_PORT}"
+    return f"postgresql://{_NAME}@/{_NAME}?host={running.socket_dir}&port={_PORT}"
 
 
 def is_running(data_dir: Path) -> bool:
@@ -256,12 +255,12 @@ def _create(cluster: _Cluster, prefix: list[str], owner: tuple[int, int] | None)
     if owner:
         os.chown(new, *owner)
     initdb = [
-        *(_program("initdb"), "-D", str(new), "-U", _ROLE, "--auth=trust", "--encoding=UTF8"),
+        *(_program("initdb"), "-D", str(new), "-U", _NAME, "--auth=trust", "--encoding=UTF8"),
         # The builtin provider sorts the same on every machine, whatever its C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
     single = [_program("postgres"), "--single", "-D", str(new), "-c", "exit_on_error=on"]
-    for command, told in ((initdb, ""), ([*single, "template1"], f"create database {_DATABASE}\n")):
+    for command, told in ((initdb, ""), ([*single, "template1"], f"create database {_NAME}\n")):
         done, said = _run([*prefix, *command], told)
         if not done:
             shutil.rmtree(new, ignore_errors=True)
@@ -317,9 +316,8 @@ def _run_as(owner: tuple[int, int] | None) -> list[str]:
     # The second is for containers, which withhold the first, and for programs installed for root.
     for capability in ("dac_read_search", "dac_override") if setpriv else ():
         pass_by = [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
-        if _run([*(prefix := [str(setpriv), *user, *pass_by]), "test", "-x", _program("initdb")])[
-            0
-        ]:
+        prefix = [str(setpriv), *user, *pass_by]
+        if _run([*prefix, "test", "-x", _program("initdb")])[0]:
             return prefix
     raise _fault(
         "as root the embedded PostgreSQL needs setpriv (of util-linux) and the right to change"

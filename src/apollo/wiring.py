@@ -21,6 +21,8 @@ from typing import Any
 import structlog
 import uvicorn
 import uvloop
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from starlette.types import ASGIApp
 
 from apollo import __version__, embedded
 from apollo.bus.postgres import PostgresBus
@@ -37,14 +39,21 @@ from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.authenticate import Authenticate
 from apollo.usecases.beat import Heartbeat
 from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.check_readiness import CheckReadiness
 from apollo.usecases.dial_contacts import DialContacts, DialSettings
+from apollo.usecases.explain_batch import ExplainBatch
+from apollo.usecases.manage_campaigns import ManageCampaigns
 from apollo.usecases.read_agent_call import ReadAgentCall
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
 from apollo.usecases.register_agents import RegisterAgents
+from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.stop_dialling import StopDialling
+from apollo.web.app import create_app
 from apollo.web.callbacks import Callbacks
+from apollo.web.debug import debug_router
+from apollo.web.requests import UseCases, principal
 from apollo.worker import Worker
 
 _log = structlog.get_logger("apollo")
@@ -197,6 +206,34 @@ async def _serve(settings: Settings) -> None:
             await asyncio.gather(beating, return_exceptions=True)
             await callbacks.drain()
             await driver.close()
+
+
+def make_app(
+    settings: Settings, *, db: Database, bus: Bus, clock: Clock, callbacks: Callbacks
+) -> ASGIApp:
+    """Put the API together."""
+    explain = ExplainBatch(
+        db=db,
+        clock=clock,
+        stuck_after=settings.stuck_after,
+        ring_timeout=timedelta(seconds=settings.ring_timeout_s),
+        bus_kind=bus.health().kind,
+    )
+    agents = RegisterAgents(db=db, clock=clock, default_route=default_route(settings))
+    use_cases = UseCases(
+        authenticate=Authenticate(db=db, clock=clock),
+        campaigns=ManageCampaigns(db=db, clock=clock, bus=bus),
+        lifecycle=ChangeLifecycle(db=db, bus=bus, explain=explain),
+        answers=RememberAnswers(db=db, clock=clock),
+        agents=agents,
+        agent_calls=ReadAgentCall(db=db),
+        readiness=CheckReadiness(db=db),
+    )
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    routers = [debug_router(explain, principal)]
+    return create_app(use_cases, registry=registry, routers=routers, routes=callbacks.routes())
 
 
 def _callbacks(

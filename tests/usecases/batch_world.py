@@ -7,12 +7,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apollo.core import ids
+from apollo.core.csv_rows import GivenContact
 from apollo.ports import AgentRoute, BusHealth
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
-from apollo.usecases.create_batches import CreateBatches, NewBatch
 from apollo.usecases.batch_views import View
-from apollo.core.csv_rows import GivenContact
+from apollo.usecases.create_batches import CreateBatches, NewBatch
 from apollo.usecases.read_batches import ReadBatches
 
 ACME = Principal("org_acme", "tests")

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
 from apollo.core import ids
 from apollo.core.csv_rows import GivenContact
@@ -13,7 +14,6 @@ from apollo.storage.database import Connection
 from apollo.usecases import check_contacts
 from apollo.usecases.check_contacts import OnDuplicate, OnInvalid
 from apollo.usecases.create_batches import NewBatch
-from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ async def test_an_unknown_campaign_and_a_foreign_one_look_the_same(
 ) -> None:
     foreign = await world.campaign(principal=ACME)
     wanted = foreign if principal is OTHER else "cmp_0000000000000000000000"
-    with pytest.raises(NotFound, match="^Campaign not found$"):
+    with pytest.raises(NotFound, match=r"^Campaign not found$"):
         await world.create.from_contacts(principal, NewBatch(campaign_id=wanted), [])
 
 

@@ -282,7 +282,7 @@ async def test_a_batch_of_somebody_else_is_not_found(world: World) -> None:
         ("org_a", ids.batch_id(uuid.uuid4())),
         ("org_a", "btc_nonsense"),
     ):
-        with pytest.raises(NotFound, match="^Batch not found$"):
+        with pytest.raises(NotFound, match=r"^Batch not found$"):
             await world.use_case.explain(organization_id, batch_id)
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld
 
 from apollo.core import ids
 from apollo.core.ids import ContactKey
@@ -13,7 +14,6 @@ from apollo.errors import Invalid, NotAllowedNow, NotFound
 from apollo.usecases.batch_views import View
 from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
-from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld
 
 LATER = NOW + timedelta(hours=2)
 
@@ -171,9 +171,9 @@ async def test_contacts_that_are_not_there_are_not_found(
 ) -> None:
     batch, other = await _completed(world), await _completed(world)
     for contact in ("con_x", _contact(batch, 99), _contact(other, 1)):
-        with pytest.raises(NotFound, match="^Contact not found$"):
+        with pytest.raises(NotFound, match=r"^Contact not found$"):
             await follow_ups.schedule(ACME, batch["batch_id"], contact, LATER)
-    with pytest.raises(NotFound, match="^Batch not found$"):
+    with pytest.raises(NotFound, match=r"^Batch not found$"):
         await follow_ups.schedule(OTHER, batch["batch_id"], _contact(batch, 1), LATER)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 
 import pytest
+from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
 from apollo.core import ids
 from apollo.core.states import BatchStatus, ContactStatus
@@ -13,7 +14,6 @@ from apollo.errors import Invalid, NotFound
 from apollo.usecases import export_results
 from apollo.usecases.batch_views import View
 from apollo.usecases.read_batches import ReadBatches
-from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
 
 @pytest.fixture
@@ -44,13 +44,13 @@ async def test_batches_are_listed_newest_first_and_filtered(world: BatchWorld) -
 async def test_another_organisation_sees_nothing(world: BatchWorld) -> None:
     batch = await world.batch(await world.campaign())
     call = await world.put_call(batch, 1)
-    with pytest.raises(NotFound, match="^Batch not found$"):
+    with pytest.raises(NotFound, match=r"^Batch not found$"):
         await world.read.batch(OTHER, batch["batch_id"])
-    with pytest.raises(NotFound, match="^Batch not found$"):
+    with pytest.raises(NotFound, match=r"^Batch not found$"):
         await world.read.contacts(OTHER, batch["batch_id"])
-    with pytest.raises(NotFound, match="^Batch not found$"):
+    with pytest.raises(NotFound, match=r"^Batch not found$"):
         await world.read.results(OTHER, batch["batch_id"], is_raw=False)
-    with pytest.raises(NotFound, match="^Call not found$"):
+    with pytest.raises(NotFound, match=r"^Call not found$"):
         await world.read.call(OTHER, call)
     assert await world.read.calls(OTHER, phone_number="+919876500001", batch_id=None) == []
 
@@ -140,7 +140,7 @@ async def test_a_call_comes_with_what_its_agent_was_told(world: BatchWorld) -> N
     assert call["phone_number"] == "+919876500001"
     assert call["batch_id"] == batch["batch_id"]
     for unknown in ("exec_0000000000000000000000", "nonsense"):
-        with pytest.raises(NotFound, match="^Call not found$"):
+        with pytest.raises(NotFound, match=r"^Call not found$"):
             await world.read.call(ACME, unknown)
 
 

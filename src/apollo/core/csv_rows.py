@@ -27,7 +27,7 @@ csv.field_size_limit(_RECORD_CHARS_MAX)
 
 
 class GivenContact(NamedTuple):
-    """A contact as somebody sent it, and in which row; `fault` names a field and what is wrong."""
+    """A contact as somebody sent it, and in which row; `fault`: which field, or "", and why."""
 
     row: int
     phone_number: str

@@ -30,7 +30,7 @@ class Hook:
     retry_on: frozenset[str]
 
     def request(self, body: bytes, signed: str, trace: str) -> bytes:
-        """The whole request on the wire; jambonz sends nothing in a GET but signs it all the same."""
+        """The whole request on the wire; a GET carries no body, but the signature of it."""
         if self.method == "GET":
             return self.head + f"Jambonz-Signature: {signed}\r\nb3: {trace}\r\n\r\n".encode()
         varying = (

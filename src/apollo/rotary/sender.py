@@ -51,6 +51,7 @@ class Connection(asyncio.Protocol):
     async def ask(self, request: bytes) -> tuple[int, bytes]:
         """Send a request; the status and the body of its answer, or NoAnswer."""
         self._status, self._body = 0, b""
+        self.usable = False  # until the answer has come in whole
         self._answer = self._loop.create_future()
         timer = self._loop.call_later(TIMEOUT_S, self._too_slow)
         self._transport.write(request)
@@ -102,7 +103,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The answer is whole (httptools)."""
         if self._status >= FIRST_FINAL_STATUS:
-            self.usable = self.usable and self._parser.should_keep_alive()
+            self.usable = self._parser.should_keep_alive()
             self._done()
 
     def _too_slow(self) -> None:

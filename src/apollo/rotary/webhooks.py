@@ -22,6 +22,7 @@ from apollo.rotary.sender import NoAnswer, Sender
 log = logging.getLogger(__name__)
 
 DELIVERED = frozenset({200, 202, 204})  # jambonz takes nothing else for a yes, not even 201
+CLIENT_CLOSES_S = 5.0  # after the final event of an unanswered call its retries end
 LOG_LENGTH = 1_000  # deliveries kept for GET /rotary/deliveries
 LOG_EVERY_S = 1.0  # one line a second per trouble and address: an absent receiver is one trouble
 

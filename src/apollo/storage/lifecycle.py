@@ -205,7 +205,7 @@ async def set_dialling_stopped(
         organization_id=organization_id,
         at=at,
         actor=actor,
-        action="stop_dialling" if is_stopped else "resume_dialling",
+        action="dialling_stopped" if is_stopped else "dialling_resumed",
     )
     return changed > 0
 

@@ -14,6 +14,7 @@ from apollo.storage import batches
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, view_of_batch
+from apollo.usecases.check_contacts import check_object
 from apollo.usecases.create_batches import wake
 from apollo.usecases.read_batches import find_batch
 
@@ -31,6 +32,7 @@ class ChangeBatches:
 
         It holds from the next claim on. Raises NotFound, Invalid, NotAllowedNow.
         """
+        check_object("metadata", changes.get("metadata") or {})
         async with self._db.transaction() as connection:
             found = await find_batch(connection, principal, batch_id)
             campaign = await batches.lock_campaign(connection, found["campaign_id"])

@@ -9,6 +9,7 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Protocol
 
 from apollo.core import ids
@@ -27,8 +28,10 @@ BATCH_NOT_FOUND: Final = "Batch not found"
 class Explainer(Protocol):
     """Tells why a batch's contacts cannot be dialled right now."""
 
-    async def binding_reason(self, organization_id: str, batch_id: uuid.UUID) -> str | None:
-        """Give the code of the outermost reason, or None when they can be dialled."""
+    async def binding_reason(
+        self, organization_id: str, batch_id: uuid.UUID
+    ) -> tuple[str | None, datetime | None]:
+        """Give the code of the outermost reason and until when, or None when they can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +98,7 @@ class ChangeLifecycle:
                 batches = await lifecycle.lock_batches(held.connection, campaign)
                 running = [b.id for b in batches if b.status is not BatchStatus.PAUSED]
                 await lifecycle.pause_batches(held.connection, running, PausedBy.CAMPAIGN, at=at)
-                await _record(held, "pause")
+                await _record(held, "campaign_paused")
             return await _campaign_changed(held, message)
 
     async def resume_campaign(self, principal: Principal, campaign_id: str) -> CampaignChanged:
@@ -114,7 +117,7 @@ class ChangeLifecycle:
             batches = await lifecycle.lock_batches(held.connection, campaign)
             with_it = [b.id for b in batches if b.paused_by is PausedBy.CAMPAIGN]
             await lifecycle.resume_batches(held.connection, with_it, at=at)
-            await _record(held, "resume")
+            await _record(held, "campaign_resumed")
             changed = await _campaign_changed(held, "Campaign resumed successfully")
         await self._bus.wake([changed.campaign_id])
         return changed
@@ -135,7 +138,7 @@ class ChangeLifecycle:
                 await lifecycle.close_batches(
                     held.connection, [b.id for b in batches], BatchStatus.CANCELLED, at=at
                 )
-                await _record(held, "cancel")
+                await _record(held, "campaign_cancelled")
             return await _campaign_changed(held, message)
 
     # -------------------------------------------------------------------------------- batches
@@ -153,7 +156,7 @@ class ChangeLifecycle:
                 message = "Batch paused successfully"
                 at = held.campaign.read_at
                 await lifecycle.pause_batches(held.connection, [batch.id], PausedBy.BATCH, at=at)
-                await _record(held, "pause", batch.id)
+                await _record(held, "batch_paused", batch.id)
             return await _batch_changed(held, batch, BatchStatus.PAUSED, message)
 
     async def resume_batch(self, principal: Principal, batch_id: str) -> BatchChanged:
@@ -173,7 +176,7 @@ class ChangeLifecycle:
             if batch.ends_at is not None and batch.ends_at <= at:
                 raise NotAllowedNow("The batch's ends_at has passed: it expires, create a new one")
             (status,) = await lifecycle.resume_batches(held.connection, [batch.id], at=at)
-            await _record(held, "resume", batch.id)
+            await _record(held, "batch_resumed", batch.id)
             message = "Batch resumed successfully"
             changed = await _batch_changed(held, batch, status, message)
         await self._bus.wake([held.campaign.id])
@@ -190,7 +193,7 @@ class ChangeLifecycle:
                 await lifecycle.close_batches(
                     held.connection, [batch.id], BatchStatus.CANCELLED, at=held.campaign.read_at
                 )
-                await _record(held, "cancel", batch.id)
+                await _record(held, "batch_cancelled", batch.id)
             return await _batch_changed(held, batch, BatchStatus.CANCELLED, message)
 
     async def expire(self, batch_id: uuid.UUID) -> bool:
@@ -210,7 +213,7 @@ class ChangeLifecycle:
                 return False
             await lifecycle.close_batches(connection, [batch_id], BatchStatus.EXPIRED, at=at)
             apollo = Principal(home.organization_id, "apollo")
-            await _record(_Held(connection, apollo, campaign), "expire", batch_id)
+            await _record(_Held(connection, apollo, campaign), "batch_expired", batch_id)
             return True
 
     async def dispatch(self, principal: Principal, batch_id: str) -> BatchDispatched:
@@ -236,13 +239,13 @@ class ChangeLifecycle:
                 campaign_id=batch.campaign_id,
                 batch_id=wanted,
                 actor=principal.token_name,
-                action="dispatch",
+                action="batch_dispatched",
                 detail={"pending": batch.pending},
             )
         await self._bus.wake([batch.campaign_id])
         waiting_for = None
         if batch.pending and self._explain is not None:
-            waiting_for = await self._explain.binding_reason(organization_id, wanted)
+            waiting_for, _ = await self._explain.binding_reason(organization_id, wanted)
         message = "Batch dispatch re-triggered successfully"
         return BatchDispatched(wanted, batch.status, batch.pending, message, waiting_for)
 

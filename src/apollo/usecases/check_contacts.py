@@ -23,6 +23,8 @@ from apollo.errors import FieldError, Invalid, TooLarge, Unavailable
 ROWS_MAX: Final = 10_000_000
 # What is said about one person fits a prompt; 64 KiB is a small book.
 VARIABLES_BYTES_MAX: Final = 64 * 1024
+# Real variables nest two or three deep; every level costs a stack frame here and in PostgreSQL.
+_DEPTH_MAX: Final = 20
 # Enough to see the pattern of what is wrong, and still an answer a person can read.
 BAD_ROWS_NAMED_MAX: Final = 100
 # Kept with the batch and shown with every reading of it.
@@ -134,12 +136,12 @@ class Intake:
 
     def _refuse(self, given: GivenContact, field: str, reason: str) -> None:
         if self._rules.on_invalid is OnInvalid.SKIP:
-            self._reject(given, f"{field}: {reason}")
+            self._reject(given, f"{field}: {reason}" if field else reason)
             return
         self.rejected_count += 1
         if len(self._bad_rows) < BAD_ROWS_NAMED_MAX:
-            where = ("body", self._rules.rows_are, given.row, field)
-            self._bad_rows.append(FieldError(where, reason))
+            where = ("body", self._rules.rows_are, given.row)
+            self._bad_rows.append(FieldError((*where, field) if field else where, reason))
 
     def _reject(self, given: GivenContact, reason: str) -> None:
         self.rejected_count += 1
@@ -206,19 +208,26 @@ def fault_of_variables(value: dict[str, Any], encoded: bytes) -> str | None:
         return f"{len(encoded)} bytes as JSON; at most {VARIABLES_BYTES_MAX} are allowed"
     if len(value) > COLUMNS_MAX:
         return f"{len(value)} variables; at most {COLUMNS_MAX} are allowed"
-    # Most rows end here; an escaped backslash before u0000 needs the closer look.
-    if b"\\u0000" in encoded and _has_nul(value):
-        return "contains the character NUL (\\u0000), which cannot be stored"
+    # Most rows end here; text may contain brackets, and a backslash before u0000 may be escaped.
+    may_be_deep = encoded.count(b"{") + encoded.count(b"[") > _DEPTH_MAX
+    if may_be_deep or b"\\u0000" in encoded:
+        return _fault_inside(value, _DEPTH_MAX)
     return None
 
 
-def _has_nul(value: object) -> bool:
-    match value:
-        case str():
-            return "\0" in value
-        case dict():
-            return any(_has_nul(key) or _has_nul(one) for key, one in value.items())
-        case list():
-            return any(map(_has_nul, value))
-        case _:
-            return False
+def check_object(field: str, value: dict[str, Any]) -> None:
+    """Hold any other object a client may attach to the same limits. Raises Invalid."""
+    if fault := fault_of_variables(value, msgspec.json.encode(value)):
+        raise Invalid.field(field, fault)
+
+
+def _fault_inside(value: object, levels: int) -> str | None:
+    if isinstance(value, str) and "\0" in value:
+        return "contains the character NUL (\\u0000), which cannot be stored"
+    if not isinstance(value, dict | list):
+        return None
+    if levels == 0:
+        return f"nested more than {_DEPTH_MAX} levels deep"
+    inner = [*value, *value.values()] if isinstance(value, dict) else value
+    faults = (_fault_inside(one, levels - 1) for one in inner)
+    return next(filter(None, faults), None)

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from apollo.core import ids
 from apollo.core.csv_rows import CsvReader, GivenContact
-from apollo.core.numbers import country_code_of
+from apollo.core.numbers import check_region, country_code_of
 from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound, Unavailable
@@ -24,7 +24,7 @@ from apollo.storage import batches
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, view_of_batch
-from apollo.usecases.check_contacts import Intake, OnDuplicate, OnInvalid, Rules
+from apollo.usecases.check_contacts import Intake, OnDuplicate, OnInvalid, Rules, check_object
 
 # Checking a number costs about 30 µs: the event loop is never kept for more than a millisecond or
 # two, so webhooks and dialling go on beside an upload. (A thread would cost them up to 5 ms each.)
@@ -77,7 +77,9 @@ class CreateBatches:
         with Intake(_rules(wanted, campaign, rows_are="contacts")) as intake:
             await _take_in(intake, contacts, keep)
             intake.close_books()
-            return await self._load(principal, wanted, campaign["id"], times, intake, on_created, keep)
+            return await self._load(
+                principal, wanted, campaign["id"], times, intake, on_created, keep
+            )
 
     async def from_csv(
         self,
@@ -100,9 +102,13 @@ class CreateBatches:
                 await _take_in(intake, reader.feed(piece), keep)
             await _take_in(intake, reader.finish(), keep)
             intake.close_books()
-            return await self._load(principal, wanted, campaign["id"], times, intake, on_created, keep)
+            return await self._load(
+                principal, wanted, campaign["id"], times, intake, on_created, keep
+            )
 
     async def _open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
+        check_object("call_context", wanted.call_context)
+        check_object("metadata", wanted.metadata)
         campaign_id = ids.parse_id("cmp", wanted.campaign_id)
         if campaign_id is None:
             raise NotFound("Campaign not found")
@@ -232,6 +238,11 @@ def _check_not_cancelled(campaign: Record) -> None:
 
 
 def _rules(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
+    if wanted.default_region is not None:
+        try:
+            check_region(wanted.default_region)
+        except ValueError as fault:
+            raise Invalid.field("default_region", str(fault)) from None
     return Rules(
         country_codes=frozenset(map(country_code_of, campaign["phone_numbers"])),
         default_region=wanted.default_region,
@@ -241,9 +252,7 @@ def _rules(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
     )
 
 
-async def _take_in(
-    intake: Intake, contacts: Iterable[GivenContact], keep: Keep | None
-) -> None:
+async def _take_in(intake: Intake, contacts: Iterable[GivenContact], keep: Keep | None) -> None:
     for nth, contact in enumerate(contacts, 1):
         intake.add(contact)
         if nth % _ROWS_BEFORE_OTHERS == 0:

@@ -80,7 +80,7 @@ class ManageCampaigns:
         organization_id = principal.organization_id
         async with self._db.transaction() as connection:
             await campaigns.add(connection, campaign_id, organization_id, settings, at=now)
-            await _record(connection, principal, campaign_id, "create")
+            await _record(connection, principal, campaign_id, "campaign_created")
             created = await campaigns.read(connection, organization_id, campaign_id)
             if created is None:
                 raise NotFound(NOT_FOUND)
@@ -131,7 +131,7 @@ class ManageCampaigns:
             at = locked.read_at
             await campaigns.change(connection, wanted, settings, at=at)
             changed = {"keys": sorted(fields)}
-            await _record(connection, principal, wanted, "change", changed)
+            await _record(connection, principal, wanted, "campaign_changed", changed)
             after = await campaigns.read(connection, organization_id, wanted)
         await self._bus.wake([wanted])
         return after or before
@@ -152,7 +152,7 @@ class ManageCampaigns:
                 calls = _count(open_calls, "call")
                 raise NotAllowedNow(f"The campaign has {calls} in progress: delete it afterwards")
             await campaigns.delete(connection, wanted, at=locked.read_at)
-            await _record(connection, principal, wanted, "delete")
+            await _record(connection, principal, wanted, "campaign_deleted")
 
     async def stats(self, principal: Principal, campaign_id: str) -> CampaignStats:
         """Count everything about one campaign. Raises NotFound."""

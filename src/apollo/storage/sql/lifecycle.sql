@@ -62,8 +62,7 @@ update batches
 -- A start that still lies ahead is waited for again; everything else may be dialled at once.
 update batches
    set status = case when scheduled_start > :at::timestamptz then 'pending' else 'in_progress' end,
-       paused_by = null, pause_reason = null, refused_in_a_row = 0, ready_at = :at,
-       updated_at = :at
+       paused_by = null, pause_reason = null, ready_at = :at, updated_at = :at
  where id = any(:batch_ids::uuid[]) and status = 'paused'
 returning status;
 

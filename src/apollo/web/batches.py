@@ -1,0 +1,129 @@
+"""Batches over HTTP: read, changed, followed up. `create_batches` and `lifecycle` have the rest.
+
+Owns paths, parameters and their description. Must never decide anything about a batch.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import APIRouter, Path, Query, Response
+from starlette.responses import StreamingResponse
+
+from apollo.core.states import BatchStatus, ContactStatus
+from apollo.web.batch_shapes import (
+    BatchAnswer,
+    BatchChanges,
+    ContactAnswer,
+    FollowUpBody,
+)
+from apollo.web.idempotency import (
+    json_answer,
+)
+from apollo.web.requests import Caller, StrictRoute, check_organization
+from apollo.web.schemas import OrganizationQuery, PageLimit, Skip
+
+BatchId = Annotated[str, Path(description="The batch, `btc_…`.")]
+
+router = APIRouter(tags=["batches"], route_class=StrictRoute)
+
+
+def answered(view: Any, status_code: int = 200) -> Response:
+    """Answer with what a use-case gave."""
+    return json_answer(msgspec.json.encode(view), status_code)
+
+
+@router.get("/batches", response_model=list[BatchAnswer])
+async def list_batches(
+    caller: Caller,
+    batches: BatchUses,
+    organization_id: OrganizationQuery = None,
+    campaign_id: Annotated[str | None, Query(description="Only this campaign's.")] = None,
+    status: Annotated[BatchStatus | None, Query(description="Only in this status.")] = None,
+    skip: Skip = 0,
+    limit: PageLimit = 50,
+) -> Response:
+    """List batches, newest first, with live counters."""
+    check_organization(caller, organization_id)
+    return answered(
+        await batches.read.batches(
+            caller, campaign_id=campaign_id, status=status, skip=skip, limit=limit
+        )
+    )
+
+
+@router.get("/batches/{batch_id}", response_model=BatchAnswer)
+async def read_batch(caller: Caller, batches: BatchUses, batch_id: BatchId) -> Response:
+    """Read a batch with live counters."""
+    return answered(await batches.read.batch(caller, batch_id))
+
+
+@router.patch("/batches/{batch_id}", response_model=BatchAnswer)
+async def change_batch(
+    caller: Caller, batches: BatchUses, batch_id: BatchId, changes: BatchChanges
+) -> Response:
+    """Change a live batch; keys that are left out stay. It holds from the next call on."""
+    given = changes.model_dump(include=changes.model_fields_set)
+    if "metadata" in given:
+        given["metadata"] = given["metadata"] or {}
+    return answered(await batches.change.change(caller, batch_id, given))
+
+
+@router.get(
+    "/batches/{batch_id}/contacts",
+    response_model=list[ContactAnswer],
+)
+async def list_contacts(
+    caller: Caller,
+    batches: BatchUses,
+    batch_id: BatchId,
+    include_calls: Annotated[bool, Query(description="With every call of each contact.")] = False,
+    status: Annotated[ContactStatus | None, Query(description="Only in this status.")] = None,
+    skip: Skip = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Give at most so many.")] = 100,
+    explain: Annotated[bool, Query(description="With what holds each contact back.")] = False,
+) -> Response:
+    """List the contacts of a batch, in upload order."""
+    shown = await batches.read.contacts(
+        caller,
+        batch_id,
+        status=status,
+        skip=skip,
+        limit=limit,
+        with_calls=include_calls,
+        explain=explain,
+    )
+    return answered(shown)
+
+
+@router.get(
+    "/batches/{batch_id}/results.csv",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}}},
+)
+async def download_results(
+    caller: Caller,
+    batches: BatchUses,
+    batch_id: BatchId,
+    raw: Annotated[
+        bool, Query(description="Leave cells that a spreadsheet would run as a formula.")
+    ] = False,
+) -> Response:
+    """Download one line per contact, with its last call."""
+    lines = await batches.read.results(caller, batch_id, is_raw=raw)
+    headers = {"Content-Disposition": f'attachment; filename="{batch_id}.csv"'}
+    return StreamingResponse(lines, headers=headers, media_type="text/csv")
+
+
+@router.post(
+    "/batches/{batch_id}/contacts/{contact_id}/follow-up",
+    response_model=ContactAnswer,
+)
+async def schedule_follow_up(
+    caller: Caller,
+    batches: BatchUses,
+    batch_id: BatchId,
+    contact_id: Annotated[str, Path(description="The contact, `con_…`.")],
+    wanted: FollowUpBody,
+) -> Response:
+    """Call somebody who was reached once more. A completed batch is reopened."""
+    return answered(await batches.follow_ups.schedule(caller, batch_id, contact_id, wanted.at))

@@ -1,0 +1,42 @@
+"""Calls over HTTP: one by its execution id, or all to a number. Reads only."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+
+from apollo.web.batch_requests import BatchUses, answered
+from apollo.web.batch_shapes import CallInFull, CallOfContact
+from apollo.web.requests import Caller
+from apollo.web.schemas import Skip
+
+router = APIRouter(tags=["calls"])
+
+
+@router.get("/calls/{execution_id}", response_model=CallInFull)
+async def read_call(
+    caller: Caller,
+    batches: BatchUses,
+    execution_id: Annotated[str, Path(description="The call, `exec_…`.")],
+) -> Response:
+    """Read a call with the variables its agent was given."""
+    return answered(await batches.read.call(caller, execution_id))
+
+
+@router.get("/calls", response_model=list[CallOfContact])
+async def list_calls(
+    caller: Caller,
+    batches: BatchUses,
+    phone_number: Annotated[
+        str | None, Query(description="Every call to this number, newest first.")
+    ] = None,
+    batch_id: Annotated[
+        str | None, Query(description="Only of this batch; alone: all its calls, upload order.")
+    ] = None,
+    skip: Skip = 0,
+    limit: Annotated[int, Query(ge=1, le=1000, description="Give at most so many.")] = 100,
+) -> Response:
+    """List the calls to a number, or of a batch; at least one of both must be given."""
+    shown = await batches.read.calls(
+        caller, phone_number=phone_number, batch_id=batch_id, skip=skip, limit=limit
+    )
+    return answered(shown)

@@ -1,0 +1,233 @@
+"""Creating batches over HTTP: from a JSON body, or from a CSV file that streams through.
+
+Owns how a repeated request is recognised while its file is still coming in. Must never hold a whole
+file, nor decide what is a good row.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+import msgspec
+from fastapi import APIRouter, Query, Request, Response
+
+from apollo.errors import FieldError, Invalid, Refused
+from apollo.usecases.batch_views import View
+from apollo.usecases.create_batches import NewBatch
+from apollo.usecases.remember_answers import FirstAnswer, Reservation
+from apollo.web.batch_requests import BatchUses
+from apollo.web.batch_shapes import BatchAnswer, BatchBody, BatchHead, UploadQuery
+from apollo.web.contact_input import csv_pieces, read_batch_body
+from apollo.web.idempotency import (
+    HEADER,
+    Store,
+    answer_once,
+    json_answer,
+    replay,
+    settled,
+)
+from apollo.web.requests import Caller, Uses, check_organization, decode_json
+
+_PATH: Final = "/batches"
+_UPLOAD_PATH: Final = "/batches/csv"
+_UPLOAD: Final = """
+Create a batch from a CSV file of up to 10 million rows, sent as `text/csv` or as the part `file` of
+a form.
+
+The first row names the columns, case-sensitively. The number is in `phone_number`, else in
+`mobile_number`, else in `phone`; every other column is a call variable. UTF-8, with or without a
+byte-order mark; empty rows are skipped; rows are counted as a spreadsheet counts them, the header
+being row 1. Nothing is dialled, and nothing is left behind, unless the whole file was read.
+"""
+_KEY: Final[dict[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "The same key and body within 24 h give the first answer again.",
+}
+_JSON_INPUT: Final[dict[str, Any]] = {
+    "parameters": [_KEY],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": BatchBody.model_json_schema(ref_template="#/components/schemas/{model}")
+            }
+        },
+    },
+}
+_CSV_INPUT: Final[dict[str, Any]] = {
+    "parameters": [_KEY],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "text/csv": {
+                "schema": {"type": "string"},
+                "example": "phone_number,callee_name,current_plan\n"
+                "+919876543210,Rajesh Sharma,Basic Health\n",
+            },
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {"file": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    },
+}
+
+
+router = APIRouter(tags=["batches"])
+
+
+@router.post(
+    "/batches",
+    status_code=201,
+    response_model=BatchAnswer,
+    openapi_extra=_JSON_INPUT,
+    summary="Create a batch",
+)
+@router.post(
+    "/batches/upload",
+    status_code=201,
+    response_model=BatchAnswer,
+    openapi_extra=_JSON_INPUT,
+    summary="Create a batch (alias)",
+)
+async def create_batch(
+    request: Request, caller: Caller, uses: Uses, batches: BatchUses
+) -> Response:
+    """Create a batch and start dialling, at once or at its start. The body is at most 64 MiB."""
+
+    async def work(store: Store | None) -> bytes:
+        kind = request.headers.get("content-type", "")
+        head, contacts = read_batch_body(await request.body(), kind, BatchHead)
+        given = head.model_dump()
+        check_organization(caller, given.pop("organization_id"))
+        created = await batches.create.from_contacts(
+            caller, _new_batch(given), contacts, on_created=_storing(store)
+        )
+        return msgspec.json.encode(created)
+
+    return await answer_once(uses.answers, caller, _PATH, request, work)
+
+
+@router.post(
+    "/batches/csv",
+    status_code=201,
+    response_model=BatchAnswer,
+    openapi_extra=_CSV_INPUT,
+    summary="Create a batch from a CSV file",
+    description=_UPLOAD,
+)
+async def upload_batch(
+    request: Request,
+    caller: Caller,
+    uses: Uses,
+    batches: BatchUses,
+    query: Annotated[UploadQuery, Query()],
+) -> Response:
+    """Create a batch from a CSV file."""
+    given = query.model_dump()
+    check_organization(caller, given.pop("organization_id"))
+    for name in ("call_context", "metadata"):
+        given[name] = _object_in_query(name, given[name])
+    key = request.headers.get(HEADER)
+    reservation = None
+    if key is not None:
+        begun = await uses.answers.begin(caller, _UPLOAD_PATH, key, None)
+        if isinstance(begun, FirstAnswer):
+            upload = _Upload(csv_pieces(request), None)
+            await upload.read_rest()
+            return replay(begun, upload.digest(request))
+        reservation = begun
+    upload = _Upload(csv_pieces(request), reservation)
+
+    async def work(store: Store | None) -> bytes:
+        try:
+            created = await batches.create.from_csv(
+                caller,
+                _new_batch(given),
+                upload.pieces(),
+                on_created=_storing(store),
+                keep=None if reservation is None else reservation.keep,
+            )
+        except Refused as refusal:
+            if reservation is not None:
+                await upload.read_rest()
+            raise _in_query(refusal) from None
+        return msgspec.json.encode(created)
+
+    if reservation is None:
+        return json_answer(await work(None), 201)
+    return await settled(reservation, work, lambda: upload.digest(request))
+
+
+class _Upload:
+    """A file on its way through, hashed, its idempotency key kept alive meanwhile."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], reservation: Reservation | None) -> None:
+        self._pieces = pieces
+        self._reservation = reservation
+        self._hash = hashlib.sha256()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Give the file."""
+        async for piece in self._pieces:
+            self._hash.update(piece)
+            if self._reservation is not None:
+                await self._reservation.keep()
+            yield piece
+
+    async def read_rest(self) -> None:
+        """Hash what nobody wants to read any more."""
+        async for _ in self.pieces():
+            pass
+
+    def digest(self, request: Request) -> bytes:
+        """Give the hash of the file and of what the query asks for with it."""
+        whole = self._hash.copy()
+        whole.update(request.url.query.encode())
+        return whole.digest()
+
+
+def _new_batch(given: dict[str, Any]) -> NewBatch:
+    return NewBatch(**{name: value for name, value in given.items() if value is not None})
+
+
+def _storing(store: Store | None) -> Any:
+    if store is None:
+        return None
+
+    async def on_created(connection: Any, created: View) -> None:
+        await store(connection, msgspec.json.encode(created))
+
+    return on_created
+
+
+def _object_in_query(name: str, text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    try:
+        value = decode_json(text.encode(errors="replace"))
+    except Invalid as fault:
+        raise Invalid.field(name, fault.errors[0].msg, where="query") from None
+    if not isinstance(value, dict):
+        raise Invalid.field(name, 'must be a JSON object, such as {"a":1}', where="query")
+    return value
+
+
+def _in_query(refusal: Refused) -> Refused:
+    """Name the fields of an upload where they stand: in the query, unless they are the file's."""
+    if not isinstance(refusal, Invalid):
+        return refusal
+    return Invalid(
+        [
+            FieldError(("query", *e.loc[1:]), e.msg, e.type)
+            if e.loc[:1] == ("body",) and e.loc[1:2] and e.loc[1] in UploadQuery.model_fields
+            else e
+            for e in refusal.errors
+        ]
+    )
