@@ -182,8 +182,8 @@ class Worker:
         await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def _look_for_lost_calls(self) -> None:
-        recorded = await self._reconcile.run()
-        self._after(recorded)
+        self._after(await self._reconcile.run())
+        self._after(await self._reconcile.poll_silent())
         await asyncio.sleep(_RECONCILE_EVERY_S)
 
     async def _watch_gate(self) -> None:

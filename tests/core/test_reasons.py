@@ -33,4 +33,4 @@ def test_the_page_about_the_reasons_is_current() -> None:
 def test_the_help_of_a_reason_leads_to_its_section(reason: Reason) -> None:
     path, _, anchor = help_for(reason).partition("#")
     assert path == "docs/reference/reasons.md"
-    assert f"\n## {anchor}\n" in PAGE.read_text(encoding="utf-8")
+    assert f"\n### {anchor}\n" in PAGE.read_text(encoding="utf-8")

@@ -13,6 +13,7 @@ from apollo.core import ids
 from apollo.errors import NotFound
 from apollo.storage.database import Connection, Database, load_queries
 from apollo.usecases.explain_batch import ExplainBatch, as_json
+from apollo.web.debug import DebugAnswer
 
 NOW = datetime(2026, 5, 12, 10, 0, tzinfo=UTC)  # a Tuesday
 CREATED = NOW - timedelta(hours=2)
@@ -187,6 +188,7 @@ class World:
         """The whole answer, after the checks that hold for every one."""
         diagnosis = await self.use_case.explain("org_a", ids.batch_id(self.batch_id), verify=verify)
         answer = as_json(diagnosis)
+        DebugAnswer.model_validate_json(json.dumps(answer))
         sums = answer["diagnostics"]["accounting"]
         assert sums["unfinished"] == (
             sums["on_call"] + sums["dialable_now"] + sum(sums["by_reason"].values())

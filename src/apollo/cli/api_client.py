@@ -25,6 +25,8 @@ _FAULTS_SHOWN: Final = 10
 Query = Mapping[str, str | int | None]
 _SUCCESS: Final = range(200, 300)
 _UNAUTHORISED: Final = 401
+# What the web framework itself says; our own texts name the object that was not found.
+_NO_SUCH_ROUTE: Final = "Not Found"
 
 
 class RefusedByApi(ApolloError):
@@ -100,7 +102,7 @@ class ApiClient:
                 answer = await _content(response)
                 if response.status not in _SUCCESS:
                     raise RefusedByApi(
-                        response.status, _sentence(self.url, response.status, answer)
+                        response.status, _sentence(self.url, path, response.status, answer)
                     )
                 return answer
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
@@ -136,12 +138,14 @@ async def _content(response: aiohttp.ClientResponse) -> Any:
         return None
 
 
-def _sentence(url: str, status: int, answer: Any) -> str:
+def _sentence(url: str, path: str, status: int, answer: Any) -> str:
     """Word a refusal: FastAPI's `detail`, which is a text or a list of wrong fields."""
     detail = answer.get("detail") if isinstance(answer, dict) else None
     if status == _UNAUTHORISED:
         mend = "set APOLLO_TOKEN to one that `apollo token create --org ORG` printed"
         return f"Apollo at {url} does not take this token ({detail}): {mend}"
+    if detail == _NO_SUCH_ROUTE:
+        return f"Apollo at {url} does not know {path}; is it of another version than this program?"
     if isinstance(detail, list):
         lines = [_wrong_field(field) for field in detail]
         more = len(lines) - _FAULTS_SHOWN

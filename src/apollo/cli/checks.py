@@ -8,7 +8,6 @@ import email.utils
 import enum
 import os
 import shutil
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,6 +17,7 @@ from typing import Any, Final
 import aiohttp
 
 from apollo import embedded
+from apollo.cli.listening import fault_of_port
 from apollo.config import Settings
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.errors import ApolloError, DriverError
@@ -179,21 +179,15 @@ def _ports(settings: Settings) -> list[Finding]:
     wanted = [("APOLLO_PORT", settings.port)]
     if _is_own_rotary(settings):
         wanted.append(("APOLLO_ROTARY_PORT", settings.rotary_port))
-    findings = []
-    for setting, port in wanted:
-        try:
-            with socket.socket(
-                socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-            ) as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                probe.bind((settings.host, port))
-        except OSError as fault:
-            fix = f"stop what listens there, or set {setting} to a free port"
-            what = f"{settings.host}:{port} cannot be used ({fault.strerror})"
-            findings.append(Finding("port", State.FAULT, what, fix))
-        else:
-            findings.append(Finding("port", State.OK, f"{settings.host}:{port} is free"))
-    return findings
+    return [_port(setting, settings.host, port) for setting, port in wanted]
+
+
+def _port(setting: str, host: str, port: int) -> Finding:
+    fault = fault_of_port(host, port)
+    if fault is None:
+        return Finding("port", State.OK, f"{host}:{port} is free")
+    fix = f"stop what listens there, or set {setting} to a free port"
+    return Finding("port", State.FAULT, f"{host}:{port} cannot be used ({fault.strerror})", fix)
 
 
 def _is_own_rotary(settings: Settings) -> bool:
@@ -218,8 +212,8 @@ async def provider(settings: Settings, routes: dict[str, AgentRoute]) -> list[Fi
             return [Finding(name, State.FAULT, f"{settings.jambonz_url}: {fault}", fix)]
         findings = [Finding(name, State.OK, f"{settings.jambonz_url} takes our key")]
         wanted = {one.application_sid for one in routes.values()}
-        for sid in sorted(sid for sid in wanted | {settings.default_application_sid} if sid):
-            findings.append(await _application(driver, sid))
+        sids = sorted(sid for sid in wanted | {settings.default_application_sid} if sid)
+        findings += [await _application(driver, sid) for sid in sids]
     finally:
         await driver.close()
     return findings + await _clock(settings.jambonz_url)

@@ -16,6 +16,7 @@ from typing import Any, Final, TypeVar
 import aiohttp
 
 from apollo import embedded
+from apollo.cli.listening import fault_of_port
 from apollo.cli.rehearsal import connected, keep_secrets, rotary_url
 from apollo.cli.supervisor import Child, Supervisor
 from apollo.config import Settings, load
@@ -186,18 +187,13 @@ async def _check_ports(settings: Settings, *, with_rotary: bool) -> None:
 
 async def _port_fault(setting: str, host: str, port: int, page: str) -> str | None:
     """Why the port cannot be used; None when it is free."""
-    is_v6 = ":" in host
-    try:
-        with socket.socket(socket.AF_INET6 if is_v6 else socket.AF_INET) as probe:
-            # As the servers do: a port that only waits for old connections to die is free.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((host, port))
-    except OSError as fault:
-        if fault.errno != errno.EADDRINUSE:
-            return f"{setting}: {host}:{port} cannot be used ({fault.strerror}); set another one"
-        shown = f"[{host}]" if is_v6 else host
-        async with _asking() as session:
-            is_apollo = await _answers(session, f"http://{shown}:{port}{page}")
-        who = "another Apollo" if is_apollo else "another program"
-        return f"{setting}: {who} listens on port {port}; stop it, or set {setting} to a free port"
-    return None
+    fault = fault_of_port(host, port)
+    if fault is None:
+        return None
+    if fault.errno != errno.EADDRINUSE:
+        return f"{setting}: {host}:{port} cannot be used ({fault.strerror}); set another one"
+    shown = f"[{host}]" if ":" in host else host
+    async with _asking() as session:
+        is_apollo = await _answers(session, f"http://{shown}:{port}{page}")
+    who = "another Apollo" if is_apollo else "another program"
+    return f"{setting}: {who} listens on port {port}; stop it, or set {setting} to a free port"

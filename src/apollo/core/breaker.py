@@ -103,6 +103,9 @@ class Breaker:
         self.last_error = error
         if self.state in {GateState.OK, GateState.RATE_LIMITED}:
             self._open(GateState.RATE_LIMITED, now, "rate_limited", now + seconds)
+        elif self.state is GateState.DOWN:
+            # The probe was answered, but not with a call: the next one leaves when it may.
+            self.retry_at = now + max(seconds, _FIRST_PROBE_AFTER_S)
 
     def answered(self, now: float, cause: str) -> None:
         """The provider answered about this one request; that says nothing against it."""

@@ -48,6 +48,7 @@ class Exchange:
     ) -> None:
         self.calls: dict[str, Call] = {}
         self.calls_to: dict[str, list[Call]] = {}
+        self.unsettled: dict[str, Call] = {}  # something may still happen to these
         self.detail_records: deque[tuple[Entry, float]] = deque(maxlen=REMEMBERED_CALLS)
         self.scale = scenario.time_scale
         self.post = PostOffice(
@@ -67,7 +68,6 @@ class Exchange:
         self._cancel_s = scenario.carrier.cancel_s
         self._lifetime_s = scenario.api.record_lifetime_s
         self._fetches = scenario.fetch_call_hook
-        self._lines: dict[str, Call] = {}
         self._finished: deque[Call] = deque()
 
     async def open(self) -> None:
@@ -80,7 +80,7 @@ class Exchange:
 
     async def close(self) -> None:
         """Hang up everything at once, without a word to anybody."""
-        for call in self._lines.values():
+        for call in self.unsettled.values():
             call.stop_timer()
         await self.post.close()
 
@@ -111,7 +111,7 @@ class Exchange:
         entry.webhook_url = hook.shown if hook is not None else None
         self.calls[entry.call_sid] = call
         self.calls_to.setdefault(entry.number, []).append(call)
-        self._lines[entry.call_sid] = call
+        self.unsettled[entry.call_sid] = call
         refusal = self._capacity.refusal(entry, self._loop.time())
         if self._plan.strike(self._plan.rules.no_carrier, "no_carrier", entry):
             refusal = NO_ROUTE, reason_of(NO_ROUTE)
@@ -167,7 +167,7 @@ class Exchange:
 
     def crash(self) -> int:
         """Every feature server dies: all live calls go silent. Answers how many did."""
-        calls = list(self._lines.values())
+        calls = list(self.unsettled.values())
         live = sum(call.entry.ended_at is None for call in calls)
         for call in calls:
             self.post.silence(call.line)
@@ -299,7 +299,7 @@ class Exchange:
         entry = line.entry
         if entry.ended_at is None or entry.call_status is None or line.unsettled:
             self._ledger.note(entry)
-        elif self._lines.pop(entry.call_sid, None) is not None:
+        elif self.unsettled.pop(entry.call_sid, None) is not None:
             self._ledger.settle(entry)
             entry.webhooks = []  # the file has them now
 

@@ -293,19 +293,30 @@ async def take_overdue(
 ) -> list[OverdueCall]:
     """Take calls past their deadline; nobody else looks at them for one `turn`."""
     rows = await _Q["take_overdue"].rows(connection, provider=provider, turn=turn, at_most=at_most)
-    return [
-        OverdueCall(
-            id=r["id"],
-            state=CallState(r["state"]),
-            phone_number=r["phone_number"],
-            from_number=r["from_number"],
-            provider_call_id=r["provider_call_id"],
-            requested_at=r["requested_at"],
-            was_answered=r["answered_at"] is not None,
-            read_at=r["read_at"],
-        )
-        for r in rows
-    ]
+    return [_overdue(r) for r in rows]
+
+
+async def read_silent(
+    connection: Connection, provider: str, *, silence: timedelta, at_most: int
+) -> list[OverdueCall]:
+    """Read open calls of which nothing was heard for so long since they were asked for."""
+    rows = await _Q["read_silent"].rows(
+        connection, provider=provider, silence=silence, at_most=at_most
+    )
+    return [_overdue(r) for r in rows]
+
+
+def _overdue(r: Record) -> OverdueCall:
+    return OverdueCall(
+        id=r["id"],
+        state=CallState(r["state"]),
+        phone_number=r["phone_number"],
+        from_number=r["from_number"],
+        provider_call_id=r["provider_call_id"],
+        requested_at=r["requested_at"],
+        was_answered=r["answered_at"] is not None,
+        read_at=r["read_at"],
+    )
 
 
 async def set_deadlines(connection: Connection, deadlines: Mapping[uuid.UUID, datetime]) -> None:
@@ -323,12 +334,6 @@ async def read_known_provider_ids(
         connection, provider_call_ids=list(provider_call_ids)
     )
     return {r["provider_call_id"] for r in rows}
-
-
-async def read_next_deadline_s(connection: Connection, provider: str) -> float | None:
-    """Give the seconds until the next open call is overdue; None when there is none."""
-    seconds = await _Q["read_next_deadline_s"].value(connection, provider=provider)
-    return None if seconds is None else float(seconds)
 
 
 async def write_result(

@@ -73,6 +73,33 @@ class ReadBatches:
             )
         return [view_of_batch(r) for r in rows]
 
+    async def of_campaign(
+        self,
+        principal: Principal,
+        campaign_id: str,
+        *,
+        status: BatchStatus | None = None,
+        skip: int = 0,
+        limit: int = 50,
+    ) -> list[View]:
+        """Show the batches of one campaign, newest first. Raises NotFound."""
+        campaign = ids.parse_id("cmp", campaign_id)
+        async with self._db.transaction(snapshot=True) as connection:
+            found = campaign and await batches.read_campaign(
+                connection, organization_id=principal.organization_id, campaign_id=campaign
+            )
+            if not found:
+                raise NotFound("Campaign not found")
+            rows = await batches.read_batches(
+                connection,
+                organization_id=principal.organization_id,
+                campaign_id=campaign,
+                status=status,
+                skip=skip,
+                limit=limit,
+            )
+        return [view_of_batch(r) for r in rows]
+
     async def contacts(
         self,
         principal: Principal,

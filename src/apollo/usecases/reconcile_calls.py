@@ -54,6 +54,14 @@ _AFTER_HANG_UP: Final = timedelta(seconds=10)
 _CLOCKS_DIFFER: Final = timedelta(seconds=5)
 
 
+# A provider reports "trying" within milliseconds: this many calls without a word for this long are
+# no accident, and then the live list is read this often, whatever the deadlines say.
+_SILENT_CALLS: Final = 3
+_SILENCE: Final = timedelta(seconds=10)
+_POLL_EVERY_S: Final = 10.0
+_POLL_AT_MOST: Final = 1_000
+
+
 @dataclass(slots=True)
 class _Look:
     """What a look-up found: an event, or when to look again."""
@@ -79,11 +87,7 @@ class ReconcileCalls:
         self._clock = clock
         self._deadlines = deadlines
         self._record = record
-
-    async def next_deadline_s(self) -> float | None:
-        """Give the seconds until the next open call is overdue."""
-        async with self._db.connection() as connection:
-            return await storage.read_next_deadline_s(connection, self._driver.provider)
+        self._polled_at = -_POLL_EVERY_S
 
     async def run(self) -> Recorded:
         """Look at every overdue call once; gives what was learnt."""
@@ -113,6 +117,31 @@ class ReconcileCalls:
             async with self._db.connection() as connection:
                 await storage.set_deadlines(connection, again)
         return recorded
+
+    async def poll_silent(self) -> Recorded:
+        """Pull what webhooks ought to have told, once they have gone silent."""
+        now = self._clock.monotonic()
+        if now - self._polled_at < _POLL_EVERY_S:
+            return Recorded()
+        async with self._db.connection() as connection:
+            silent = await storage.read_silent(
+                connection, self._driver.provider, silence=_SILENCE, at_most=_POLL_AT_MOST
+            )
+        if len(silent) < _SILENT_CALLS:
+            return Recorded()
+        self._polled_at = now
+        try:
+            live = {x.provider_call_id: x for x in await self._driver.list_live()}
+        except DriverError as e:
+            _log.warning("live_list.failed", error=str(e))
+            return Recorded()
+        arrivals = [
+            Arrival(call.id, _event_of(live[call.provider_call_id], call.read_at, Evidence.POLL))
+            for call in silent
+            if call.provider_call_id in live
+        ]
+        _log.warning("webhooks.silent", calls=len(silent), found=len(arrivals))
+        return await self._record.record(arrivals) if arrivals else Recorded()
 
     async def _look(self, call: OverdueCall, live: "_LiveList") -> _Look:
         if call.state is CallState.PLACING:

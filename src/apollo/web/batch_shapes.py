@@ -250,24 +250,3 @@ class ContactAnswer(Answer):
     next_eligible_at: Timestamp | None = Field(
         default=None, description="When that ends, if a clock decides; only with `explain`."
     )
-
-
-class BatchChangedAnswer(Answer):
-    """What a command left a batch in."""
-
-    batch_id: str
-    status: BatchStatus
-    message: str
-    calls_in_progress: int = Field(description="Calls that go on all the same.")
-
-
-class DispatchAnswer(Answer):
-    """How many contacts are pending, and what they wait for."""
-
-    batch_id: str
-    status: BatchStatus
-    dispatched_count: int
-    message: str
-    waiting_for: str | None = Field(
-        description="The reason code, if they cannot be dialled right now."
-    )

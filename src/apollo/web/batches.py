@@ -3,21 +3,18 @@
 Owns paths, parameters and their description. Must never decide anything about a batch.
 """
 
-from typing import Annotated, Any
+from typing import Annotated
 
-import msgspec
 from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from apollo.core.states import BatchStatus, ContactStatus
+from apollo.web.batch_requests import BatchUses, answered
 from apollo.web.batch_shapes import (
     BatchAnswer,
     BatchChanges,
     ContactAnswer,
     FollowUpBody,
-)
-from apollo.web.idempotency import (
-    json_answer,
 )
 from apollo.web.requests import Caller, StrictRoute, check_organization
 from apollo.web.schemas import OrganizationQuery, PageLimit, Skip
@@ -25,11 +22,6 @@ from apollo.web.schemas import OrganizationQuery, PageLimit, Skip
 BatchId = Annotated[str, Path(description="The batch, `btc_…`.")]
 
 router = APIRouter(tags=["batches"], route_class=StrictRoute)
-
-
-def answered(view: Any, status_code: int = 200) -> Response:
-    """Answer with what a use-case gave."""
-    return json_answer(msgspec.json.encode(view), status_code)
 
 
 @router.get("/batches", response_model=list[BatchAnswer])
@@ -48,6 +40,21 @@ async def list_batches(
         await batches.read.batches(
             caller, campaign_id=campaign_id, status=status, skip=skip, limit=limit
         )
+    )
+
+
+@router.get("/campaigns/{campaign_id}/batches", response_model=list[BatchAnswer])
+async def list_batches_of_campaign(
+    caller: Caller,
+    batches: BatchUses,
+    campaign_id: Annotated[str, Path(description="The campaign, `cmp_…`.")],
+    status: Annotated[BatchStatus | None, Query(description="Only in this status.")] = None,
+    skip: Skip = 0,
+    limit: PageLimit = 50,
+) -> Response:
+    """List the batches of a campaign, newest first, with live counters."""
+    return answered(
+        await batches.read.of_campaign(caller, campaign_id, status=status, skip=skip, limit=limit)
     )
 
 

@@ -28,6 +28,19 @@ from apollo.web.idempotency import (
 )
 from apollo.web.requests import Caller, Uses, check_organization, decode_json
 
+
+def _inlined(schema: Any, known: dict[str, Any] | None = None) -> Any:
+    """Put what a schema refers to in its place: FastAPI collects only models it reads itself."""
+    if isinstance(schema, list):
+        return [_inlined(one, known) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    known = schema.get("$defs", known) or {}
+    if "$ref" in schema:
+        return _inlined(known[schema["$ref"].rpartition("/")[2]], known)
+    return {key: _inlined(value, known) for key, value in schema.items() if key != "$defs"}
+
+
 _PATH: Final = "/batches"
 _UPLOAD_PATH: Final = "/batches/csv"
 _UPLOAD: Final = """
@@ -50,11 +63,7 @@ _JSON_INPUT: Final[dict[str, Any]] = {
     "parameters": [_KEY],
     "requestBody": {
         "required": True,
-        "content": {
-            "application/json": {
-                "schema": BatchBody.model_json_schema(ref_template="#/components/schemas/{model}")
-            }
-        },
+        "content": {"application/json": {"schema": _inlined(BatchBody.model_json_schema())}},
     },
 }
 _CSV_INPUT: Final[dict[str, Any]] = {

@@ -4,19 +4,19 @@ Owns the shape of the answer in the API's description. The answer itself comes f
 and this module must never judge or leave out any of it.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from apollo.core.diagnosis import Verdict
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, ContactStatus
-from apollo.usecases.authenticate import Principal
 from apollo.usecases.explain_batch import ExplainBatch, as_json
+from apollo.web.requests import Caller
+from apollo.web.schemas import ERRORS
 
 _DESCRIPTION = """
 Why a batch does what it does: use it when a batch is `in_progress` and no calls seem to go out.
@@ -177,8 +177,8 @@ class DebugAnswer(BaseModel):
     diagnostics: DiagnosticsAnswer
 
 
-def debug_router(explain_batch: ExplainBatch, principal: Callable[..., Any]) -> APIRouter:
-    """Build the route; `principal` is the dependency that gives the caller's Principal."""
+def debug_router(explain_batch: ExplainBatch) -> APIRouter:
+    """Build the route, for `create_app(routers=…)`."""
     router = APIRouter(tags=["Batches"])
 
     @router.get(
@@ -186,14 +186,10 @@ def debug_router(explain_batch: ExplainBatch, principal: Callable[..., Any]) -> 
         summary="Debug a batch",
         description=_DESCRIPTION,
         response_model=DebugAnswer,
-        responses={
-            401: {"description": "No token, or one that is malformed, unknown or revoked."},
-            404: {"description": "The organisation has no such batch."},
-            503: {"description": "The database is away; nothing can be said."},
-        },
+        responses={status: ERRORS[status] for status in (401, 404, 422, 503)},
     )
     async def debug(
-        caller: Annotated[Principal, Depends(principal)],
+        caller: Caller,
         batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
         verify: Annotated[
             bool, Query(description="Also count every contact and compare with the counters.")

@@ -32,7 +32,7 @@ def reasons_page() -> str:
     """Write the page."""
     parts = [_OPENING]
     for layer, meaning in _LAYERS.items():
-        parts.append(f"# Layer `{layer}`\n\n{meaning}\n")
+        parts.append(f"## Layer `{layer}`\n\n{meaning}\n")
         ordered = [*RULES, *(reason for reason in Reason if reason not in RULES)]
         parts += [
             _section(reason, FACTS[reason]) for reason in ordered if FACTS[reason].layer is layer
@@ -41,7 +41,7 @@ def reasons_page() -> str:
 
 
 def _section(reason: Reason, facts: ReasonFacts) -> str:
-    lines = [f"## {reason}", "", f"Severity `{facts.severity}`. {facts.meaning}"]
+    lines = [f"### {reason}", "", f"Severity `{facts.severity}`. {facts.meaning}"]
     if reason not in RULES:
         lines.append("This version does not report it yet.")
     return "\n".join([*lines, "", f"> {_readable(facts.fix)}", ""])

@@ -213,6 +213,17 @@ update calls k
 returning k.id, k.state, k.phone_number, k.from_number, k.provider_call_id, k.requested_at,
           k.answered_at, clock_timestamp() as read_at;
 
+-- name: read_silent
+-- Open calls the provider took a while ago and never reported: its webhooks do not reach us.
+select id, state, phone_number, from_number, provider_call_id, requested_at, answered_at,
+       clock_timestamp() as read_at
+  from calls
+ where ended_at is null and provider = :provider and heard_at is null
+   and provider_call_id is not null
+   and requested_at < clock_timestamp() - :silence::interval
+ order by requested_at
+ limit :at_most::integer;
+
 -- name: set_deadlines
 -- When to look at these calls again.
 update calls k
@@ -225,12 +236,6 @@ update calls k
 select provider_call_id
   from calls
  where provider_call_id = any(:provider_call_ids::text[]);
-
--- name: read_next_deadline_s
--- Seconds until the next call is overdue.
-select extract(epoch from min(deadline_at) - clock_timestamp())::float8
-  from calls
- where ended_at is null and provider = :provider;
 
 -- name: write_result
 -- What the agent said about a call; what it leaves out stays as it is.
