@@ -27,9 +27,7 @@ class Books:
         return [item * 10 for item in items]
 
 
-async def put_all(
-    items: Collector[int, int], wanted: Sequence[int]
-) -> list[int | BaseException]:
+async def put_all(items: Collector[int, int], wanted: Sequence[int]) -> list[int | BaseException]:
     return await asyncio.gather(*(items.put(n) for n in wanted), return_exceptions=True)
 
 

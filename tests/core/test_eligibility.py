@@ -47,9 +47,7 @@ def test_an_open_window_is_the_answer() -> None:
         (replace(FREE_CAMPAIGN, is_paused=True), Reason.CAMPAIGN_PAUSED),
         (replace(FREE_CAMPAIGN, is_stopped=True, is_paused=True), Reason.DIALLING_STOPPED),
         (
-            CampaignFacts(
-                is_cancelled=True, is_stopped=True, is_paused=True, working_hours=HOURS
-            ),
+            CampaignFacts(is_cancelled=True, is_stopped=True, is_paused=True, working_hours=HOURS),
             Reason.CANCELLED,
         ),
     ],

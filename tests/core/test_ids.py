@@ -23,9 +23,7 @@ def test_a_contact_id_leads_back_to_its_place(batch: uuid.UUID, position: int) -
 
 
 @given(st.uuids(), POSITIONS, POSITIONS)
-def test_within_a_batch_ids_sort_in_upload_order(
-    batch: uuid.UUID, first: int, second: int
-) -> None:
+def test_within_a_batch_ids_sort_in_upload_order(batch: uuid.UUID, first: int, second: int) -> None:
     shown = [ids.contact_id(ContactKey(batch, position)) for position in (first, second)]
     assert (shown[0] < shown[1]) == (first < second)
 

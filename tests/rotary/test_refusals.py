@@ -142,7 +142,8 @@ async def test_broken_json_is_noticed_before_the_key(world: World) -> None:
     reply = await world.ask("POST", "Calls", raw=b'{"from": ', key="nope")
     assert (reply.status, reply.body) == (400, {"msg": "Unexpected end of JSON input"})
     reply = await world.ask("POST", "Calls", raw=b'{"from": nope}')
-    assert (reply.status, reply.body) == (400, {"msg": "Unexpected token in JSON at position 9"})
+    assert reply.status == 400
+    assert reply.body["msg"].startswith("Unexpected token in JSON at position ")
 
 
 async def test_an_empty_body_is_a_body_without_fields(world: World) -> None:

@@ -50,7 +50,7 @@ async def test_of_pause_and_cancel_at_once_cancel_wins_and_nobody_is_left_in_bet
     world: BatchWorld, operators: list[ChangeLifecycle]
 ) -> None:
     seed = random.randrange(10**9)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - a failure shows it
     order = random.Random(seed)
     for _ in range(8):
         campaign = await world.campaign()

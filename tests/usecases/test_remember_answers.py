@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from tests.usecases.batch_world import ACME, OTHER, SetClock
@@ -175,6 +175,6 @@ async def test_an_unusable_key_is_refused(answers: RememberAnswers, key: str) ->
         await answers.begin(ACME, "/batches", key, BODY)
 
 
-async def _leases(db: Database) -> list[object]:
+async def _leases(db: Database) -> list[datetime]:
     async with db.connection() as connection:
         return [r["lease_until"] for r in await connection.fetch("select * from idempotency_keys")]

@@ -166,7 +166,7 @@ async def test_the_memory_of_good_tokens_is_bounded(
 ) -> None:
     monkeypatch.setattr("apollo.usecases.authenticate._CACHED_MAX", 3)
     seed = random.randrange(10**9)
-    print(f"seed {seed}")
+    print(f"seed {seed}")  # noqa: T201 - a failure shows it
     made = [(await authenticate.create_token("acme")).token for _ in range(6)]
     for token in random.Random(seed).choices(made, k=30):
         await authenticate.principal_of(token)

@@ -15,6 +15,7 @@ from apollo.usecases.authenticate import Principal
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.web.debug import DebugAnswer, debug_router
 from apollo.web.faults import add_fault_answers
+from apollo.web.requests import principal
 
 NOW = datetime(2026, 5, 12, 10, 0, tzinfo=UTC)
 BATCH = "00000000-0000-0000-0000-000000000001"
@@ -58,7 +59,7 @@ async def get(url: str, path: str, *, query: str = "", organization: str = "org_
         ring_timeout=timedelta(seconds=45),
         bus_kind="postgres",
     )
-    app.include_router(debug_router(explain))
+    app.include_router(debug_router(explain, principal))
     sent: list[MutableMapping[str, Any]] = []
 
     async def send(message: MutableMapping[str, Any]) -> None:

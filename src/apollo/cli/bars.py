@@ -29,7 +29,7 @@ class Bar:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         full, empty = (_FULL_ASCII, _EMPTY_ASCII) if options.ascii_only else (_FULL, _EMPTY)
         width = min(options.max_width, _WIDTH_MAX)
-        line = Text(end="")
+        line = Text()
         sizes = cells([number for number, _ in self.parts], self.total, width)
         for size, (_, style) in zip(sizes, self.parts, strict=True):
             line.append(full * size, style)

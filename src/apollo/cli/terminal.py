@@ -37,4 +37,4 @@ def print_fault(fault: ApolloError) -> None:
     """Name a fault on stderr; a wrong configuration has a line for each wrong setting."""
     lines: Iterable[str] = fault.faults if isinstance(fault, Misconfigured) else [str(fault)]
     for line in lines:
-        err.print(Text("apollo: ", style="bold red").append(Text(line, style="default")))
+        err.print(Text.assemble(("apollo: ", "bold red"), line), soft_wrap=True)

@@ -86,24 +86,27 @@ def step(
 
     `declines_before`: numbers of this provider that ended 603 without ringing just before.
     """
-    call, effects = _learn_provider_id(call, event)
+    if _is_second_call(call, event):
+        return Step(call, contact, _refuse_second_call(call, event), off=Off.SURPRISE)
+    if call.provider_call_id is None and event.provider_call_id is not None:
+        call = replace(call, provider_call_id=event.provider_call_id, sip_call_id=event.sip_call_id)
     target = CALL_MOVES[call.state][type(event)]
     if isinstance(target, Off):
-        if target is Off.SURPRISE:
-            effects = (*effects, Alarm(call.id, f"{type(event).__name__} while {call.state}"))
+        alarm = Alarm(call.id, f"{type(event).__name__} while {call.state}")
+        effects = (alarm,) if target is Off.SURPRISE else ()
         return Step(call, contact, effects, off=target)
     if call.state is CallState.ENDED:
-        return _correct(call, contact, setting, event, effects)
+        return _correct(call, contact, setting, event)
     moved = _record(call, event, target, setting.deadlines)
     if target is CallState.RELEASED:
-        return Step(moved, _give_back(moved, contact, setting), effects)
+        return Step(moved, _give_back(moved, contact, setting))
     if target is CallState.ENDED:
         moved, ending = _end(moved, event, declines_before)
-        return Step(moved, _after(moved, contact, setting, ending), effects)
+        return Step(moved, _after(moved, contact, setting, ending))
     status = CONTACT_SHOWS[target]
     if status is not contact.status:
         contact = replace(contact, status=status, updated_at=event.at)
-    return Step(moved, contact, effects)
+    return Step(moved, contact)
 
 
 def schedule_follow_up(contact: Contact, at: datetime, now: datetime) -> Contact:
@@ -119,15 +122,19 @@ def schedule_follow_up(contact: Contact, at: datetime, now: datetime) -> Contact
     )
 
 
-def _learn_provider_id(call: Call, event: CallEvent) -> tuple[Call, tuple[Effect, ...]]:
-    seen = event.provider_call_id
-    if seen is None or seen == call.provider_call_id:
-        return call, ()
-    if call.provider_call_id is None:
-        return replace(call, provider_call_id=seen, sip_call_id=event.sip_call_id), ()
-    # Two provider calls for one tag: one of them must not exist.
+def _is_second_call(call: Call, event: CallEvent) -> bool:
+    return None not in {call.provider_call_id, event.provider_call_id} and (
+        call.provider_call_id != event.provider_call_id
+    )
+
+
+def _refuse_second_call(call: Call, event: CallEvent) -> tuple[Effect, ...]:
+    """Two provider calls for one tag: the second must not exist, and says nothing of the first."""
     why = "a second provider call for one execution id"
-    return call, (HangUp(call.id, seen, why), Alarm(call.id, why))
+    alarm = Alarm(call.id, why)
+    if isinstance(event, CallEnded) or event.provider_call_id is None:
+        return (alarm,)
+    return (HangUp(call.id, event.provider_call_id, why), alarm)
 
 
 def _record(call: Call, event: CallEvent, target: CallState, deadlines: Deadlines) -> Call:
@@ -272,28 +279,25 @@ def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
         return replace(
             contact, status=ContactStatus.SKIPPED, updated_at=call.ended_at or contact.updated_at
         )
+    if contact.is_reached:
+        # An earlier call turned out to be answered while this one was about to be placed.
+        return replace(contact, status=ContactStatus.COMPLETED)
     updated_at = call.prior_updated_at or contact.updated_at
     due = Due(turn, call.prior_due_at or updated_at)
     return replace(contact, status=STATUS_OF[turn], updated_at=updated_at, due=due)
 
 
-def _correct(
-    call: Call,
-    contact: Contact,
-    setting: CallSetting,
-    event: CallEvent,
-    effects: tuple[Effect, ...],
-) -> Step:
+def _correct(call: Call, contact: Contact, setting: CallSetting, event: CallEvent) -> Step:
     """Weigh late evidence against the outcome that stands. It never schedules a call."""
     answered = isinstance(event, CallAnswered) or (
         isinstance(event, CallEnded) and event.call_status == "completed"
     )
     if answered and call.outcome is not Outcome.COMPLETED:
-        return _correct_to_answered(call, contact, setting, event, effects)
+        return _correct_to_answered(call, contact, setting, event)
     if not isinstance(event, CallEnded) or call.outcome is Outcome.COMPLETED:
-        return Step(call, contact, effects, off=Off.REPEAT)
+        return Step(call, contact, off=Off.REPEAT)
     if call.evidence is not Evidence.ASSUMED:
-        return Step(call, contact, effects, off=Off.REPEAT)
+        return Step(call, contact, off=Off.REPEAT)
     ending = _read_ending(call, event, declines_before=0)
     corrected = replace(
         call,
@@ -305,15 +309,11 @@ def _correct(
     )
     if contact.status is ContactStatus.FAILED:
         contact = replace(contact, status=_ENDING_OF_OUTCOME[ending.outcome], updated_at=event.at)
-    return Step(corrected, contact, effects, is_correction=True)
+    return Step(corrected, contact, is_correction=True)
 
 
 def _correct_to_answered(
-    call: Call,
-    contact: Contact,
-    setting: CallSetting,
-    event: CallEvent,
-    effects: tuple[Effect, ...],
+    call: Call, contact: Contact, setting: CallSetting, event: CallEvent
 ) -> Step:
     duration = event.duration_s if isinstance(event, CallEnded) else None
     call = replace(
@@ -324,13 +324,22 @@ def _correct_to_answered(
         duration_s=duration,
         hangup_reason="answered",
     )
-    contact = replace(contact, is_reached=True, updated_at=event.at)
     other = setting.other_call
+    if call.kind is not CallKind.FOLLOW_UP and _is_promised_a_call(contact, other):
+        # A later call reached the person, who asked for this one: it stands.
+        return Step(call, contact, is_correction=True)
+    contact = replace(contact, is_reached=True, updated_at=event.at)
+    effects: tuple[Effect, ...] = ()
     if other is not None and other.state in OPEN_CALL:
         # Somebody who was reached is being called again: end that call before it is answered.
         if other.provider_call_id and other.state is not CallState.ANSWERED:
             hang_up = HangUp(other.id, other.provider_call_id, "the earlier call was answered")
-            effects = (*effects, hang_up)
+            effects = (hang_up,)
     else:
         contact = replace(contact, status=ContactStatus.COMPLETED, due=None, wait_reason=None)
     return Step(call, contact, effects, is_correction=True)
+
+
+def _is_promised_a_call(contact: Contact, other: Call | None) -> bool:
+    is_on_it = other is not None and other.kind is CallKind.FOLLOW_UP
+    return is_on_it or contact.status is ContactStatus.FOLLOWUP_SCHEDULED

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Request, Response
+from starlette.requests import ClientDisconnect
 
 from apollo.errors import FieldError, Invalid, Refused
 from apollo.usecases.batch_views import View
@@ -169,9 +170,13 @@ async def upload_batch(
             raise _in_query(refusal) from None
         return msgspec.json.encode(created)
 
-    if reservation is None:
-        return json_answer(await work(None), 201)
-    return await settled(reservation, work, lambda: upload.digest(request))
+    try:
+        if reservation is None:
+            return json_answer(await work(None), 201)
+        return await settled(reservation, work, lambda: upload.digest(request))
+    except ClientDisconnect:
+        # Nothing is left behind, and nobody is there to be told.
+        return Response(status_code=400)
 
 
 class _Upload:

@@ -4,18 +4,19 @@ Owns the shape of the answer in the API's description. The answer itself comes f
 and this module must never judge or leave out any of it.
 """
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Depends, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from apollo.core.diagnosis import Verdict
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, ContactStatus
+from apollo.usecases.authenticate import Principal
 from apollo.usecases.explain_batch import ExplainBatch, as_json
-from apollo.web.requests import Caller
 from apollo.web.schemas import ERRORS
 
 _DESCRIPTION = """
@@ -177,8 +178,8 @@ class DebugAnswer(BaseModel):
     diagnostics: DiagnosticsAnswer
 
 
-def debug_router(explain_batch: ExplainBatch) -> APIRouter:
-    """Build the route, for `create_app(routers=…)`."""
+def debug_router(explain_batch: ExplainBatch, principal: Callable[..., Any]) -> APIRouter:
+    """Build the route; `principal` is the dependency that tells who is asking."""
     router = APIRouter(tags=["Batches"])
 
     @router.get(
@@ -189,7 +190,7 @@ def debug_router(explain_batch: ExplainBatch) -> APIRouter:
         responses={status: ERRORS[status] for status in (401, 404, 422, 503)},
     )
     async def debug(
-        caller: Caller,
+        caller: Annotated[Principal, Depends(principal)],
         batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
         verify: Annotated[
             bool, Query(description="Also count every contact and compare with the counters.")

@@ -57,6 +57,9 @@ class Figures:
         """Count one answered request."""
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "unmatched")
+        # FastAPI names a route as its router does, without the prefix it is served under.
+        if "principal" in scope.get("state", {}) and route.startswith("/"):
+            route = API + route.removeprefix(API)
         self._requests.labels(method, route, str(status)).inc()
         self._seconds.labels(method, route).observe(seconds)
 

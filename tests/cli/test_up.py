@@ -1,0 +1,170 @@
+"""`apollo up` with real processes: ready, stopped, killed, and one of them dying."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from apollo import cli, embedded
+
+# A start takes three seconds, on a machine with other things to do perhaps ten.
+DEADLINE_S = 60.0
+
+
+@dataclass
+class Up:
+    """A running `apollo up`, with what it says on stdout so far."""
+
+    process: "subprocess.Popen[str]"
+    said: str = ""
+
+    def read_until(self, words: str) -> str:
+        assert self.process.stdout is not None
+        while words not in self.said:
+            line = self.process.stdout.readline()
+            assert line, f"up ended before it said {words!r}: {self.rest()}"
+            self.said += line
+        return self.said
+
+    def rest(self) -> str:
+        out, err = self.process.communicate(timeout=DEADLINE_S)
+        return self.said + out + err
+
+    def children(self) -> dict[int, str]:
+        rows = subprocess.run(
+            ["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
+        ).stdout
+        found = re.findall(rf"^ *(\d+) +{self.process.pid} +(.*)$", rows, re.MULTILINE)
+        return {int(pid): args for pid, args in found if "apollo.cli" in args}
+
+
+def free_ports() -> tuple[int, int]:
+    with ExitStack() as stack:
+        one, two = (stack.enter_context(socket.socket()) for _ in range(2))
+        for probe in (one, two):
+            probe.bind(("127.0.0.1", 0))
+        return one.getsockname()[1], two.getsockname()[1]
+
+
+def environment(data_dir: Path) -> dict[str, str]:
+    port, rotary_port = free_ports()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("APOLLO_")}
+    return kept | {
+        "APOLLO_DATA_DIR": str(data_dir),
+        "APOLLO_PORT": str(port),
+        "APOLLO_ROTARY_PORT": str(rotary_port),
+        "PYTHONPATH": str(Path(cli.__file__).parents[2]),
+    }
+
+
+@contextmanager
+def started(environ: dict[str, str]) -> Iterator[Up]:
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "apollo.cli", "up"],
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Up(process)
+        finally:
+            process.kill()
+
+
+def is_alive(pid: int) -> bool:
+    state = subprocess.run(
+        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return bool(state) and not state.startswith("Z")
+
+
+def until_gone(pids: list[int]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while left := [pid for pid in pids if is_alive(pid)]:
+        assert time.monotonic() < deadline, f"still alive: {left}"
+
+
+def test_up_is_ready_with_a_token_and_stops_cleanly(data_dir: Path) -> None:
+    environ = environment(data_dir)
+    with started(environ) as up:
+        said = up.read_until("Ctrl-C stops everything.")
+        token = re.search(r"gat_[0-9A-Za-z]{36}", said)
+        assert token is not None
+        campaigns = urllib.request.Request(  # noqa: S310 - an address of this test
+            f"http://127.0.0.1:{environ['APOLLO_PORT']}/api/v1/campaigns/",
+            headers={"Authorization": f"Bearer {token[0]}"},
+        )
+        with urllib.request.urlopen(campaigns) as answer:  # noqa: S310 - as above
+            assert answer.read() == b"[]"
+        children = up.children()
+        assert {args.split()[-2] for args in children.values()} == {"serve", "worker", "rotary"}
+        up.process.send_signal(signal.SIGTERM)
+        assert "Everything is stopped." in up.rest()
+        assert up.process.returncode == 0
+    until_gone(list(children))
+    assert not embedded.is_running(data_dir)
+
+
+def test_killing_up_ends_its_processes(data_dir: Path) -> None:
+    with started(environment(data_dir)) as up:
+        up.read_until("Ctrl-C stops everything.")
+        children = list(up.children())
+        assert len(children) == 3
+        up.process.kill()
+        until_gone(children)
+
+
+def test_a_process_that_dies_is_named_and_ends_everything(data_dir: Path) -> None:
+    with started(environment(data_dir)) as up:
+        up.read_until("Ctrl-C stops everything.")
+        children = up.children()
+        (worker,) = (pid for pid, args in children.items() if "worker" in args)
+        os.kill(worker, signal.SIGKILL)
+        said = up.rest()
+        assert "the worker process was killed by SIGKILL; the last it said:" in said
+        assert up.process.returncode == 1
+    until_gone(list(children))
+
+
+def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
+    environ = environment(tmp_path / "never")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", int(environ["APOLLO_ROTARY_PORT"])))
+        other.listen()
+        with started(environ) as up:
+            said = up.rest()
+    assert up.process.returncode == 1
+    expected = f"APOLLO_ROTARY_PORT: another program listens on port {other_port(environ)}"
+    assert expected in said
+    assert not (tmp_path / "never").exists()
+
+
+def other_port(environ: dict[str, str]) -> str:
+    return environ["APOLLO_ROTARY_PORT"]
+
+
+@pytest.mark.parametrize("command", ["serve", "worker", "rotary"])
+def test_a_process_without_a_provider_says_what_to_set(command: str, data_dir: Path) -> None:
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "apollo.cli", command],
+        env=environment(data_dir),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("apollo: ")
+    assert "Traceback" not in ran.stderr
+    assert "APOLLO_" in ran.stderr

@@ -1,0 +1,138 @@
+"""The API on a real socket, over a database of its own, with one organisation and its token."""
+
+import contextlib
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import uvicorn
+from fastapi import APIRouter
+from multidict import CIMultiDictProxy
+from prometheus_client import CollectorRegistry
+from tests.usecases.batch_world import HeardBus, SetClock
+
+from apollo.core import ids
+from apollo.ports import AgentRoute
+from apollo.storage.database import Database
+from apollo.usecases.authenticate import Authenticate
+from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.check_readiness import CheckReadiness
+from apollo.usecases.manage_campaigns import ManageCampaigns
+from apollo.usecases.read_agent_call import ReadAgentCall
+from apollo.usecases.register_agents import RegisterAgents
+from apollo.usecases.remember_answers import RememberAnswers
+from apollo.web.app import UseCases, create_app
+
+CAMPAIGN = {"name": "Renewals", "agent_id": "agent_1", "phone_numbers": ["+14155552671"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    body: Any
+    headers: CIMultiDictProxy[str]
+
+
+@dataclass
+class ApiWorld:
+    """A running API and what stands behind it."""
+
+    url: str
+    http: aiohttp.ClientSession
+    db: Database
+    clock: SetClock
+    bus: HeardBus
+    uses: UseCases
+    token: str
+
+    async def ask(
+        self, method: str, path: str, *, token: str | None = None, **request: Any
+    ) -> Reply:
+        """Send one request with the token of `org_acme`, or another; "" sends none."""
+        headers = dict(request.pop("headers", {}))
+        chosen = self.token if token is None else token
+        if chosen:
+            headers["Authorization"] = f"Bearer {chosen}"
+        if "body" in request:
+            request["data"] = request.pop("body")
+            headers.setdefault("Content-Type", "application/json")
+        async with self.http.request(
+            method, self.url + path, headers=headers, allow_redirects=False, **request
+        ) as response:
+            is_json = response.content_type == "application/json"
+            body = await (response.json() if is_json else response.text())
+            return Reply(response.status, body, response.headers)
+
+    async def campaign(self, **fields: Any) -> dict[str, Any]:
+        """Create a campaign; gives its answer."""
+        reply = await self.ask("POST", "/api/v1/campaigns/", json=CAMPAIGN | fields)
+        assert reply.status == 201, reply.body
+        created: dict[str, Any] = reply.body
+        return created
+
+    async def batch(self, campaign: dict[str, Any], status: str = "in_progress") -> str:
+        """Insert a batch of one contact; gives its public id."""
+        key = uuid.uuid4()
+        await self.sql(
+            "insert into batches (id, organization_id, campaign_id, status, total_contacts,"
+            " call_context, metadata, ready_at, created_at, updated_at, paused_by, completed_at)"
+            " values ($1, 'org_acme', $2, $3, 1, '{}', '{}', now(), now(), now(),"
+            " case when $3 = 'paused' then 'batch' end,"
+            " case when $3 = 'completed' then now() end)",
+            key,
+            ids.parse_id("cmp", campaign["campaign_id"]),
+            status,
+        )
+        await self.sql("insert into batch_cursors (batch_id) values ($1)", key)
+        await self.sql(
+            "insert into contacts (batch_id, position, phone_number, call_variables, updated_at)"
+            """ values ($1, 1, '+919876543210', '{"callee_name": "Rajesh"}', now())""",
+            key,
+        )
+        return ids.batch_id(key)
+
+    async def sql(self, text: str, *values: Any) -> list[Any]:
+        """Run a statement of the test's own."""
+        async with self.db.connection() as connection:
+            return await connection.fetch(text, *values)
+
+
+@contextlib.asynccontextmanager
+async def running_api(
+    database_url: str, routers: Sequence[APIRouter] = ()
+) -> AsyncIterator[ApiWorld]:
+    """Serve the API on a free port until the block ends."""
+    db = await Database.connect(database_url, connections_max=6)
+    clock, bus = SetClock(), HeardBus()
+    default = AgentRoute(call_hook="https://agent.test/hook")
+    uses = UseCases(
+        authenticate=Authenticate(db=db, clock=clock),
+        campaigns=ManageCampaigns(db=db, clock=clock, bus=bus),
+        lifecycle=ChangeLifecycle(db=db, bus=bus),
+        answers=RememberAnswers(db=db, clock=clock),
+        agents=RegisterAgents(db=db, clock=clock, default_route=default),
+        agent_calls=ReadAgentCall(db=db),
+        readiness=CheckReadiness(db=db),
+    )
+    token = (await uses.authenticate.create_token("acme", "tests")).token
+    app = create_app(uses, registry=CollectorRegistry(), routers=routers)
+    async with _served(app) as url, aiohttp.ClientSession() as http:
+        yield ApiWorld(url, http, db, clock, bus, uses, token)
+    await db.close()
+
+
+@contextlib.asynccontextmanager
+async def _served(app: Any) -> AsyncIterator[str]:
+    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_config=None)
+    config.load()
+    server = uvicorn.Server(config)
+    server.lifespan = config.lifespan_class(config)
+    # Not `serve`: that takes the signals of the test run for itself.
+    await server.startup()
+    port = server.servers[0].sockets[0].getsockname()[1]
+    yield f"http://127.0.0.1:{port}"
+    await server.shutdown()
