@@ -38,19 +38,25 @@ from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.authenticate import Authenticate
 from apollo.usecases.beat import Heartbeat
+from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
+from apollo.usecases.create_batches import CreateBatches
 from apollo.usecases.dial_contacts import DialContacts, DialSettings
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.manage_campaigns import ManageCampaigns
 from apollo.usecases.read_agent_call import ReadAgentCall
+from apollo.usecases.read_batches import ReadBatches
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
 from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
+from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 from apollo.usecases.stop_dialling import StopDialling
+from apollo.web import batches, calls, create_batches
 from apollo.web.app import create_app
+from apollo.web.batch_requests import BatchUseCases, serving
 from apollo.web.callbacks import Callbacks
 from apollo.web.debug import debug_router
 from apollo.web.requests import UseCases, principal
@@ -232,7 +238,16 @@ def make_app(
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    routers = [debug_router(explain, principal)]
+    batch_uses = BatchUseCases(
+        create=CreateBatches(db=db, clock=clock, bus=bus, route_of=agents.route_of),
+        read=ReadBatches(db=db, binding_reason=explain.binding_reason),
+        change=ChangeBatches(db=db, clock=clock, bus=bus),
+        follow_ups=ScheduleFollowUps(db=db, clock=clock, bus=bus),
+    )
+    routers = [
+        serving(batch_uses, create_batches.router, batches.router, calls.router),
+        debug_router(explain, principal),
+    ]
     return create_app(use_cases, registry=registry, routers=routers, routes=callbacks.routes())
 
 

@@ -157,9 +157,7 @@ def test_without_a_token_the_command_says_how_to_make_one(
     assert "apollo token create" in ran.err
 
 
-def test_a_token_that_is_refused_is_not_repeated_in_the_error(
-    api: StandIn, apollo: Apollo
-) -> None:
+def test_a_token_that_is_refused_is_not_repeated_in_the_error(api: StandIn, apollo: Apollo) -> None:
     api.answer(f"{PATH}/debug", (401, {"detail": "the token is unknown or was revoked"}))
     ran = apollo("debug", BATCH)
     assert ran.code == 1

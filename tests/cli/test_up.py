@@ -101,12 +101,22 @@ def test_up_is_ready_with_a_token_and_stops_cleanly(data_dir: Path) -> None:
         said = up.read_until("Ctrl-C stops everything.")
         token = re.search(r"gat_[0-9A-Za-z]{36}", said)
         assert token is not None
-        campaigns = urllib.request.Request(  # noqa: S310 - an address of this test
+        campaigns = urllib.request.Request(
             f"http://127.0.0.1:{environ['APOLLO_PORT']}/api/v1/campaigns/",
             headers={"Authorization": f"Bearer {token[0]}"},
         )
         with urllib.request.urlopen(campaigns) as answer:  # noqa: S310 - as above
             assert answer.read() == b"[]"
+        checked = subprocess.run(
+            [sys.executable, "-P", "-m", "apollo.cli", "doctor"],
+            env=environ | {"APOLLO_TOKEN": token[0]},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=DEADLINE_S,
+        )
+        assert checked.returncode == 0, checked.stdout
+        assert "takes our key" in checked.stdout
         children = up.children()
         assert {args.split()[-2] for args in children.values()} == {"serve", "worker", "rotary"}
         up.process.send_signal(signal.SIGTERM)
@@ -145,13 +155,9 @@ def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:
         with started(environ) as up:
             said = up.rest()
     assert up.process.returncode == 1
-    expected = f"APOLLO_ROTARY_PORT: another program listens on port {other_port(environ)}"
-    assert expected in said
+    port = environ["APOLLO_ROTARY_PORT"]
+    assert f"APOLLO_ROTARY_PORT: another program listens on port {port}" in said
     assert not (tmp_path / "never").exists()
-
-
-def other_port(environ: dict[str, str]) -> str:
-    return environ["APOLLO_ROTARY_PORT"]
 
 
 @pytest.mark.parametrize("command", ["serve", "worker", "rotary"])

@@ -197,7 +197,8 @@ async def test_the_list_matches_exactly_and_ignores_what_it_does_not_know(world:
 
 
 async def test_a_record_expires_and_leaves_a_shadow_in_the_whole_list() -> None:
-    async with running({"api": {"record_lifetime_s": 0}}) as world:
+    scenario = doing({"does": "busy"}, api={"record_lifetime_s": 0})
+    async with running(scenario) as world:
         line = await world.called(call_status_hook=None)
         assert (await world.ask("GET", f"Calls/{line['call_sid']}")).status == 404
         assert (await world.ask("GET", "Calls")).body == [{}]

@@ -47,7 +47,7 @@ def _show(one: Finding) -> None:
     mark, style = _MARKS[one.state]
     out.print(Text.assemble((mark, style), "  ", (one.name, "bold"), f": {one.what}"))
     if one.fix:
-        out.print(Padding(Text.assemble(("→ ", "bold"), one.fix), (0, 0, 0, 7)))
+        out.print(Padding(Text.assemble(("→ ", "bold"), one.fix), (0, 0, 0, 7), expand=False))
 
 
 async def _look() -> list[Finding]:
@@ -62,9 +62,11 @@ async def _look() -> list[Finding]:
     findings += checks.data_directory(settings)
     database, routes = await checks.database(settings)
     findings += database
-    findings += await checks.api(settings)
+    answers = await checks.api(settings)
+    findings += answers
     findings += await checks.provider(settings, routes)
-    findings += await checks.webhooks(settings)
+    if settings.public_url != settings.url or answers[0].state is State.OK:
+        findings += await checks.webhooks(settings)  # else it would only say the same again
     findings += checks.packages()
     return findings
 

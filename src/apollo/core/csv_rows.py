@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, Final, NamedTuple
 
 from apollo.errors import FieldError, Invalid
@@ -37,34 +38,6 @@ class GivenContact(NamedTuple):
 
 class _Incomplete(Exception):
     """The row goes on in bytes that are not there yet."""
-
-
-class _Lines:
-    """Hands lines to the csv module and knows at which of them the present row began."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
-        self._at = 0
-        self._row_began_at = 0
-
-    def __iter__(self) -> "_Lines":
-        return self
-
-    def __next__(self) -> str:
-        if self._at < len(self._lines):
-            self._at += 1
-            return self._lines[self._at - 1]
-        if self._at == self._row_began_at:
-            raise StopIteration
-        raise _Incomplete
-
-    def end_row(self) -> None:
-        """Note that a row is complete."""
-        self._row_began_at = self._at
-
-    def unfinished(self) -> list[str]:
-        """Give the lines of the row that goes on."""
-        return self._lines[self._row_began_at :]
 
 
 class CsvReader:
@@ -114,8 +87,15 @@ class CsvReader:
             end = max(text.rfind("\n"), text.rfind("\r", 0, -1)) + 1
         self._text = text[end:]
         # Not splitlines(): it also splits at characters that are ordinary inside a cell.
-        lines = _Lines(self._lines + list(io.StringIO(text[:end], newline="")))
-        rows = csv.reader(lines)
+        lines = self._lines + list(io.StringIO(text[:end], newline=""))
+        row_began_at = 0
+
+        def end_of_lines() -> Iterator[str]:
+            if row_began_at < len(lines):
+                raise _Incomplete
+            yield from ()
+
+        rows = csv.reader(chain(lines, end_of_lines()))
         while True:
             try:
                 cells = next(rows, None)
@@ -125,11 +105,11 @@ class CsvReader:
                 raise self._refused_next("has a cell of over 1 MiB") from None
             if cells is None:
                 break
-            lines.end_row()
+            row_began_at = rows.line_num
             self._rows_read += 1
             if row := self._row(cells):
                 yield row
-        self._lines = lines.unfinished()
+        self._lines = lines[row_began_at:]
         if is_last and self._lines:
             raise self._refused_next("opens a quote that is never closed")
         if sum(map(len, self._lines)) + len(self._text) > _RECORD_CHARS_MAX:

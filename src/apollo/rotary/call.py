@@ -6,6 +6,7 @@ Only state and shape: what happens to a call is decided in exchange.py.
 import asyncio
 from dataclasses import dataclass
 from enum import Enum, auto
+from math import inf
 
 from apollo.rotary.checks import Order
 from apollo.rotary.ledger import Entry
@@ -42,7 +43,7 @@ class Call:
     terminated_by: str | None = None
     duration: int | None = None
     cancelling: bool = False
-    expires_at: float = 0.0  # of the record, by the loop's clock
+    expires_at: float = inf  # of the record, by the loop's clock
     indexed: bool = True  # in the list of calls
     recreated: bool = False  # the record came back after it was gone, without service_url
 

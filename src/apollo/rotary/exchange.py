@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from datetime import datetime
+from math import inf
 from uuid import uuid4
 
 import msgspec
@@ -162,7 +163,7 @@ class Exchange:
 
     def forget(self, call: Call) -> None:
         """Delete the record. The call itself goes on, as in jambonz."""
-        call.expires_at = 0.0
+        call.expires_at = -inf
         call.indexed = False
 
     def crash(self) -> int:
@@ -279,7 +280,7 @@ class Exchange:
         if self._plan.strike(rules.crash, "crash", entry, event):
             self.crash()
         if not call.line.silent:
-            if call.expires_at and not self.visible(call):
+            if not self.visible(call):
                 call.recreated, call.indexed = True, False
             call.sip_status, call.sip_reason, call.call_status = sip_status, reason, event
             self._keep_record(call, entry)

@@ -1,7 +1,7 @@
 """Batches and their contacts as they are created, read and changed. Rows in, records out."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -33,17 +33,18 @@ async def copy_contacts(
     *,
     batch_id: uuid.UUID,
     first_position: int,
-    contacts: Sequence[tuple[str, bytes]],
+    contacts: Iterable[tuple[str, bytes]],
     now: datetime,
 ) -> None:
     """Append contacts, given as number and variables in JSON, at the positions that follow."""
     await connection.copy_records_to_table(
         "contacts",
         columns=_CONTACT_COLUMNS,
-        records=[
+        # Encoded and sent as they are drawn, while the server writes those before.
+        records=(
             (batch_id, position, number, msgspec.Raw(variables), now)
             for position, (number, variables) in enumerate(contacts, first_position)
-        ],
+        ),
     )
 
 

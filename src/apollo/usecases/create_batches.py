@@ -11,6 +11,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any, Final
 
 from apollo.core import ids
@@ -28,7 +29,11 @@ from apollo.usecases.check_contacts import Intake, OnDuplicate, OnInvalid, Rules
 
 # Checking a number costs about 30 µs: the event loop is never kept for more than a millisecond or
 # two, so webhooks and dialling go on beside an upload. (A thread would cost them up to 5 ms each.)
-_ROWS_BEFORE_OTHERS: Final = 32
+_ROWS_BEFORE_OTHERS: Final = 64
+
+# Long enough that PostgreSQL writes while we encode, short enough to be done within a second or
+# two: the database's time limit is for each.
+_CONTACTS_PER_COPY: Final = 50_000
 
 RouteOf = Callable[[str], Awaitable[AgentRoute | None]]
 # Writes an answer down in the transaction that makes it true (for requests that may be repeated).
@@ -264,11 +269,14 @@ async def _take_in(intake: Intake, contacts: Iterable[GivenContact], keep: Keep 
 async def _copy(
     connection: Connection, batch_id: uuid.UUID, intake: Intake, now: datetime, keep: Keep | None
 ) -> None:
-    position = 1
-    for frame in intake.frames():
+    contacts = chain.from_iterable(intake.frames())
+    for first in range(1, intake.accepted + 1, _CONTACTS_PER_COPY):
         await batches.copy_contacts(
-            connection, batch_id=batch_id, first_position=position, contacts=frame, now=now
+            connection,
+            batch_id=batch_id,
+            first_position=first,
+            contacts=islice(contacts, _CONTACTS_PER_COPY),
+            now=now,
         )
-        position += len(frame)
         if keep is not None:
             await keep()

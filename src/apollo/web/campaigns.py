@@ -166,10 +166,11 @@ async def change_campaign(
     return show(await uses.campaigns.change(caller, campaign_id, fields))
 
 
-@router.delete("/campaigns/{campaign_id}", status_code=204)
-async def delete_campaign(campaign_id: str, uses: Uses, caller: Caller) -> None:
+@router.delete("/campaigns/{campaign_id}", status_code=204, response_class=Response)
+async def delete_campaign(campaign_id: str, uses: Uses, caller: Caller) -> Response:
     """Delete a campaign that has no live batch and no call in progress."""
     await uses.campaigns.delete(caller, campaign_id)
+    return Response(status_code=204)
 
 
 @router.get("/campaigns/{campaign_id}/stats")

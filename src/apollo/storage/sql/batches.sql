@@ -48,7 +48,10 @@ update batches
 
 -- name: read_batch
 -- A batch with its counters, all of one statement's snapshot.
-select b.*, coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_limit_in_force,
+select b.id, b.organization_id, b.campaign_id, b.status, b.total_contacts, b.scheduled_start,
+       b.ends_at, b.max_retries_override, b.call_context, b.metadata, b.paused_by,
+       b.pause_reason, b.rejected, b.rejected_count, b.completed_at, b.created_at, b.updated_at,
+       coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_limit_in_force,
        k.counts
   from batches b
   join campaigns c on c.id = b.campaign_id
@@ -63,7 +66,7 @@ select b.*, coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_li
 -- name: read_batches
 -- A page of batches, newest first, with their counters: one statement, one snapshot.
 with listed as materialized (
-  select *
+  select id
     from batches
    where organization_id = :organization_id
      and (:campaign_id::uuid is null or campaign_id = :campaign_id)
@@ -72,9 +75,13 @@ with listed as materialized (
   offset :skip
    limit :limit
 )
-select b.*, coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_limit_in_force,
+select b.id, b.organization_id, b.campaign_id, b.status, b.total_contacts, b.scheduled_start,
+       b.ends_at, b.max_retries_override, b.call_context, b.metadata, b.paused_by,
+       b.pause_reason, b.rejected, b.rejected_count, b.completed_at, b.created_at, b.updated_at,
+       coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_limit_in_force,
        k.counts
-  from listed b
+  from listed l
+  join batches b on b.id = l.id
   join campaigns c on c.id = b.campaign_id
  cross join lateral (
    select coalesce(jsonb_object_agg(s.status, s.contacts), '{}') as counts

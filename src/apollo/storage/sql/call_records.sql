@@ -11,16 +11,16 @@ select k.id, k.position, k.attempt, k.kind, k.state, k.outcome, k.from_number,
 
 -- name: read_last_calls_of_contacts
 -- The newest call to each of these contacts.
-select k.id, k.position, k.attempt, k.kind, k.state, k.outcome, k.from_number,
-       k.provider_call_id, k.requested_at, k.ringing_at, k.answered_at, k.ended_at,
-       k.duration_seconds, k.sip_status, k.sip_reason, k.hangup_by, k.hangup_reason,
-       k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost
+select k.*
   from unnest(:positions::integer[]) as p (position)
  cross join lateral (
-   select *
-     from calls
-    where batch_id = :batch_id and position = p.position and attempt is not null
-    order by attempt desc
+   select r.id, r.position, r.attempt, r.kind, r.state, r.outcome, r.from_number,
+          r.provider_call_id, r.requested_at, r.ringing_at, r.answered_at, r.ended_at,
+          r.duration_seconds, r.sip_status, r.sip_reason, r.hangup_by, r.hangup_reason,
+          r.recording_url, r.transcript, r.summary, r.sentiment, r.total_cost
+     from calls r
+    where r.batch_id = :batch_id and r.position = p.position and r.attempt is not null
+    order by r.attempt desc
     limit 1) as k;
 
 -- name: read_call

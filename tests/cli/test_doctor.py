@@ -1,0 +1,170 @@
+"""`apollo doctor` finds each fault, says what to do, and changes nothing."""
+
+import json
+import uuid
+from collections.abc import AsyncIterator, Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import StandIn
+from tests.cli.running import Ran, run
+
+from apollo.cli import checks
+from apollo.cli.checks import Finding, State
+from apollo.config import Settings, load
+from apollo.ports import AgentRoute
+from apollo.rotary import RotaryRouter, RotarySettings, Scenario
+
+Apollo = Callable[..., Ran]
+ACCOUNT = "9351f46a-678c-43f5-b8a6-d4eb58d131af"
+OURS, DEAF, ELSEWHERE, ONCE, UNKNOWN = (str(uuid.UUID(int=n)) for n in range(1, 6))
+PUBLIC = "https://apollo.example.com"
+HOOK = f"{PUBLIC}/webhooks/call-status"
+
+
+@pytest.fixture
+def apollo(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Apollo:
+    monkeypatch.setenv("APOLLO_DATA_DIR", str(tmp_path / "data"))
+    return partial(run, capsys, monkeypatch)
+
+
+def by_name(ran: Ran) -> dict[str, dict[str, Any]]:
+    return {one["name"]: one for one in json.loads(ran.out)}
+
+
+def test_with_nothing_running_every_fault_has_a_fix_and_nothing_is_made(
+    apollo: Apollo, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("APOLLO_PORT", "9")
+    ran = apollo("doctor", "--json")
+    assert ran.code == 1
+    faults = [one for one in json.loads(ran.out) if one["state"] == "fault"]
+    assert {one["name"] for one in faults} >= {"database", "API", "provider"}
+    assert all(one["fix"] for one in faults)
+    assert not (tmp_path / "data").exists()
+
+
+def test_the_report_for_a_person_has_the_same_faults(
+    apollo: Apollo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APOLLO_PORT", "9")
+    ran = apollo("doctor")
+    assert ran.code == 1
+    assert "FAULT  database: the embedded PostgreSQL" in ran.out
+    assert "→ start Apollo with `apollo up`" in ran.out
+
+
+def test_a_wrong_setting_is_a_fault_of_the_configuration(
+    apollo: Apollo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APOLLO_PORT", "http")
+    ran = apollo("doctor", "--json")
+    assert ran.code == 1
+    assert "APOLLO_PORT" in by_name(ran)["configuration"]["what"]
+
+
+def test_a_database_without_workers_is_told_apart_from_one_that_is_away(
+    apollo: Apollo, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setenv("APOLLO_DATABASE_URL", database_url)
+    found = by_name(apollo("doctor", "--json"))
+    assert found["database"]["state"] == "ok"
+    assert found["schema"]["state"] == "ok"
+    assert "apollo worker" in found["workers"]["fix"]
+    monkeypatch.setenv("APOLLO_DATABASE_URL", "postgresql://apollo@127.0.0.1:9/apollo")
+    found = by_name(apollo("doctor", "--json"))
+    assert found["database"]["state"] == "fault"
+    assert "schema" not in found
+
+
+def test_api_token_and_status_hook_are_asked_and_nothing_is_posted(
+    apollo: Apollo, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APOLLO_PUBLIC_URL", api.url)
+    api.answer("/readyz", (200, {}))
+    api.answer("/api/v1/campaigns/", (200, []))
+    api.answer("/webhooks/call-status", (405, {}))
+    found = by_name(apollo("doctor", "--json"))
+    assert [found[name]["state"] for name in ("API", "token", "status webhooks")] == ["ok"] * 3
+    api.answer("/readyz", (503, {}))
+    api.answer("/webhooks/call-status", (502, {}))
+    found = by_name(apollo("doctor", "--json"))
+    assert found["API"]["state"] == "fault"
+    assert {request[0] for request in api.requests} == {"GET"}
+
+
+def test_rotary_router_sent_elsewhere_is_the_seed_fault(
+    apollo: Apollo, api: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("APOLLO_PUBLIC_URL", api.url)
+    monkeypatch.setenv("APOLLO_WEBHOOK_URL", "http://127.0.0.1:7/elsewhere")
+    api.answer("/readyz", (200, {}))
+    api.answer("/webhooks/call-status", (405, {}))
+    found = by_name(apollo("doctor", "--json"))["status webhooks"]
+    assert found["state"] == "fault"
+    assert "APOLLO_WEBHOOK_URL" in found["fix"]
+
+
+@pytest.fixture
+async def rotary() -> AsyncIterator[RotaryRouter]:
+    applications = {
+        OURS: {"call_status_hook": f"{HOOK}#rc=5&rp=all"},
+        DEAF: {},
+        ELSEWHERE: {"call_status_hook": "https://elsewhere.example.com/hook"},
+        ONCE: {"call_status_hook": HOOK},
+    }
+    scenario = Scenario.model_validate({"applications": applications})
+    settings = RotarySettings(api_key="key", account_sid=ACCOUNT, webhook_secret="s", port=0)
+    async with RotaryRouter.started(settings, scenario) as router:
+        yield router
+
+
+def settings_for(router: RotaryRouter, api_key: str = "key") -> Settings:
+    return load(
+        {
+            "APOLLO_JAMBONZ_URL": router.url,
+            "APOLLO_JAMBONZ_ACCOUNT_SID": ACCOUNT,
+            "APOLLO_JAMBONZ_API_KEY": api_key,
+            "APOLLO_JAMBONZ_WEBHOOK_SECRET": "s",
+            "APOLLO_PUBLIC_URL": PUBLIC,
+        }
+    )
+
+
+async def test_each_application_is_asked_where_it_reports_to(rotary: RotaryRouter) -> None:
+    sids = (OURS, DEAF, ELSEWHERE, ONCE, UNKNOWN)
+    routes = {f"agent_{n}": AgentRoute(application_sid=sid) for n, sid in enumerate(sids)}
+    found = {one.name: one for one in await checks.provider(settings_for(rotary), routes)}
+    states = [found[f"application {sid}"].state for sid in sids]
+    assert states == [State.OK, State.FAULT, State.FAULT, State.NOTE, State.FAULT]
+    assert HOOK in found[f"application {ELSEWHERE}"].fix
+
+
+async def test_a_refused_key_is_a_fault_and_is_not_shown(rotary: RotaryRouter) -> None:
+    (found,) = await checks.provider(settings_for(rotary, "sesame-wrong"), {})
+    assert found.state is State.FAULT
+    assert "sesame" not in f"{found.what} {found.fix}"
+
+
+async def test_no_call_is_placed_by_a_probe(rotary: RotaryRouter) -> None:
+    assert (await checks.provider(settings_for(rotary), {}))[0].state is State.OK
+    assert rotary.ledger.calls_placed == 0
+
+
+def test_a_disk_nearly_full_is_a_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load({"APOLLO_DATA_DIR": str(tmp_path)})
+    (found,) = checks.data_directory(settings)
+    assert found.state is State.OK
+    monkeypatch.setattr(checks, "_FREE_BYTES_MIN", 1 << 62)
+    (full,) = checks.data_directory(settings)
+    assert full.state is State.FAULT
+
+
+def test_old_time_zones_are_noted(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert checks.packages() == [Finding("packages", State.OK, checks.packages()[0].what)]
+    monkeypatch.setattr(checks, "version", lambda _name: "2020.1")
+    assert checks.packages()[0].state is State.NOTE

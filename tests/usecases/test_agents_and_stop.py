@@ -1,0 +1,115 @@
+"""How agents are reached, the keys of their calls, and the stop button."""
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.usecases.batch_world import BatchWorld
+
+from apollo.core import ids
+from apollo.core.agent_keys import agent_key, is_agent_key
+from apollo.errors import Invalid, NotFound
+from apollo.ports import AgentRoute
+from apollo.usecases.read_agent_call import ReadAgentCall
+from apollo.usecases.register_agents import RegisterAgents
+from apollo.usecases.stop_dialling import StopDialling
+
+HOOK = AgentRoute(call_hook="https://voice.example.com/hook?x=1")
+DEFAULT = AgentRoute(application_sid="0ab1")
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[BatchWorld]:
+    built = await BatchWorld.build(database_url)
+    yield built
+    await built.db.close()
+
+
+@given(st.binary(min_size=16, max_size=64), st.text(max_size=30), st.text(max_size=40))
+def test_a_key_is_good_for_one_call_only(secret: bytes, one: str, other: str) -> None:
+    execution_id = ids.execution_id(uuid.UUID(int=len(one)))
+    key = agent_key(secret, execution_id)
+    assert len(key) == 32
+    assert key.replace("-", "a").replace("_", "a").isalnum()
+    assert is_agent_key(secret, execution_id, key)
+    assert is_agent_key(secret, execution_id, other) == (other == key)
+    assert not is_agent_key(secret + b"x", execution_id, key)
+
+
+async def test_the_secret_is_made_once_for_the_whole_installation(world: BatchWorld) -> None:
+    secrets = {await ReadAgentCall(db=world.db).secret() for _ in range(3)}
+    assert [len(secret) for secret in secrets] == [32]
+
+
+async def test_an_agent_is_reached_as_registered_or_as_the_settings_say(
+    world: BatchWorld,
+) -> None:
+    agents = RegisterAgents(db=world.db, clock=world.clock, default_route=DEFAULT)
+    assert await agents.route_of("agent_1") == DEFAULT
+    await agents.set_route("agent_1", DEFAULT)
+    spoken = AgentRoute(
+        call_hook=HOOK.call_hook,
+        speech_synthesis="google,en-US,en-US-Standard-C",
+        speech_recognizer="google,en-US",
+    )
+    await agents.set_route("agent_1", spoken)
+    assert await agents.route_of("agent_1") == spoken
+    assert [(one.agent_id, one.route) for one in await agents.browse()] == [("agent_1", spoken)]
+    without = RegisterAgents(db=world.db, clock=world.clock)
+    assert await without.route_of("agent_2") is None
+
+
+@pytest.mark.parametrize(
+    ("agent_id", "route", "field"),
+    [
+        ("", HOOK, "agent_id"),
+        ("a b", HOOK, "agent_id"),
+        ("a", AgentRoute(), "call_hook"),
+        ("a", AgentRoute(call_hook=HOOK.call_hook, application_sid="x"), "call_hook"),
+        ("a", AgentRoute(call_hook="voice.example.com"), "call_hook"),
+        ("a", AgentRoute(call_hook="file:///etc/passwd"), "call_hook"),
+        ("a", AgentRoute(call_hook="https:///x"), "call_hook"),
+        ("a", AgentRoute(call_hook="https://x:99999/"), "call_hook"),
+        ("a", AgentRoute(call_hook="https://x/\r\nHost: y"), "call_hook"),
+        ("a", AgentRoute(call_hook="https://x/#rc=5"), "call_hook"),
+        ("a", AgentRoute(application_sid="a b"), "application_sid"),
+        ("a", AgentRoute(call_hook="https://x", speech_synthesis="google"), "speech_synthesis"),
+        ("a", AgentRoute(call_hook="https://x", speech_recognizer="a,b,c"), "speech_recognizer"),
+    ],
+)
+async def test_a_route_that_cannot_work_is_refused(
+    world: BatchWorld, agent_id: str, route: AgentRoute, field: str
+) -> None:
+    agents = RegisterAgents(db=world.db, clock=world.clock)
+    with pytest.raises(Invalid) as refused:
+        await agents.set_route(agent_id, route)
+    assert [fault.loc[-1] for fault in refused.value.errors] == [field]
+    assert await agents.browse() == []
+
+
+async def test_stopping_counts_calls_and_resuming_wakes_the_dialler(world: BatchWorld) -> None:
+    stop = StopDialling(db=world.db, clock=world.clock, bus=world.bus)
+    campaign = await world.campaign()
+    batch = await world.batch(campaign)
+    await world.put_call(batch, 1, state="placing")
+    assert (await stop.stop("acme")).calls_in_progress == 1
+    assert (await stop.stop("other")).calls_in_progress == 0
+    everywhere = await stop.stop()
+    assert (everywhere.organization_id, everywhere.calls_in_progress) == (None, 1)
+    flags = "select dialling_stopped_at is null as dials from "
+    assert [r["dials"] for r in await world.sql(flags + "organizations")] == [False, False]
+    assert [r["dials"] for r in await world.sql(flags + "installation")] == [False]
+    world.bus.woken.clear()
+    resumed = await stop.resume()
+    assert resumed.campaign_ids == [campaign]
+    assert world.bus.woken == [ids.parse_id("cmp", campaign)]
+    assert [r["dials"] for r in await world.sql(flags + "installation")] == [True]
+    # Who was stopped alone stays stopped.
+    assert [r["dials"] for r in await world.sql(flags + "organizations")] == [False, False]
+    assert (await stop.resume("other")).campaign_ids == []
+    with pytest.raises(NotFound, match="org_nobody"):
+        await stop.stop("nobody")
+    recorded = await world.sql("select action from actions where action like 'dialling%'")
+    assert len(recorded) == 7
