@@ -50,8 +50,8 @@ _SEED: Final = 7
 _CAMPAIGN: Final[Mapping[str, Any]] = {
     "name": "Insurance renewals",
     "agent_id": "agent_renewals",
-    # Numbers reserved for films and dramas, as are those of the example contacts.
-    "phone_numbers": ["+14155550100", "+442079460000"],
+    # Of the country of most contacts: a number without a plus is read as one of theirs.
+    "phone_numbers": ["+919876543210", "+919876543211"],
     "phone_number_strategy": "least_loaded",
     # A second try at once, where a real campaign would wait for half an hour.
     "retry_policy": {"max_retries": 1, "strategy": "fixed", "cooldown_minutes": 0},
@@ -132,11 +132,14 @@ async def _sum_up(running: Stack, batch: Mapping[str, Any], stats: Mapping[str, 
         session.get(f"{running.rotary_url}/rotary/stats") as answer,
     ):
         seen = await answer.json()
+    overlapping = seen["numbers_called_twice_at_once"]
     out.print(
         f"RotaryRouter, the witness: {seen['calls_placed']:,} calls, at most"
-        f" {seen['calls_live_max']} at once, and {seen['numbers_called_twice_at_once']} times two"
-        " at once to one number."
+        f" {seen['calls_live_max']} at once, and {len(overlapping) or 'no'} number was called twice"
+        " at a time."
     )
+    if overlapping:
+        raise Unavailable("a number was called while it was already on a call")
     if seen["calls_placed"] != stats["total_call_attempts"]:
         raise Unavailable("the calls that Apollo counted are not those that were placed")
     if sum(counters.values()) != total:

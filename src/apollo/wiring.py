@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 import structlog
 import uvicorn
@@ -28,7 +28,7 @@ from apollo import __version__, embedded
 from apollo.bus.postgres import PostgresBus
 from apollo.config import Settings
 from apollo.core.model import Deadlines, OnUnresolved
-from apollo.errors import Misconfigured
+from apollo.errors import Misconfigured, Unavailable
 from apollo.ports import AgentRoute, Bus, Clock, TelephonyDriver
 from apollo.rotary import RotarySettings
 from apollo.rotary import serve as serve_rotary
@@ -63,6 +63,9 @@ from apollo.web.requests import UseCases, principal
 from apollo.worker import Worker
 
 _log = structlog.get_logger("apollo")
+
+# Machines that start together come up in any order; after this it is no start but an outage.
+_DATABASE_WITHIN_S: Final = 30.0
 
 
 class SystemClock:
@@ -352,12 +355,27 @@ async def open_office(settings: Settings) -> AsyncGenerator[Office]:
 @contextlib.asynccontextmanager
 async def _database(settings: Settings, *, name: str) -> AsyncGenerator[Database]:
     url = database_url(settings)
-    await migrate(url)
+    await _migrated(url)
     db = await Database.connect(url, connections_max=20, name=name)
     try:
         yield db
     finally:
         await db.close()
+
+
+async def _migrated(url: str) -> None:
+    """Bring the schema up to date; a database that is still starting is waited for."""
+    deadline = monotonic() + _DATABASE_WITHIN_S
+    while True:
+        try:
+            await migrate(url)
+        except Unavailable as e:
+            if monotonic() >= deadline:
+                raise
+            _log.warning("database.awaited", error=str(e))
+            await asyncio.sleep(1)
+        else:
+            return
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

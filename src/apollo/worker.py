@@ -160,7 +160,11 @@ class Worker:
         self._time_changed.clear()
         self.wake_quietly(await self._time.run())
         next_s = await self._time.next_instant_s()
-        patience = _SWEEP_EVERY_S if next_s is None else min(max(next_s, 0.0), _SWEEP_EVERY_S)
+        if next_s is None:
+            patience = _SWEEP_EVERY_S
+        else:
+            # What is overdue just after it was looked at is locked by somebody.
+            patience = min(max(next_s, _LOCKED_AGAIN_S), _SWEEP_EVERY_S)
         try:
             async with asyncio.timeout(patience):
                 await self._time_changed.wait()

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import datetime
 from typing import Any
 
 import aiohttp
@@ -11,7 +12,7 @@ from tests.rotary.test_webhooks import ANSWERED, signed_by
 from tests.rotary.world import PERSON, SECRET, Receiver, World, person, running, until
 
 OTHER = person(1)
-TALK = {"preset": "instant", "talk_s": [0.1, 0.1]}
+TALK = {"preset": "instant", "ring_s": [0.2, 0.2], "talk_s": [0.2, 0.2]}
 
 
 def faulty(**faults: object) -> dict[str, Any]:
@@ -293,6 +294,4 @@ async def test_changing_faults_takes_the_key_and_sense(world: World) -> None:
 
 
 def seconds_between(earlier: str, later: str) -> float:
-    from datetime import datetime  # noqa: PLC0415 - only here
-
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()

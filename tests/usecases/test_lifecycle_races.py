@@ -82,17 +82,22 @@ async def test_two_who_cancel_at_once_both_hear_that_it_is_cancelled(
     assert len(rows) == 1
 
 
-async def test_a_pause_waits_for_a_claim_under_way_and_counts_its_calls(
-    world: BatchWorld, operators: list[ChangeLifecycle]
+@pytest.mark.parametrize(
+    "command", ["pause_campaign", "cancel_campaign", "pause_batch", "cancel_batch"]
+)
+async def test_a_command_waits_for_a_claim_under_way_and_counts_its_calls(
+    world: BatchWorld, operators: list[ChangeLifecycle], command: str
 ) -> None:
     batch = await world.batch(await world.campaign())
     key = ids.parse_id("cmp", batch["campaign_id"])
+    stop = getattr(operators[0], command)
+    of = batch["batch_id" if command.endswith("batch") else "campaign_id"]
     async with world.db.transaction() as claim:
         await claim.execute("select from campaigns where id = $1 for no key update", key)
-        pausing = asyncio.create_task(operators[0].pause_campaign(ACME, batch["campaign_id"]))
+        stopping = asyncio.create_task(stop(ACME, of))
         await waiting_for_locks(world, 1)
         await _insert_open_call(claim, batch)
-    assert (await pausing).calls_in_progress == 1
+    assert (await stopping).calls_in_progress == 1
 
 
 async def test_a_cancel_waits_for_an_event_under_way_and_skips_what_it_left(

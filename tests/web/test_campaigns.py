@@ -262,7 +262,7 @@ async def test_an_id_that_does_not_exist_is_the_same_404_in_every_form(api: ApiW
             ("POST", "/resume"),
             ("POST", "/cancel"),
         ):
-            extra = {"json": {}} if method == "PATCH" else {}
+            extra: dict[str, Any] = {"json": {}} if method == "PATCH" else {}
             reply = await api.ask(method, path + suffix, **extra)
             assert (reply.status, reply.body) == (404, {"detail": "Campaign not found"})
 

@@ -21,12 +21,12 @@ COUNTERS: Final = (
     ("busy", "busy", "dark_orange"),
     ("failed", "failed", "red"),
     ("max_retries_reached", "no retry left", "magenta"),
-    ("skipped", "skipped", "bright_black"),
+    ("skipped", "skipped", "grey58"),
     ("in_flight", "on the phone", "cyan"),
     ("dispatched", "being placed", "blue"),
     ("retrying", "waits for retry", "gold3"),
     ("followup_scheduled", "follow-up agreed", "spring_green3"),
-    ("pending", "pending", "white"),
+    ("pending", "pending", "grey37"),
 )
 FINAL_COUNTERS: Final = frozenset(
     {"completed", "no_answer", "busy", "failed", "max_retries_reached", "skipped"}
@@ -185,7 +185,8 @@ def _evidence(evidence: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
-        return "(" + ", ".join(f"{name} {_plain(part)}" for name, part in value.items()) + ")"
+        known = [(name, part) for name, part in value.items() if part not in (None, "")]
+        return "(" + ", ".join(f"{name} {_plain(part)}" for name, part in known) + ")"
     if isinstance(value, list):
         return ", ".join(_plain(part) for part in value)
     return str(value)

@@ -81,7 +81,7 @@ class Stack:
             for token in await office.authenticate.list_tokens(organization):
                 if token.revoked_at is None:
                     return token
-            return await office.authenticate.create_token(organization, "first")
+            return await office.authenticate.create_token(organization, "first token")
 
 
 @asynccontextmanager

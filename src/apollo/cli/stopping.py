@@ -49,10 +49,7 @@ def resume_all(org: OnlyOrg = None, as_json: AsJson = False) -> None:
         )
         return
     whose = resumed.organization_id or "everybody not stopped by name"
-    out.print(
-        f"Dialling goes on for {whose}; {len(resumed.campaign_ids)} campaigns were woken.",
-        markup=False,
-    )
+    out.print(f"Dialling goes on for {whose}.", markup=False)
 
 
 def _me() -> str:

@@ -96,17 +96,13 @@ class Ledger:
 
     def __init__(self, path: Path | None = None) -> None:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        if path is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="rotary-")
-            path = Path(self._scratch.name) / "ledger.jsonl"
-        self.path = path
+        self._wanted = path
         self.live_now = 0
         self.live_max = 0
         self.live_max_per_number = 0
         self.calls_placed = 0
         self.overlapping: dict[str, int] = {}  # numbers that ever had two calls at once
         self.recent: deque[Entry] = deque(maxlen=REMEMBERED_CALLS)  # only from before this start
-        self._journal = path.with_suffix(path.suffix + ".open")
         self._journal_bytes = 0
         self._open: dict[str, Entry] = {}
         self._changed: dict[str, Entry] = {}
@@ -122,6 +118,8 @@ class Ledger:
     def open(self, loop: AbstractEventLoop, now: datetime) -> None:
         """Read what an earlier run left; calls it had up are settled as cut short at `now`."""
         self._loop = loop
+        self.path = self._wanted or self._scratch_path()
+        self._journal = self.path.with_suffix(self.path.suffix + ".open")
         self.path.parent.mkdir(parents=True, exist_ok=True)
         left_open = self._read_journal()
         for entry in self._read_file():
@@ -217,6 +215,10 @@ class Ledger:
             while file.tell() < end and (lines := _take(file, CHUNK_LINES)):
                 yield _since(lines, since)
         yield _since(open_now, since)
+
+    def _scratch_path(self) -> Path:
+        self._scratch = tempfile.TemporaryDirectory(prefix="rotary-")
+        return Path(self._scratch.name) / "ledger.jsonl"
 
     def _flush_soon(self) -> None:
         if self._timer is None and self._loop is not None:

@@ -269,8 +269,9 @@ class ChangeLifecycle:
         wanted = _parse_batch(batch_id)
         async with self._db.transaction() as connection:
             home = await lifecycle.find_batch(connection, wanted)
-            if home is None or home.organization_id != principal.organization_id:
+            if home is None:
                 raise NotFound(BATCH_NOT_FOUND)
+            # Another organisation's campaign is not found under this one's name.
             campaign = await lifecycle.lock_campaign(
                 connection, principal.organization_id, home.campaign_id
             )

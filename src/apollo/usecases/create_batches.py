@@ -8,7 +8,7 @@ nor leave anything behind when they fail. Must never answer before the batch is 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
@@ -184,26 +184,37 @@ class CreateBatches:
             _check_not_cancelled(campaign)
             is_ahead = starts_at is not None and starts_at > now
             await begin_batch(connection, campaign, batch_id, is_ahead=is_ahead, now=now)
-            await batches.record_action(
-                connection,
-                organization_id=principal.organization_id,
-                campaign_id=campaign_id,
-                batch_id=batch_id,
-                actor=principal.token_name,
-                action="batch_created",
-                detail={"contacts": intake.accepted, "rejected": intake.rejected_count},
-                now=now,
-            )
-            created = await batches.read_batch(
-                connection, organization_id=principal.organization_id, batch_id=batch_id
-            )
-            if created is None:
-                raise LookupError("the batch was inserted above")
-            answer = view_of_batch(created)
+            detail = {"contacts": intake.accepted, "rejected": intake.rejected_count}
+            answer = await _record_and_show(connection, principal, row, detail, now)
             if on_created is not None:
                 await on_created(connection, answer)
         await wake(self._bus, campaign_id)
         return answer
+
+
+async def _record_and_show(
+    connection: Connection,
+    principal: Principal,
+    row: Mapping[str, Any],
+    detail: Mapping[str, Any],
+    now: datetime,
+) -> View:
+    await batches.record_action(
+        connection,
+        organization_id=principal.organization_id,
+        campaign_id=row["campaign_id"],
+        batch_id=row["id"],
+        actor=principal.token_name,
+        action="batch_created",
+        detail=detail,
+        now=now,
+    )
+    created = await batches.read_batch(
+        connection, organization_id=principal.organization_id, batch_id=row["id"]
+    )
+    if created is None:
+        raise LookupError("the batch was inserted in this transaction")
+    return view_of_batch(created)
 
 
 async def begin_batch(

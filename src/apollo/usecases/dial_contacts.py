@@ -56,6 +56,8 @@ LEASE: Final = timedelta(seconds=30)
 SEND_WITHIN_S: Final = 2.0
 # Nor later than this, whatever else holds: the claim's facts are stale by then.
 _DIAL_WITHIN: Final = timedelta(seconds=45)
+# A second is booked ahead, so nothing is lost while a few requests gather for the next claim.
+_PACE_GATHER_S: Final = 0.05
 # The same refusal for three numbers is not about the numbers.
 _REFUSALS_THAT_PAUSE: Final = 3
 
@@ -145,7 +147,7 @@ class DialContacts:
             taken = await self._take(connection, campaign, verdict.window, shares)
         has_more = len(taken) == request_slots or _skipped_some(loads, shares, len(taken))
         placed = self._to_place(campaign, verdict.window, taken, asked_at, delay_s)
-        return Claimed(placed, has_more=has_more)
+        return Claimed(placed, wait_s=wait_s, has_more=has_more)
 
     def _closing_soon(self, campaign: LockedCampaign, window: Window) -> Claimed | None:
         """A phone must not still ring when the window closes: then wait for the next one."""
@@ -160,7 +162,10 @@ class DialContacts:
     async def _keep_pace(
         self, connection: Connection, shares: list[tuple[uuid.UUID, int]]
     ) -> tuple[list[tuple[uuid.UUID, int]], float, float | None]:
-        """Book instants for the requests; gives what may be taken, and when the first may leave."""
+        """Book instants for the requests.
+
+        Gives what may be taken, in how many seconds the first may leave, and when to ask for more.
+        """
         per_second = self._settings.calls_per_second
         if not per_second:
             return shares, 0.0, None
@@ -169,7 +174,7 @@ class DialContacts:
         wanted = sum(take for _, take in shares)
         granted = grant_pace(wanted, booked_ahead_s=ahead_s, per_second=per_second)
         if granted == 0:
-            return [], 0.0, ahead_s - 1.0 + 1.0 / per_second
+            return [], 0.0, _pace_again_s(ahead_s)
         await storage.book_requests(connection, provider, granted / per_second)
         trimmed = []
         left = granted
@@ -177,7 +182,9 @@ class DialContacts:
             if left > 0:
                 trimmed.append((batch_id, min(take, left)))
                 left -= min(take, left)
-        return trimmed, ahead_s, None
+        if granted == wanted:
+            return trimmed, ahead_s, None
+        return trimmed, ahead_s, _pace_again_s(ahead_s + granted / per_second)
 
     async def _take(
         self,
@@ -259,6 +266,8 @@ class DialContacts:
             await asyncio.sleep(early)
         now = self._clock.monotonic()
         if now >= job.send_before:
+            # If this was to be the probe, another one may be.
+            self.breaker.give_back()
             return self._not_sent("sent_too_late")
         if self.breaker.is_shut:
             # Calls claimed in one set: the first answers already said that the rest is in vain.
@@ -353,6 +362,11 @@ def _hours(table: bytes, enforced: bool, timezone: str) -> WorkingHours:
 
 def _seconds_until(until: datetime | None, now: datetime) -> float | None:
     return None if until is None else max((until - now).total_seconds(), 0.0)
+
+
+def _pace_again_s(booked_ahead_s: float) -> float:
+    """Say in how many seconds requests may be booked again."""
+    return max(booked_ahead_s - 1.0, 0.0) + _PACE_GATHER_S
 
 
 def _skipped_some(

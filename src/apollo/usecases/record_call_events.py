@@ -24,8 +24,9 @@ from apollo.core.events import (
     Evidence,
     HangUp,
 )
+from apollo.core.ids import ContactKey
 from apollo.core.lifecycle import Step, step
-from apollo.core.model import Call, CallSetting, Deadlines
+from apollo.core.model import Call, CallSetting, Contact, Deadlines
 from apollo.core.outcomes import is_silent_decline
 from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Off, Outcome
 from apollo.errors import DriverError, Stale
@@ -105,6 +106,8 @@ class _Pass:
         self._wakes_by_notify = wakes_by_notify
         self._before: dict[uuid.UUID, LockedCall] = {}
         self._now: dict[uuid.UUID, LockedCall] = {}
+        # Apart from the calls: late news of an earlier call may come in one set with the newest.
+        self._contacts: dict[ContactKey, Contact] = {}
         self._others: dict[uuid.UUID, Call] = {}
         self._declines: dict[str, int] = {}
         self._recorded = Recorded()
@@ -134,6 +137,7 @@ class _Pass:
             return
         self._before = await storage.lock_calls(self._connection, wanted)
         self._now = dict(self._before)
+        self._contacts = {x.contact.key: x.contact for x in self._before.values()}
         self._declines = {
             locked.call.provider: locked.declines_in_a_row for locked in self._before.values()
         }
@@ -164,11 +168,12 @@ class _Pass:
             batch_status=locked.batch_status,
             retry=locked.retry,
             deadlines=self._deadlines,
-            other_call=self._others.get(locked.call.id),
+            other_call=self._other_call(locked.call.id),
         )
+        key = locked.contact.key
         done = step(
             locked.call,
-            locked.contact,
+            self._contacts[key],
             setting,
             event,
             declines_before=self._declines.get(provider, 0),
@@ -177,12 +182,20 @@ class _Pass:
         call = done.call
         if event.evidence is Evidence.WEBHOOK and call.heard_at is None:
             call = replace(call, heard_at=event.at)
-        self._now[call.id] = replace(locked, call=call, contact=done.contact)
+        self._now[call.id] = replace(locked, call=call)
+        self._contacts[key] = done.contact
         self._recorded.offs.append(done.off)
         self._recorded.effects.extend(done.effects)
         if done.is_correction:
             return "correction"
         return "applied" if done.off is None else done.off.value
+
+    def _other_call(self, call_id: uuid.UUID) -> Call | None:
+        """Give the contact's other open call, as this set has moved it so far."""
+        other = self._others.get(call_id)
+        if other is not None and other.id in self._now:
+            return self._now[other.id].call
+        return other
 
     def _off(self, verdict: str) -> str:
         self._recorded.offs.append(Off.REPEAT)
@@ -197,7 +210,7 @@ class _Pass:
 
     async def _write(self, events: Sequence[StoredEvent]) -> None:
         changed = [
-            (before, after)
+            (before, replace(after, contact=self._contacts[before.contact.key]))
             for before, after in ((self._before[i], self._now[i]) for i in self._before)
             if before.call != after.call
         ]
@@ -210,7 +223,9 @@ class _Pass:
         ]
         moves = Moves(
             calls=[after.call for _, after in changed],
-            contacts=[a.contact for b, a in changed if a.contact != b.contact],
+            contacts=list(
+                {a.contact.key: a.contact for b, a in changed if a.contact != b.contact}.values()
+            ),
             counts=_count(changed),
             declines=self._changed_declines(),
             events=events,

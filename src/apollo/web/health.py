@@ -1,7 +1,7 @@
 """Is it alive, is it ready, and its figures: for supervisors and Prometheus, without a token."""
 
 from fastapi import APIRouter, Response
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from apollo.web.requests import Uses
@@ -27,7 +27,7 @@ def health_router(registry: CollectorRegistry) -> APIRouter:
         }
         return JSONResponse(answer, 200 if readiness.is_ready else 503)
 
-    @router.get("/metrics")
+    @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Give the figures of this process in Prometheus' text format."""
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)

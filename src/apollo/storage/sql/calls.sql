@@ -130,8 +130,11 @@ freed as materialized (
   -- What somebody else holds locked is left to its own due time.
   select d.batch_id, d.position
     from due_contacts d
+    join contacts c on c.batch_id = d.batch_id and c.position = d.position
    where d.blocked_number = any(:freed_numbers::text[])
-     for update skip locked
+     and not exists (
+       select from contact_moves m where m.batch_id = d.batch_id and m.position = d.position)
+     for update of d, c skip locked
 ),
 unparked as (
   update due_contacts d

@@ -186,17 +186,21 @@ turned as (
 )
 select w.id, w.batch_id, w.position, w.kind, w.attempt, w.phone_number, w.from_number,
        w.requested_at
-  from won w;
+  from won w
+ order by case w.kind when 'follow_up' then 0 when 'retry' then 1 else 2 end, w.batch_id,
+          w.position;
 
 -- name: promote_due
 -- What fell due becomes claimable, in a set; gives the campaigns that may have something to dial.
+-- It waits for nobody: a cancel that holds a million contacts must not meet it in a deadlock.
 with ripe as materialized (
   select d.batch_id, d.position
     from due_contacts d
+    join contacts c on c.batch_id = d.batch_id and c.position = d.position
    where not d.is_due and d.due_at <= clock_timestamp()
    order by d.due_at
    limit :at_most::integer
-     for update skip locked
+     for update of d, c skip locked
 ),
 promoted as (
   update due_contacts d

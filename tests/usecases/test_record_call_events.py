@@ -1,0 +1,395 @@
+"""Recording what happened to calls: in sets, from several processes, repeated and out of order."""
+
+import asyncio
+import hashlib
+import uuid
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from apollo.core import ids
+from apollo.core.events import (
+    CallAccepted,
+    CallAnswered,
+    CallEvent,
+    CallRinging,
+    Evidence,
+    RequestLost,
+)
+from apollo.core.states import Off
+from apollo.usecases.authenticate import Principal
+from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.collector import Collector
+from apollo.usecases.record_call_events import Arrival, Recorded, RecordCallEvents, Webhook
+from tests.builders import DEADLINES, ORGANIZATION, World, a_world, ended
+from tests.usecases.batch_world import HeardBus
+
+AT = datetime(2026, 5, 10, 9, tzinfo=UTC)
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    async with a_world(database_url) as opened:
+        yield opened
+
+
+def recorder(world: World) -> RecordCallEvents:
+    return RecordCallEvents(db=world.db, deadlines=DEADLINES, wakes_by_notify=True)
+
+
+def arrival(
+    call_id: uuid.UUID | None, event: CallEvent | None, provider_call_id: str = "A", word: str = "x"
+) -> Arrival:
+    """An event as a webhook brings it."""
+    body = f"{call_id} {provider_call_id} {type(event).__name__} {word}".encode()
+    return Arrival(
+        execution_id=call_id,
+        event=event,
+        provider_call_id=provider_call_id,
+        webhook=Webhook(
+            content_hash=uuid.UUID(bytes=hashlib.sha256(body).digest()[:16]),
+            provider_call_id=provider_call_id,
+            call_status=word,
+            body=body,
+            received_at=AT,
+        ),
+    )
+
+
+def accepted(provider_call_id: str) -> CallAccepted:
+    return CallAccepted(at=AT, evidence=Evidence.REPLY, provider_call_id=provider_call_id)
+
+
+def answered(**more: Any) -> CallAnswered:
+    return CallAnswered(at=AT, evidence=Evidence.WEBHOOK, **more)
+
+
+async def begin(world: World, people: int = 1, **campaign: Any) -> tuple[Any, Any, list[uuid.UUID]]:
+    """A campaign, a batch of this many people, and an open call to each."""
+    campaign_id = await world.a_campaign(limit=100, **campaign)
+    batch_id = await world.a_batch(campaign_id, people)
+    claimed = await world.claim(campaign_id)
+    return campaign_id, batch_id, [job.call.id for job in claimed.calls]
+
+
+async def call(world: World, call_id: uuid.UUID) -> dict[str, Any]:
+    return dict((await world.sql("select * from calls where id = $1", call_id))[0])
+
+
+# ------------------------------------------------------------------------------------ completion
+
+
+async def test_the_last_end_completes_the_batch_in_the_same_transaction(world: World) -> None:
+    _, batch_id, calls = await begin(world, 2)
+    assert (await world.end(calls[0])).completed == []
+    assert await world.batch_status(batch_id) == "in_progress"
+    assert (await world.end(calls[1])).completed == [batch_id]
+    rows = await world.sql(
+        "select b.xmin = c.xmin as same from batches b, calls c where c.id = $1", calls[1]
+    )
+    assert rows[0]["same"]
+    assert await world.batch_status(batch_id) == "completed"
+
+
+@pytest.mark.parametrize("round_", range(5))
+async def test_two_recorders_that_end_the_last_two_contacts_together_complete_the_batch(
+    world: World, round_: int
+) -> None:
+    campaign_id = await world.a_campaign(limit=100)
+    batches = [await world.a_batch(campaign_id, 2 + round_ % 2) for _ in range(1)]
+    # Different people, so that no number parks another.
+    claimed = await world.claim(campaign_id)
+    await asyncio.gather(*(world.end(job.call.id) for job in claimed.calls))
+    assert [await world.batch_status(batch_id) for batch_id in batches] == ["completed"]
+
+
+async def test_the_second_recorder_waits_for_the_first_and_then_sees_its_work(
+    world: World,
+) -> None:
+    _, batch_id, calls = await begin(world, 2)
+    async with world.db.transaction() as connection:
+        # Somebody is just deciding whether this batch is finished.
+        await connection.execute("select from batches where id = $1 for no key update", batch_id)
+        both = [asyncio.create_task(world.end(call_id)) for call_id in calls]
+        waiting = (
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock'"
+            " and datname = current_database()"
+        )
+        async with asyncio.timeout(10):
+            while await connection.fetchval(waiting) < 2:
+                await connection.execute("select pg_stat_clear_snapshot()")
+    completed = [done for task in both for done in (await task).completed]
+    assert completed == [batch_id]
+
+
+async def test_a_batch_with_a_retry_to_come_is_not_completed(world: World) -> None:
+    _, batch_id, calls = await begin(world, 2)
+    await world.end(calls[0])
+    await world.end(calls[1], sip_status=486)
+    assert await world.batch_status(batch_id) == "in_progress"
+
+
+# ------------------------------------------------------------------------------------- cancelling
+
+
+@pytest.mark.parametrize("round_", range(6))
+async def test_no_contact_is_left_waiting_in_a_batch_that_is_cancelled_meanwhile(
+    world: World, round_: int
+) -> None:
+    campaign_id, batch_id, calls = await begin(world, 12)
+    change = ChangeLifecycle(db=world.db, bus=HeardBus())
+    principal = Principal(ORGANIZATION, "tests")
+
+    async def cancel() -> int:
+        for _ in range(round_):
+            await asyncio.sleep(0)
+        changed = await change.cancel_batch(principal, ids.batch_id(batch_id))
+        return changed.calls_in_progress
+
+    results = await asyncio.gather(
+        *(world.end(call_id, sip_status=486) for call_id in calls[:6]),
+        cancel(),
+        *(world.end(call_id, sip_status=486) for call_id in calls[6:]),
+    )
+    assert await world.batch_status(batch_id) == "cancelled"
+    assert set(await world.statuses(batch_id)) <= {"busy", "skipped"}
+    assert await world.value("select count(*) from due_contacts") == 0
+    assert (await world.claim(campaign_id)).calls == []
+    in_progress = [result for result in results if isinstance(result, int)]
+    assert 0 <= in_progress[0] <= 12
+    assert await world.counters() == await world.recount()
+
+
+async def test_after_a_cancel_the_true_outcome_is_recorded_and_no_retry_follows(
+    world: World,
+) -> None:
+    campaign_id, batch_id, calls = await begin(world, 1)
+    change = ChangeLifecycle(db=world.db, bus=HeardBus())
+    changed = await change.cancel_batch(Principal(ORGANIZATION, "tests"), ids.batch_id(batch_id))
+    assert changed.calls_in_progress == 1
+    await world.end(calls[0], sip_status=487)
+    assert await world.statuses(batch_id) == ["no_answer"]
+    assert await world.call_counts(campaign_id) == {"attempts": 1, "no_answer": 1}
+
+
+# -------------------------------------------------------------------------- repeats and strangers
+
+
+async def test_a_repeated_event_changes_nothing_at_all(world: World) -> None:
+    campaign_id, batch_id, calls = await begin(world, 1)
+    events = [
+        arrival(calls[0], CallRinging(at=AT, evidence=Evidence.WEBHOOK)),
+        arrival(calls[0], ended(486, provider_call_id="A")),
+    ]
+    await recorder(world).record(events)
+    before = (
+        await call(world, calls[0]),
+        await world.contact(batch_id),
+        await world.counters(),
+        await world.call_counts(campaign_id),
+        await world.value("select count(*) from call_events"),
+    )
+    again = await recorder(world).record([*reversed(events), *events])
+    assert again.offs == [Off.REPEAT] * 4
+    assert again.freed == set()
+    after = (
+        await call(world, calls[0]),
+        await world.contact(batch_id),
+        await world.counters(),
+        await world.call_counts(campaign_id),
+        await world.value("select count(*) from call_events"),
+    )
+    assert after == before
+
+
+async def test_the_same_event_on_two_processes_at_once_counts_once(world: World) -> None:
+    campaign_id, batch_id, calls = await begin(world, 3)
+    events = [arrival(call_id, ended(200), f"P{n}") for n, call_id in enumerate(calls)]
+    await asyncio.gather(*(recorder(world).record(events) for _ in range(4)))
+    assert await world.call_counts(campaign_id) == {"attempts": 3, "completed": 3}
+    assert await world.batch_status(batch_id) == "completed"
+    assert await world.value("select count(*) from call_events") == 3
+
+
+async def test_events_of_nobodys_call_are_kept_as_orphans(world: World) -> None:
+    recorded = await recorder(world).record(
+        [arrival(uuid.uuid4(), ended(200)), arrival(None, answered(), "unheard-of")]
+    )
+    assert recorded.freed == set()
+    verdicts = await world.sql("select verdict from call_events")
+    assert [row["verdict"] for row in verdicts] == ["orphan", "orphan"]
+
+
+async def test_an_event_without_a_tag_finds_its_call_by_the_providers_id(world: World) -> None:
+    _, _, calls = await begin(world, 1)
+    await world.record((calls[0], accepted("A")))
+    await recorder(world).record([arrival(None, answered(provider_call_id="A"), "A")])
+    assert (await call(world, calls[0]))["state"] == "answered"
+
+
+async def test_one_poisoned_event_does_not_lose_the_others(world: World) -> None:
+    _, _, calls = await begin(world, 4)
+    await world.record((calls[0], accepted("TAKEN")))
+    write = recorder(world)
+
+    async def in_sets(arrivals: Any) -> Any:
+        return (await write.record(arrivals)).offs
+
+    lane: Collector[Arrival, Off | None] = Collector(in_sets)
+    results = await asyncio.gather(
+        lane.put(arrival(calls[1], ended(200), "B")),
+        # The provider's id belongs to another call already: the database refuses it.
+        lane.put(arrival(calls[2], accepted("TAKEN"), "TAKEN")),
+        lane.put(arrival(calls[3], ended(486), "D")),
+        return_exceptions=True,
+    )
+    assert results[0] is None
+    assert isinstance(results[1], Exception)
+    assert results[2] is None
+    states = [(await call(world, call_id))["state"] for call_id in calls]
+    assert states == ["accepted", "ended", "placing", "ended"]
+
+
+async def test_a_set_that_cannot_be_written_leaves_nothing_behind(world: World) -> None:
+    campaign_id, batch_id, calls = await begin(world, 2)
+    counted = await world.counters()
+    with pytest.raises(Exception, match="calls_at_provider"):
+        await world.record((calls[0], accepted("A")), (calls[1], accepted("A")))
+    assert [(await call(world, c))["state"] for c in calls] == ["placing", "placing"]
+    assert await world.counters() == counted
+    assert await world.statuses(batch_id) == ["dispatched"] * 2
+    assert await world.call_counts(campaign_id) == {"attempts": 2}
+
+
+async def test_recorders_with_the_same_calls_in_different_order_do_not_stop_each_other(
+    world: World,
+) -> None:
+    _, batch_id, calls = await begin(world, 30)
+    forward = [(call_id, CallRinging(at=AT, evidence=Evidence.WEBHOOK)) for call_id in calls]
+    backward = [(call_id, ended(200)) for call_id in reversed(calls)]
+    await asyncio.gather(world.record(*forward), world.record(*backward), world.record(*forward))
+    assert await world.batch_status(batch_id) == "completed"
+    assert await world.counters() == await world.recount()
+
+
+async def test_a_move_from_a_version_that_is_gone_is_decided_again(world: World) -> None:
+    _, _, calls = await begin(world, 1)
+    await world.record((calls[0], accepted("A")))
+    first = (await call(world, calls[0]))["version"]
+    await asyncio.gather(
+        *(world.record((calls[0], CallRinging(at=AT, evidence=Evidence.WEBHOOK))) for _ in range(6))
+    )
+    # One of them moved it; each of the others read again and found nothing to move.
+    assert (await call(world, calls[0]))["version"] == first + 1
+
+
+# ---------------------------------------------------------------------------------- corrections
+
+
+async def test_late_news_of_an_answer_corrects_the_outcome_and_cancels_the_retry(
+    world: World,
+) -> None:
+    campaign_id, batch_id, calls = await begin(world, 1)
+    await world.end(calls[0], sip_status=487)
+    assert await world.statuses(batch_id) == ["retrying"]
+    recorded = await recorder(world).record([arrival(calls[0], answered())])
+    assert recorded.completed == [batch_id]
+    contact = await world.contact(batch_id)
+    assert (contact["status"], contact["due_at"], contact["is_reached"]) == (
+        "completed",
+        None,
+        True,
+    )
+    assert await world.call_counts(campaign_id) == {"attempts": 1, "completed": 1}
+    verdicts = await world.sql("select verdict from call_events")
+    assert [row["verdict"] for row in verdicts] == ["correction"]
+    assert (await world.claim(campaign_id)).calls == []
+    assert await world.counters() == await world.recount()
+
+
+async def test_late_news_together_with_the_end_of_the_retry_leads_to_no_further_call(
+    world: World,
+) -> None:
+    campaign_id, batch_id, calls = await begin(world, 1)
+    await world.end(calls[0], sip_status=487)
+    retry = (await world.claim(campaign_id)).calls[0].call.id
+    recorded = await world.record((calls[0], answered()), (retry, ended(487)))
+    assert recorded.completed == [batch_id]
+    assert await world.statuses(batch_id) == ["completed"]
+    assert (await world.claim(campaign_id)).calls == []
+
+
+async def test_the_end_of_the_retry_just_before_the_late_news_leads_to_no_further_call(
+    world: World,
+) -> None:
+    campaign_id, batch_id, calls = await begin(world, 1)
+    await world.end(calls[0], sip_status=487)
+    retry = (await world.claim(campaign_id)).calls[0].call.id
+    await world.record((retry, ended(487)), (calls[0], answered()))
+    assert await world.statuses(batch_id) == ["completed"]
+    assert await world.value("select count(*) from due_contacts") == 0
+
+
+async def test_a_lost_reply_holds_the_contact_until_more_is_known(world: World) -> None:
+    campaign_id, batch_id, calls = await begin(world, 1)
+    await world.record((calls[0], RequestLost(at=AT, evidence=Evidence.REPLY, reason="timeout")))
+    assert (await call(world, calls[0]))["state"] == "unknown"
+    assert await world.statuses(batch_id) == ["dispatched"]
+    assert (await world.claim(campaign_id)).calls == []
+
+
+# ----------------------------------------------------------------------------------- counters
+
+
+async def test_calls_are_counted_once_each_by_outcome(world: World) -> None:
+    campaign_id, _, calls = await begin(world, 5)
+    for call_id, sip_status in zip(calls, (200, 486, 487, 503, 404), strict=True):
+        await world.end(call_id, sip_status=sip_status)
+    assert await world.call_counts(campaign_id) == {
+        "attempts": 5,
+        "completed": 1,
+        "busy": 1,
+        "no_answer": 1,
+        "failed": 2,
+    }
+
+
+async def test_a_follow_up_is_counted_apart(world: World) -> None:
+    campaign_id, batch_id, calls = await begin(world, 1)
+    await world.sql("update calls set follow_up_at = now() - interval '1 day'")
+    await world.end(calls[0])
+    assert await world.statuses(batch_id) == ["followup_scheduled"]
+    await world.sql("update due_contacts set is_due = true")
+    await world.sql("update contacts set wait_reason = null")
+    claimed = await world.claim(campaign_id)
+    await world.end(*(job.call.id for job in claimed.calls))
+    assert await world.call_counts(campaign_id) == {
+        "attempts": 2,
+        "follow_up_attempts": 1,
+        "completed": 2,
+        "follow_up": 1,
+    }
+
+
+async def test_an_end_wakes_the_dialler_when_it_commits(world: World) -> None:
+    campaign_id, _, calls = await begin(world, 1)
+    heard: asyncio.Queue[str] = asyncio.Queue()
+    listener = await world.db.listen("apollo_wake", heard.put_nowait)
+    try:
+        recorded: Recorded = await world.end(calls[0])
+        assert recorded.freed == {campaign_id}
+        async with asyncio.timeout(5):
+            assert await heard.get() == str(campaign_id)
+    finally:
+        await listener.close()
+
+
+async def test_what_happens_is_dated_by_the_database(world: World) -> None:
+    _, batch_id, calls = await begin(world, 1)
+    before = await world.value("select clock_timestamp()")
+    far_off = datetime(2031, 1, 1, tzinfo=UTC)
+    await world.record((calls[0], ended(486, at=far_off)))
+    contact = await world.contact(batch_id)
+    assert timedelta(0) <= contact["updated_at"] - before < timedelta(minutes=1)
