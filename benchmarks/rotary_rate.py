@@ -35,6 +35,8 @@ class Sink(asyncio.Protocol):
     """Answers 204 to everything and counts."""
 
     received = 0
+    expected = 0
+    all_heard = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -45,6 +47,8 @@ class Sink(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         Sink.received += 1
+        if Sink.received == Sink.expected:
+            Sink.all_heard.set()
         self.transport.write(NO_CONTENT)
 
 
@@ -87,6 +91,7 @@ async def _until_up(session: aiohttp.ClientSession) -> None:
 
 
 async def _measure(pid: int, calls: int, connections: int) -> None:
+    Sink.expected = calls * EVENTS_PER_CALL
     server = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
     hook = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/webhooks/call-status"
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
@@ -96,8 +101,8 @@ async def _measure(pid: int, calls: int, connections: int) -> None:
             *(_place(session, range(lane, calls, connections), hook) for lane in range(connections))
         )
         placed_s = time.perf_counter() - begun
-        while Sink.received < calls * EVENTS_PER_CALL and time.perf_counter() - begun < SETTLE_S:
-            await asyncio.sleep(0.01)
+        async with asyncio.timeout(SETTLE_S):
+            await Sink.all_heard.wait()
         whole_s, used_s = time.perf_counter() - begun, _processor_s(pid) - used
     server.close()
     print(f"calls                         {calls:>10}")

@@ -1,22 +1,22 @@
 """Everything that can go wrong, sorted by what the caller may do next.
 
-    ApolloError
-      Refused              the caller asked for what is not allowed; has a code and an HTTP status
-        NotFound           no such object in this organisation              404
-        Invalid            the request is malformed: which field, and why   422
-        NotAllowedNow      the object's state forbids it                    409
-        Conflict           it clashes with another request                  409
-        Forbidden          the token's organisation may not name this       403
-        Unauthorised       no token, or one we do not know                  401
-        TooLarge           over a stated size                               413
-      Stale                a race was lost: read again and decide again
-      Unavailable          something we depend on is away: nothing was done, try again
-      DriverError          what a provider did, sorted by what we may do next
-        NotPlaced          certainly no call; it may be tried again, not before `retry_after_s`
-        WillNeverWork      certainly no call, and the same request will be refused again
-        OutcomeUnknown     there may be a call; never ask again before that is known
-      Misconfigured        a setting is wrong: which one, and what would be right
-      Broken               an invariant failed: stop, alarm, do not guess
+ApolloError
+  Refused              the caller asked for what is not allowed; has a code and an HTTP status
+    NotFound           no such object in this organisation              404
+    Invalid            the request is malformed: which field, and why   422
+    NotAllowedNow      the object's state forbids it                    409
+    Conflict           it clashes with another request                  409
+    Forbidden          the token's organisation may not name this       403
+    Unauthorised       no token, or one we do not know                  401
+    TooLarge           over a stated size                               413
+  Stale                a race was lost: read again and decide again
+  Unavailable          something we depend on is away: nothing was done, try again
+  DriverError          what a provider did, sorted by what we may do next
+    NotPlaced          certainly no call; it may be tried again, not before `retry_after_s`
+    WillNeverWork      certainly no call, and the same request will be refused again
+    OutcomeUnknown     there may be a call; never ask again before that is known
+  Misconfigured        a setting is wrong: which one, and what would be right
+  Broken               an invariant failed: stop, alarm, do not guess
 """
 
 from typing import ClassVar

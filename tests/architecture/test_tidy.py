@@ -38,10 +38,14 @@ def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (function.end_lineno or function.lineno) - function.lineno + 1
 
 
-def banned_words(name: str) -> set[str]:
-    """The banned words in a name, which is cut at underscores and capitals."""
-    words = re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)
-    return {word.lower() for word in words} & BANNED
+def words_of(name: str) -> list[str]:
+    """The words of a name, which is cut at underscores and capitals."""
+    return [word.lower() for word in re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)]
+
+
+def is_drawer(name: str) -> bool:
+    """Whether a name says "things" and not which: its noun is a banned word."""
+    return bool(words_of(name)) and words_of(name)[-1] in BANNED
 
 
 def committed_texts() -> list[Path]:
@@ -76,13 +80,17 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert long == {}
 
 
+# Names that a library calls.
+GIVEN_BY_OTHERS = {"get_route_handler"}
+
+
 @pytest.mark.parametrize("path", MODULES, ids=shown)
 def test_nothing_is_named_like_a_drawer(path: Path) -> None:
     names = {path.stem, path.parent.name}
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             names.add(node.name)
-    assert {name for name in names if banned_words(name)} == set()
+    assert {name for name in names - GIVEN_BY_OTHERS if is_drawer(name)} == set()
 
 
 @pytest.mark.parametrize("path", MODULES, ids=shown)
@@ -101,17 +109,29 @@ def test_nothing_committed_names_a_path_of_one_machine() -> None:
     assert found == []
 
 
+# Looking again this often is waiting for a condition; longer is hoping.
+LOOK_AGAIN_S_MAX = 0.05
+
+
 def sleeps(tree: ast.AST) -> list[str]:
-    """Calls of time.sleep and asyncio.sleep that wait; sleep(0) only lets others go on."""
+    """Sleeps that only hope; a short one inside a loop waits for that loop's condition."""
+    looped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.While)
+        for inner in ast.walk(node)
+    }
     found = []
     for node in ast.walk(tree):
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="time"), attr="sleep")):
-                found.append(f"line {node.lineno}: time.sleep")
             case ast.Call(
-                func=ast.Attribute(value=ast.Name(id="asyncio"), attr="sleep"), args=[argument]
-            ) if not (isinstance(argument, ast.Constant) and argument.value == 0):
-                found.append(f"line {node.lineno}: asyncio.sleep")
+                func=ast.Attribute(value=ast.Name(id="time" | "asyncio" as module), attr="sleep"),
+                args=[argument],
+            ):
+                seconds = argument.value if isinstance(argument, ast.Constant) else None
+                is_short = isinstance(seconds, int | float) and seconds <= LOOK_AGAIN_S_MAX
+                if not (is_short and (id(node) in looped or seconds == 0)):
+                    found.append(f"line {node.lineno}: {module}.sleep")
     return found
 
 
@@ -135,12 +155,17 @@ def test_every_test_is_named_by_a_sentence() -> None:
 
 
 def test_the_checks_themselves_notice() -> None:
-    tree = ast.parse("import time, asyncio\ntime.sleep(1)\nasyncio.sleep(0)\nasyncio.sleep(0.1)")
-    assert sleeps(tree) == ["line 2: time.sleep", "line 4: asyncio.sleep"]
-    assert banned_words("CallManager") == {"manager"}
-    assert banned_words("read_base_url") == {"base"}
-    assert banned_words("database") == set()
-    assert banned_words("information") == set()
+    lines = ["time.sleep(1)", "asyncio.sleep(0)", "while x: asyncio.sleep(0.01)"]
+    lines += ["asyncio.sleep(0.01)", "while x: asyncio.sleep(0.5)"]
+    assert sleeps(ast.parse("\n".join(lines))) == [
+        "line 1: time.sleep",
+        "line 4: asyncio.sleep",
+        "line 5: asyncio.sleep",
+    ]
+    assert is_drawer("CallManager")
+    assert is_drawer("read_data")
+    assert not is_drawer("base_url")
+    assert not is_drawer("database")
     (long,) = functions(ast.parse("def f():\n" + "    x = 1\n" * 50))
     assert lines_of(long) == 51
     assert PUT_OFF.search("# TO" + "DO: later")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+BROKEN = 0  # instead of a status: the connection breaks without an answer
 TOKEN = "gat_0123456789abcdefghijABCDEFGHIJ012345"
 
 
@@ -29,14 +30,19 @@ class StandIn:
     async def serve(self, request: web.Request) -> web.StreamResponse:
         if self.breaks_uploads and request.method == "POST":
             await request.content.readany()
-            assert request.transport is not None
-            request.transport.abort()
+            return _broken(request)
         body = await request.read()
         seen = (request.method, request.path, dict(request.query), dict(request.headers), body)
         self.requests.append(seen)
         answers = self.answers.get(request.path, [(404, {"detail": "Not Found"})])
         status, content = answers.pop(0) if len(answers) > 1 else answers[0]
-        return web.json_response(content, status=status)
+        return _broken(request) if status == BROKEN else web.json_response(content, status=status)
+
+
+def _broken(request: web.Request) -> web.StreamResponse:
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
 
 
 async def _run(stand_in: StandIn, ready: threading.Event, stop: asyncio.Event) -> None:

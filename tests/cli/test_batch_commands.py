@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.cli.conftest import TOKEN, StandIn
+from tests.cli.conftest import BROKEN, TOKEN, StandIn
 from tests.cli.running import Ran, run
 from tests.cli.shapes import batch, debug
 
@@ -114,6 +114,20 @@ def test_watch_without_a_terminal_prints_lines_until_the_batch_is_over(
     assert lines[0].startswith("2026-05-10T09:05:00Z in_progress: 480 of 1000")
     assert "blocked  no_worker_alive" in lines[0]
     assert "completed:" in lines[2]
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize("away", [BROKEN, 503])
+def test_a_watch_outlives_an_api_that_is_away_for_a_moment(
+    api: StandIn, apollo: Apollo, away: int
+) -> None:
+    gone = [(away, {"detail": "the database does not answer"})] * 2
+    api.answer(PATH, (200, batch()), *gone, (200, batch("completed")))
+    api.answer(f"{PATH}/debug", (200, debug()))
+    ran = apollo("batch", "watch", BATCH)
+    assert ran.code == 0, ran.err
+    assert "still trying" in ran.err
+    assert "completed:" in ran.out
 
 
 @pytest.mark.usefixtures("quick")

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator
 
 import pytest
-
 from tests.rotary.world import Receiver, World, receiving, running
 
 

@@ -4,7 +4,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-
 from tests.rotary.world import (
     ACCOUNT,
     APPLICATION,

@@ -7,7 +7,6 @@ from typing import Any
 
 import aiohttp
 import pytest
-
 from tests.rotary.test_webhooks import ANSWERED, signed_by
 from tests.rotary.world import PERSON, SECRET, Receiver, World, person, running, until
 
@@ -266,7 +265,7 @@ async def test_a_rate_strikes_the_same_calls_whatever_their_order() -> None:
         async with running(faulty(never_place=0.3), seed=seed) as world:
             for one in order:
                 await world.call(person(one), call_status_hook=None)
-            await until(lambda: not world.router.exchange.unsettled)  # noqa: B023 - used at once
+            await until(lambda: not world.router.exchange.unsettled)
             struck.append({line["to"] for line in await world.ledger() if line["faults"]})
     assert struck[0] == struck[1], f"seed {seed}"
     assert 15 < len(struck[0]) < 45, f"seed {seed}"

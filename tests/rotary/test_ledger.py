@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from apollo.errors import Misconfigured
 from tests.rotary.world import (
     CALLER_ID,
     PERSON,
@@ -18,6 +16,8 @@ from tests.rotary.world import (
     running,
     until,
 )
+
+from apollo.errors import Misconfigured
 
 TALK = {"people": {"preset": "instant", "talk_s": [60, 60]}}
 

@@ -5,9 +5,9 @@ from itertools import pairwise
 
 import pytest
 from pydantic import ValidationError
+from tests.rotary.world import person, running
 
 from apollo.rotary.people import PRESETS, Conduct, Does, People, PeopleRules
-from tests.rotary.world import person, running
 
 SEED = 20_261_123
 NUMBER = "919876543210"

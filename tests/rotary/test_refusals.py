@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from tests.rotary.world import (
     ACCOUNT,
     APPLICATION,
@@ -37,8 +36,10 @@ BY_THE_API_SERVER: dict[str, tuple[dict[str, Any], str]] = {
     "application that is no uuid": ({"application_sid": "abc"}, "application_sid not found abc"),
     "neither application nor speech": (
         NO_SPEECH,
-        "either application_sid or set of speech_synthesis_vendor, speech_synthesis_language, "
-        "speech_synthesis_voice, speech_recognizer_vendor, speech_recognizer_language required",
+        (
+            "either application_sid or set of speech_synthesis_vendor, speech_synthesis_language, "
+            "speech_synthesis_voice, speech_recognizer_vendor, speech_recognizer_language required"
+        ),
     ),
     "no call hook": ({"call_hook": None}, "either call_hook or application_sid required"),
     "relative call hook": ({"call_hook": "/call"}, "call_hook url be an absolute url"),

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import phonenumbers
 import pytest
+from tests.rotary.world import ACCOUNT
 
 from apollo.errors import Misconfigured
 from apollo.rotary import RotaryRouter, RotarySettings, Scenario, read_scenario
-from tests.rotary.world import ACCOUNT
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples" / "scenarios").glob("*.json"))
 

@@ -5,20 +5,21 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from tests.rotary.world import ACCOUNT, KEY, PATIENCE_S, SECRET, World, until
 
 from apollo.errors import Misconfigured
 from apollo.rotary import RotaryRouter, RotarySettings
 from apollo.rotary.wire import Request
-from tests.rotary.world import ACCOUNT, KEY, SECRET, World, until
 
 PROGRAM = """
 import sys
+from contextlib import suppress
 from pathlib import Path
 from apollo.rotary import RotarySettings, serve
 serve(RotarySettings(port=int(sys.argv[1]), api_key="k", webhook_secret="s",
@@ -50,26 +51,29 @@ async def test_a_port_in_use_is_named_with_the_mend() -> None:
 @pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM])
 async def test_a_signal_stops_it_cleanly(tmp_path: Path, wish: signal.Signals) -> None:
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(port), str(tmp_path / "ledger.jsonl")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", PROGRAM, str(port), str(tmp_path / "ledger.jsonl")),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
         await until(lambda: answers(port), "the router's health")
         process.send_signal(wish)
-        output, _ = await asyncio.to_thread(process.communicate, timeout=10)
+        async with asyncio.timeout(PATIENCE_S):
+            output, _ = await process.communicate()
     finally:
-        process.kill()
-        process.wait()
+        with suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
     assert (process.returncode, output.decode()) == (0, "stopped\n")
     assert (tmp_path / "ledger.jsonl").exists()
 
 
 def answers(port: int) -> bool:
     try:
-        with urlopen(f"http://127.0.0.1:{port}/rotary/health", timeout=2) as answer:  # noqa: S310
+        with urlopen(f"http://127.0.0.1:{port}/rotary/health", timeout=2) as answer:
             return bool(json.load(answer)["status"] == "ok")
     except OSError:
         return False

@@ -1,4 +1,4 @@
-"""Status webhooks: what they say, how they are signed, in what order, and when they are repeated."""
+"""Status webhooks: what they say, how they are signed, their order, when they are repeated."""
 
 import asyncio
 import hashlib
@@ -9,7 +9,6 @@ from base64 import b64decode
 from typing import Any
 
 import pytest
-
 from tests.rotary.world import (
     ACCOUNT,
     APPLICATION,
@@ -221,7 +220,7 @@ async def test_an_application_without_status_hook_sends_nothing(receiver: Receiv
 
 async def test_the_router_s_own_address_wins_over_every_hook(receiver: Receiver) -> None:
     own = f"{receiver.url}/own"
-    scenario = {"applications": {APPLICATION: {}}}
+    scenario: dict[str, Any] = {"applications": {APPLICATION: {}}}
     async with running(scenario, receiver=receiver, webhook_url=own) as world:
         await world.called()
         await world.called(call_status_hook=None)
@@ -338,13 +337,10 @@ async def test_with_http_pool_the_last_event_is_repeated_as_well(receiver: Recei
     assert line["webhooks"][3]["fate"] == "delivered"
 
 
-async def test_an_answer_longer_than_we_read_still_counts(receiver: Receiver) -> None:
-    async with running(scripted({"does": "busy"}), receiver=receiver) as world:
-        for method in ("GET", "POST"):
-            reply = await world.ask(method, "/rotary/hook")
-            assert (reply.status, reply.body) == (200, [])
-        line = await world.called()
-    assert [one["fate"] for one in line["webhooks"]] == ["delivered", "delivered"]
+async def test_the_router_s_own_call_hook_answers_with_no_verbs(world: World) -> None:
+    for method in ("GET", "POST"):
+        reply = await world.ask(method, "/rotary/hook")
+        assert (reply.status, reply.body) == (200, [])
 
 
 async def test_a_failed_delivery_is_logged_without_the_number(

@@ -10,6 +10,7 @@ import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -133,8 +134,10 @@ class Stage:
         return self._show(name, before, done)
 
     def _read(self, word: str, *rest: str) -> CallEvent:
-        base = {"at": self.now, "evidence": Evidence.WEBHOOK}
-        sid = {"provider_call_id": next((r[4:] for r in rest if r.startswith("sid=")), None)}
+        base: dict[str, Any] = {"at": self.now, "evidence": Evidence.WEBHOOK}
+        sid: dict[str, Any] = {
+            "provider_call_id": next((r[4:] for r in rest if r.startswith("sid=")), None)
+        }
         plain = [r for r in rest if not r.startswith("sid=")]
         match word:
             case "accepted":

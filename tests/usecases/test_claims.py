@@ -60,12 +60,19 @@ async def promote(world: World) -> set[uuid.UUID]:
 # ----------------------------------------------------------------------------------------- limits
 
 
-async def test_limits_hold_while_several_workers_claim_at_once(world: World) -> None:
+@pytest.mark.parametrize("queue", ["fresh", "due"])
+async def test_limits_hold_while_several_workers_claim_at_once(world: World, queue: str) -> None:
     campaign_id = await world.a_campaign(limit=17)
     batches = [
         await world.a_batch(campaign_id, some_numbers(60, start=100 * n), concurrency_limit=limit)
         for n, limit in enumerate((5, 9, 40), start=1)
     ]
+    if queue == "due":
+        await world.sql(
+            "insert into due_contacts (batch_id, position, turn, due_at, is_due, since)"
+            " select batch_id, position, 2, updated_at, true, updated_at from contacts"
+        )
+        await world.sql("update batch_cursors set next_position = 61")
 
     async def work(dial: DialContacts) -> list[uuid.UUID]:
         taken = []

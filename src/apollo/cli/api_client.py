@@ -25,12 +25,13 @@ _FAULTS_SHOWN: Final = 10
 Query = Mapping[str, str | int | None]
 _SUCCESS: Final = range(200, 300)
 _UNAUTHORISED: Final = 401
+_SERVER_ERROR: Final = 500
 # What the web framework itself says; our own texts name the object that was not found.
 _NO_SUCH_ROUTE: Final = "Not Found"
 
 
 class RefusedByApi(ApolloError):
-    """The API answered with something that is not a success."""
+    """The API answered that it will not do this; asking again will not help."""
 
     def __init__(self, status: int, detail: str) -> None:
         super().__init__(detail)
@@ -101,9 +102,10 @@ class ApiClient:
             ) as response:
                 answer = await _content(response)
                 if response.status not in _SUCCESS:
-                    raise RefusedByApi(
-                        response.status, _sentence(self.url, path, response.status, answer)
-                    )
+                    said = _sentence(self.url, path, response.status, answer)
+                    if response.status >= _SERVER_ERROR:
+                        raise Unavailable(said)
+                    raise RefusedByApi(response.status, said)
                 return answer
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as fault:
             raise nobody_answers(self.url) from fault

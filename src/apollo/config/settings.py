@@ -66,7 +66,7 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
-def _jambonz_base(value: str) -> str:
+def _jambonz_url(value: str) -> str:
     base = _base_url(value)
     if not base.endswith("/v1"):
         raise ValueError
@@ -179,7 +179,7 @@ class Settings(BaseModel):
         shown="unset",
         default_factory=dict,
     )
-    jambonz_url: Annotated[str, AfterValidator(_jambonz_base)] | None = _setting(
+    jambonz_url: Annotated[str, AfterValidator(_jambonz_url)] | None = _setting(
         "JAMBONZ_URL",
         "The calls API of jambonz or of a RotaryRouter; unset, `up` starts a RotaryRouter.",
         "an http or https address ending in /v1, such as https://jambonz.example.com/api/v1",

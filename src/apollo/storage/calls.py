@@ -102,7 +102,19 @@ async def lock_calls(
 
 
 def _locked(r: Record) -> LockedCall:
-    call = Call(
+    return LockedCall(
+        call=_call_of(r),
+        contact=_contact_of(r),
+        campaign_id=r["campaign_id"],
+        batch_status=BatchStatus(r["batch_status"]),
+        retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
+        declines_in_a_row=r["declines_in_a_row"],
+        read_at=r["read_at"],
+    )
+
+
+def _call_of(r: Record) -> Call:
+    return Call(
         id=r["id"],
         state=CallState(r["state"]),
         version=r["version"],
@@ -130,7 +142,10 @@ def _locked(r: Record) -> LockedCall:
         prior_updated_at=r["prior_updated_at"],
         prior_attempted_at=r["prior_attempted_at"],
     )
-    contact = Contact(
+
+
+def _contact_of(r: Record) -> Contact:
+    return Contact(
         key=ContactKey(r["batch_id"], r["position"]),
         status=ContactStatus(r["contact_status"]),
         updated_at=r["contact_updated_at"],
@@ -143,15 +158,6 @@ def _locked(r: Record) -> LockedCall:
         is_reached=r["is_reached"],
         last_attempted_at=r["last_attempted_at"],
         due=None if r["turn"] is None else Due(Turn(r["turn"]), r["due_at"]),
-    )
-    return LockedCall(
-        call=call,
-        contact=contact,
-        campaign_id=r["campaign_id"],
-        batch_status=BatchStatus(r["batch_status"]),
-        retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
-        declines_in_a_row=r["declines_in_a_row"],
-        read_at=r["read_at"],
     )
 
 

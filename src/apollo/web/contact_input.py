@@ -162,7 +162,7 @@ class _Form:
             "on_header_field": self._add_name,
             "on_header_value": self._add_value,
             "on_header_end": self._end_header,
-            "on_part_data": self._add_data,
+            "on_part_data": self._add_piece,
         }
 
     def take(self) -> list[bytes]:
@@ -187,7 +187,7 @@ class _Form:
                 self.files += 1
         self._name = self._value = b""
 
-    def _add_data(self, piece: bytes, start: int, end: int) -> None:
+    def _add_piece(self, piece: bytes, start: int, end: int) -> None:
         # A second file is refused at the end; until then it must not be read as part of the first.
         if self._is_file and self.files == 1:
             self._pieces.append(piece[start:end])
