@@ -17,7 +17,7 @@ from apollo.core.model import Deadlines, OnUnresolved
 from apollo.storage.database import Database, Record
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.dial_contacts import Claimed, DialContacts, DialSettings
-from apollo.usecases.record_call_events import Arrival, Recorded, RecordCallEvents
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded
 
 ORGANIZATION = "org_acme"
 OTHER_ORGANIZATION = "org_other"

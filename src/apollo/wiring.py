@@ -342,7 +342,8 @@ class Office:
 async def open_office(settings: Settings) -> AsyncGenerator[Office]:
     """Open the use-cases of the command line; the schema is brought up to date first."""
     clock = SystemClock()
-    async with _database(settings, name="apollo cli") as db:
+    # A person waits in front of this one, and wants to hear at once that it is away.
+    async with _database(settings, name="apollo cli", within_s=0.0) as db:
         bus: Bus = PostgresBus(db, clock)
         yield Office(
             db=db,
@@ -353,9 +354,11 @@ async def open_office(settings: Settings) -> AsyncGenerator[Office]:
 
 
 @contextlib.asynccontextmanager
-async def _database(settings: Settings, *, name: str) -> AsyncGenerator[Database]:
+async def _database(
+    settings: Settings, *, name: str, within_s: float = _DATABASE_WITHIN_S
+) -> AsyncGenerator[Database]:
     url = database_url(settings)
-    await _migrated(url)
+    await _migrated(url, within_s)
     db = await Database.connect(url, connections_max=20, name=name)
     try:
         yield db
@@ -363,9 +366,9 @@ async def _database(settings: Settings, *, name: str) -> AsyncGenerator[Database
         await db.close()
 
 
-async def _migrated(url: str) -> None:
+async def _migrated(url: str, within_s: float) -> None:
     """Bring the schema up to date; a database that is still starting is waited for."""
-    deadline = monotonic() + _DATABASE_WITHIN_S
+    deadline = monotonic() + within_s
     while True:
         try:
             await migrate(url)

@@ -13,12 +13,14 @@ class Books:
 
     def __init__(self) -> None:
         self.sets: list[list[int]] = []
+        self.begun = asyncio.Event()
         self.open = asyncio.Event()
         self.open.set()
         self.fault: Exception | None = None
 
     async def write(self, items: Sequence[int]) -> Sequence[int]:
         self.sets.append(list(items))
+        self.begun.set()
         await self.open.wait()
         if self.fault is not None:
             raise self.fault
@@ -42,8 +44,7 @@ async def test_while_a_set_is_written_the_next_one_forms() -> None:
     items = Collector(books.write)
     books.open.clear()
     first = asyncio.create_task(items.put(0))
-    while not books.sets:
-        await asyncio.sleep(0)
+    await books.begun.wait()
     rest = asyncio.create_task(put_all(items, range(1, 100)))
     await asyncio.sleep(0)
     books.open.set()
@@ -90,8 +91,7 @@ async def test_too_many_waiting_items_are_refused(monkeypatch: pytest.MonkeyPatc
     items = Collector(books.write)
     books.open.clear()
     waiting = [asyncio.create_task(items.put(0))]
-    while not books.sets:
-        await asyncio.sleep(0)
+    await books.begun.wait()
     waiting += [asyncio.create_task(items.put(n)) for n in (1, 2, 3)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
@@ -106,8 +106,7 @@ async def test_who_gave_up_waiting_disturbs_nobody() -> None:
     books.open.clear()
     impatient = asyncio.create_task(items.put(1))
     patient = asyncio.create_task(items.put(2))
-    while not books.sets:
-        await asyncio.sleep(0)
+    await books.begun.wait()
     impatient.cancel()
     books.open.set()
     assert await patient == 20

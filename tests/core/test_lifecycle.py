@@ -17,10 +17,8 @@ from apollo.core.events import (
     CallEvent,
     CallRinging,
     CallTrying,
-    CallVanished,
     Evidence,
     HangUp,
-    LeaseExpired,
     NumberRefused,
     QuarantineOver,
     RequestLost,
@@ -106,7 +104,7 @@ class Life:
                 phone_number="+14155552671",
                 from_number="+14155552670",
                 requested_at=self.now,
-                prior_due_at=contact.due and contact.due.due_at,
+                prior_due_at=contact.due.due_at if contact.due else None,
                 prior_updated_at=contact.updated_at,
                 prior_attempted_at=contact.last_attempted_at,
             )
@@ -211,7 +209,7 @@ def check(life: Life, before: list[Call]) -> None:
     counted = [call for call in life.calls if call.state is not CallState.RELEASED]
     assert contact.attempts == len(counted)
     assert 0 <= contact.tries <= 1 + life.policy.max_retries
-    assert 0 <= contact.retry_count
+    assert contact.retry_count >= 0
     assert contact.carrier_failures <= CARRIER_FAILURES_MAX + 1
     assert contact.follow_up_count == sum(c.kind is CallKind.FOLLOW_UP for c in counted)
     for call in life.calls:

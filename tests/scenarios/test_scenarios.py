@@ -100,7 +100,7 @@ class Stage:
             phone_number="+14155552671",
             from_number="+14155552670",
             requested_at=self.now,
-            prior_due_at=contact.due and contact.due.due_at,
+            prior_due_at=contact.due.due_at if contact.due else None,
             prior_updated_at=contact.updated_at,
             prior_attempted_at=contact.last_attempted_at,
         )

@@ -1,4 +1,4 @@
-"""The hot queries must not get slower as tables grow: what the planner does with twenty thousand."""
+"""The hot queries must not get slower as tables grow: their plans over twenty thousand people."""
 
 import json
 import uuid
@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from tests.builders import World, a_world, some_numbers
 
 from apollo.storage.database import load_queries
-from tests.builders import World, a_world, some_numbers
 
 GROWING = {"contacts", "calls", "due_contacts", "call_events", "actions"}
 HOT = [

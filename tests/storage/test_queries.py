@@ -4,10 +4,11 @@ import ast
 import enum
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pytest
+from tests.builders import a_world
 
 from apollo import storage
 from apollo.core.events import Evidence
@@ -26,7 +27,6 @@ from apollo.core.states import (
     PausedBy,
 )
 from apollo.storage.database import Database, Query, load_queries
-from tests.builders import a_world
 
 FOLDER = Path(storage.__file__).parent
 FILES = sorted(path.stem for path in (FOLDER / "sql").glob("*.sql"))
@@ -176,7 +176,7 @@ def in_lists(text: str) -> list[tuple[str, set[str]]]:
     return [(column, set(re.findall(r"'([a-z_]+)'", values))) for column, values in found]
 
 
-KNOWN_LISTS: dict[str, list[set[str]]] = {
+KNOWN_LISTS: dict[str, list[Collection[str]]] = {
     "status": [
         set(BatchStatus),
         set(ContactStatus),
@@ -238,7 +238,7 @@ async def test_a_query_refuses_wrong_parameters_before_it_is_sent(database_url: 
     db = await Database.connect(database_url, connections_max=1)
     try:
         async with db.connection() as connection:
-            with pytest.raises(TypeError, match="lock_campaign.*campaign_id"):
+            with pytest.raises(TypeError, match=r"lock_campaign.*campaign_id"):
                 await load_queries("dialling")["lock_campaign"].rows(connection, wrong=1)
     finally:
         await db.close()

@@ -8,15 +8,6 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-
-from apollo.core.events import Evidence, RequestNotPlaced
-from apollo.core.model import Turn
-from apollo.core.reasons import Reason
-from apollo.core.windows import Window
-from apollo.errors import Stale
-from apollo.storage import dialling
-from apollo.usecases.advance_time import AdvanceTime
-from apollo.usecases.dial_contacts import LEASE, Claimed, DialContacts
 from tests.builders import (
     CALLER_IDS,
     OTHER_ORGANIZATION,
@@ -26,6 +17,15 @@ from tests.builders import (
     noon_zone,
     some_numbers,
 )
+
+from apollo.core.events import Evidence, RequestNotPlaced
+from apollo.core.model import Turn
+from apollo.core.reasons import Reason
+from apollo.core.windows import Window
+from apollo.errors import Stale
+from apollo.storage import dialling
+from apollo.usecases.advance_time import AdvanceTime
+from apollo.usecases.dial_contacts import LEASE, Claimed, DialContacts
 
 
 @pytest.fixture
@@ -97,7 +97,8 @@ async def test_limits_hold_while_several_workers_claim_at_once(world: World, que
 
 async def test_an_unknown_call_holds_its_slot(world: World) -> None:
     campaign_id = await world.a_campaign(limit=2)
-    await world.a_batch(campaign_id, 5)
+    for start in (1, 100):
+        await world.a_batch(campaign_id, some_numbers(5, start=start))
     claimed = await world.claim(campaign_id)
     assert len(claimed.calls) == 2
     await world.sql("update calls set state = 'unknown'")

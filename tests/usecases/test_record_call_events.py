@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.builders import DEADLINES, ORGANIZATION, World, a_world, ended
+from tests.usecases.batch_world import HeardBus
 
 from apollo.core import ids
 from apollo.core.events import (
@@ -22,9 +24,7 @@ from apollo.core.states import Off
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.collector import Collector
-from apollo.usecases.record_call_events import Arrival, Recorded, RecordCallEvents, Webhook
-from tests.builders import DEADLINES, ORGANIZATION, World, a_world, ended
-from tests.usecases.batch_world import HeardBus
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded, Webhook
 
 AT = datetime(2026, 5, 10, 9, tzinfo=UTC)
 

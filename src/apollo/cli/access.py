@@ -6,6 +6,7 @@ when it is made, and is never read again.
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -13,7 +14,7 @@ import typer
 
 from apollo.cli.render import listing
 from apollo.cli.terminal import AsJson, out, print_json, say
-from apollo.config import load
+from apollo.config import configure_logging, load
 from apollo.ports import AgentRoute
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def add_to(app: typer.Typer) -> None:
 def in_office(work: "Callable[[Office], Awaitable[_T]]") -> _T:
     """Do some work with the database at hand, and put it away again."""
     settings = load(os.environ)
+    configure_logging(settings.log, sys.stderr)  # stdout is for the result alone
     from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
 
     async def inside() -> _T:

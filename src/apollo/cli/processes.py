@@ -69,6 +69,7 @@ def rotary(parent_pipe: ParentPipe = False) -> None:
 def migrate() -> None:
     """Bring the database's schema to the version of this program; `up` does it by itself."""
     settings = load(os.environ)
+    configure_logging(settings.log, sys.stderr)
     from apollo import wiring  # noqa: PLC0415 - as above
     from apollo.storage import database  # noqa: PLC0415 - as above
 
