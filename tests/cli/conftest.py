@@ -1,12 +1,14 @@
 """A small API for the command line to talk to, on a thread of its own."""
 
 import asyncio
+import logging
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import web
 
 BROKEN = 0  # instead of a status: the connection breaks without an answer
@@ -48,7 +50,7 @@ def _broken(request: web.Request) -> web.StreamResponse:
 async def _run(stand_in: StandIn, ready: threading.Event, stop: asyncio.Event) -> None:
     app = web.Application(client_max_size=64 << 20)
     app.router.add_route("*", "/{path:.*}", stand_in.serve)
-    runner = web.AppRunner(app)
+    runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     host, port = runner.addresses[0][:2]
@@ -56,6 +58,16 @@ async def _run(stand_in: StandIn, ready: threading.Event, stop: asyncio.Event) -
     ready.set()
     await stop.wait()
     await runner.cleanup()
+
+
+@pytest.fixture(autouse=True)
+def logging_as_before() -> Iterator[None]:
+    """A command sets up the log of its process, which here is the tests' process."""
+    handlers, level = logging.root.handlers[:], logging.root.level
+    yield
+    logging.root.handlers[:] = handlers
+    logging.root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture

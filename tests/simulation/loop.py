@@ -1,0 +1,156 @@
+"""Virtual time: an event loop that never waits, and processes in it that can die or be stopped.
+
+Time jumps to the next timer. Every task runs inside the context of a `Process`: what belongs to a
+dead one is never run again, which is `kill -9` and not a cancellation; what belongs to a stopped
+one runs when it goes on. Nothing here knows what is simulated. Of the libraries for virtual time
+(looptime, simloop) none can kill a part of a program in this way, and this is all that is needed.
+"""
+
+import asyncio
+import contextlib
+import heapq
+from asyncio import TimerHandle
+from collections.abc import Callable, Coroutine
+from contextvars import Context, ContextVar, copy_context
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(eq=False)
+class Process:
+    """One simulated operating-system process."""
+
+    name: str
+    is_alive: bool = True
+    # Stopped until this virtual second (SIGSTOP).
+    stopped_until: float = 0.0
+    # Dies when it has taken this many more steps; a step is a point at which a crash matters.
+    steps_left: int | None = None
+    steps: int = 0
+    on_death: Callable[["Process"], None] | None = None
+    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    async def step(self) -> None:
+        """Pass a point at which the process may die."""
+        self.steps += 1
+        if self.steps_left is None:
+            return
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            self.kill()
+            await asyncio.get_running_loop().create_future()
+
+    def kill(self) -> None:
+        """End it as `kill -9` does: nothing of it runs any more, not even `finally`."""
+        if self.is_alive:
+            self.is_alive = False
+            if self.on_death is not None:
+                self.on_death(self)
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Run a task as a part of this process."""
+        context = copy_context()
+        context.run(PROCESS.set, self)
+        task = asyncio.get_running_loop().create_task(work, context=context)
+        self.tasks.append(task)
+        return task
+
+
+# Whose code runs now; None for the world itself.
+PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
+
+
+class VirtualLoop(asyncio.BaseEventLoop):
+    """An event loop whose clock moves only when there is nothing else to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 0.0
+        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._count = 0
+        self.failures: list[str] = []
+        self.set_exception_handler(self._note_failure)
+
+    def time(self) -> float:
+        """Give the virtual seconds since the loop began."""
+        return self._now
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[..., object],
+        *args: Any,
+        context: Context | None = None,
+    ) -> TimerHandle:
+        """Run a callback at a virtual second."""
+        handle = TimerHandle(when, callback, args, self, context)
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, handle))
+        return handle
+
+    def close_tasks(self) -> None:
+        """Drop every task that is left, without letting it run."""
+        for task in asyncio.all_tasks(self):
+            task._log_destroy_pending = False  # type: ignore[attr-defined] # it was killed
+            with contextlib.suppress(BaseException):
+                coroutine = task.get_coro()
+                if coroutine is not None:
+                    coroutine.close()
+
+    def _run_once(self) -> None:
+        ready = self._ready  # type: ignore[attr-defined] # the base class's own queue
+        timers = self._timers
+        if not ready:
+            while timers:
+                when, _, timer = heapq.heappop(timers)
+                if not timer.cancelled():
+                    self._now = max(self._now, when)
+                    ready.append(timer)
+                    break
+            else:
+                raise RuntimeError("nothing can happen any more")
+        for _ in range(len(ready)):
+            handle = ready.popleft()
+            if handle._cancelled:
+                continue
+            process = handle._context.get(PROCESS)
+            if process is not None:
+                if not process.is_alive:
+                    continue
+                if process.stopped_until > self._now:
+                    later = (process.stopped_until, handle._callback, *(handle._args or ()))
+                    moved = self.call_at(*later, context=handle._context)
+                    _link(handle, moved)
+                    continue
+            handle._run()
+
+    def _timer_handle_cancelled(self, handle: TimerHandle) -> None:
+        """Nothing to do: a cancelled timer is skipped when its time comes."""
+
+    def _asyncgen_firstiter_hook(self, agen: object) -> None:
+        """Generators of killed processes are not ended tidily."""
+
+    def _asyncgen_finalizer_hook(self, agen: object) -> None:
+        """Generators of killed processes are not ended tidily."""
+
+    def _process_events(self, event_list: object) -> None:
+        """There are no files."""
+
+    def _write_to_self(self) -> None:
+        """There are no other threads."""
+
+    def _note_failure(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        del loop
+        self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
+
+
+def _link(handle: Any, moved: TimerHandle) -> None:
+    """Let whoever cancels the handle that was put off cancel the one in its place."""
+    with contextlib.suppress(AttributeError):
+        original = handle.cancel
+
+        def cancel() -> None:
+            original()
+            moved.cancel()
+
+        handle.cancel = cancel
