@@ -137,6 +137,15 @@ class BusHealth:
     kind: str
     is_connected: bool
     last_contact_at: datetime | None
+    # Of a bus with partitions (None otherwise): those this process reads, those there are, since
+    # when it has none, how old the oldest message is that it has not taken, and how often its
+    # partitions changed in the last ten minutes.
+    partitions: int | None = None
+    partitions_total: int | None = None
+    unassigned_s: float | None = None
+    lag_s: float | None = None
+    rebalances: int | None = None
+    last_error: str = ""
 
 
 class Bus(Protocol):
@@ -153,6 +162,13 @@ class Bus(Protocol):
 
     async def close(self) -> None:
         """Stop listening."""
+
+
+class Stream(Protocol):
+    """A log outside PostgreSQL that others read, ordered for each key."""
+
+    async def append(self, key: str, value: bytes) -> None:
+        """Append; returns when it cannot be lost any more. Raises Unavailable."""
 
 
 class Clock(Protocol):

@@ -9,6 +9,7 @@ from apollo.cli.render import (
     calls_in_progress,
     diagnosis,
     finished_contacts,
+    listing,
     progress_line,
     rejected_table,
     verdict_line,
@@ -75,6 +76,13 @@ def test_one_line_says_how_far_a_batch_is() -> None:
 def test_a_healthy_verdict_has_the_tip_for_its_reason() -> None:
     healthy = debug(verdict="healthy", reasons=[], tip="All is well.")
     assert shown(verdict_line(healthy)).strip() == "healthy  All is well."
+
+
+def test_a_listing_cuts_nothing_off_on_a_narrow_terminal() -> None:
+    url = "https://bot.example.com/" + "x" * 60
+    text = shown(listing(("agent", "call hook"), [("agent_sales", url)]), 40)
+    cells = "".join(line[13:].strip() for line in text.splitlines()[1:])
+    assert cells == url
 
 
 def test_rows_left_out_are_listed_and_the_rest_counted() -> None:

@@ -95,7 +95,7 @@ async def test_too_many_waiting_items_are_refused(monkeypatch: pytest.MonkeyPatc
     waiting += [asyncio.create_task(items.put(n)) for n in (1, 2, 3)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
-        await items.put(4)
+        await asyncio.wait_for(items.put(4), timeout=5)
     books.open.set()
     assert await asyncio.gather(*waiting) == [0, 10, 20, 30]
 

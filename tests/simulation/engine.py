@@ -129,9 +129,7 @@ class Transaction:
         held = self.server.locks.get((table, key))
         if held:
             for other, theirs in held.items():
-                if other is not self and theirs + mode > UPDATE - (theirs == mode == NO_KEY):
-                    return other
-                if other is not self and UPDATE in {theirs, mode}:
+                if other is not self and theirs + mode >= UPDATE:
                     return other
         return None
 

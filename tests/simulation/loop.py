@@ -9,7 +9,8 @@ one runs when it goes on. Nothing here knows what is simulated. Of the libraries
 import asyncio
 import contextlib
 import heapq
-from asyncio import TimerHandle
+from asyncio import Handle, TimerHandle
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass, field
@@ -66,7 +67,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
-        self._timers: list[tuple[float, int, TimerHandle]] = []
+        self._timers: list[tuple[float, int, Handle]] = []
         self._count = 0
         self.failures: list[str] = []
         self.set_exception_handler(self._note_failure)
@@ -84,21 +85,25 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> TimerHandle:
         """Run a callback at a virtual second."""
         handle = TimerHandle(when, callback, args, self, context)
-        self._count += 1
-        heapq.heappush(self._timers, (when, self._count, handle))
+        self._put(when, handle)
         return handle
 
     def close_tasks(self) -> None:
         """Drop every task that is left, without letting it run."""
         for task in asyncio.all_tasks(self):
-            task._log_destroy_pending = False  # type: ignore[attr-defined] # it was killed
+            vars_of_task: Any = task
+            vars_of_task._log_destroy_pending = False
             with contextlib.suppress(BaseException):
                 coroutine = task.get_coro()
                 if coroutine is not None:
                     coroutine.close()
 
+    def _put(self, when: float, handle: Handle) -> None:
+        self._count += 1
+        heapq.heappush(self._timers, (when, self._count, handle))
+
     def _run_once(self) -> None:
-        ready = self._ready  # type: ignore[attr-defined] # the base class's own queue
+        ready: deque[Handle] = vars(self)["_ready"]  # the base class's own queue
         timers = self._timers
         if not ready:
             while timers:
@@ -111,16 +116,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 raise RuntimeError("nothing can happen any more")
         for _ in range(len(ready)):
             handle = ready.popleft()
-            if handle._cancelled:
+            if handle.cancelled():
                 continue
             process = handle._context.get(PROCESS)
             if process is not None:
                 if not process.is_alive:
                     continue
                 if process.stopped_until > self._now:
-                    later = (process.stopped_until, handle._callback, *(handle._args or ()))
-                    moved = self.call_at(*later, context=handle._context)
-                    _link(handle, moved)
+                    self._put(process.stopped_until, handle)
                     continue
             handle._run()
 
@@ -143,14 +146,3 @@ class VirtualLoop(asyncio.BaseEventLoop):
         del loop
         self.failures.append(f"{context.get('message')}: {context.get('exception')!r}")
 
-
-def _link(handle: Any, moved: TimerHandle) -> None:
-    """Let whoever cancels the handle that was put off cancel the one in its place."""
-    with contextlib.suppress(AttributeError):
-        original = handle.cancel
-
-        def cancel() -> None:
-            original()
-            moved.cancel()
-
-        handle.cancel = cancel

@@ -4,19 +4,14 @@ Owns the list of commands and how a fault ends one: a sentence on stderr and exi
 wrong usage). What a command does stands in the file of its concern.
 """
 
-import os
 import sys
 from typing import Final
 
 import typer
 
 from apollo.cli import access, batches, doctor, processes, stopping
-from apollo.cli.interrupts import Interrupted
 from apollo.cli.terminal import print_fault
 from apollo.errors import ApolloError
-
-# What a shell reports for a program that Ctrl-C ended.
-_INTERRUPTED: Final = 130
 
 app: Final = typer.Typer(
     name="apollo",
@@ -33,15 +28,9 @@ doctor.add_to(app)
 
 
 def main() -> None:
-    """Run the command that the arguments name, and exit."""
+    """Run the command that the arguments name, and exit; typer sees to Ctrl-C and wrong usage."""
     try:
         app()
     except ApolloError as fault:
         print_fault(fault)
         sys.exit(1)
-    except (KeyboardInterrupt, Interrupted):
-        sys.exit(_INTERRUPTED)
-    except BrokenPipeError:
-        # Whoever read our output, `head` for one, has seen enough. Nothing may be flushed to it.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)

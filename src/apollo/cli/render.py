@@ -229,7 +229,7 @@ def rejected_table(batch: Mapping[str, Any], *, rows_max: int) -> RenderableType
     rows = batch.get("rejected") or []
     table = Table(title=f"{count:,} rows were left out", title_justify="left", box=None)
     table.add_column("row", justify="right")
-    table.add_column("phone number")
+    table.add_column("phone number", overflow="fold")
     table.add_column("why")
     for row in rows[:rows_max]:
         table.add_row(
@@ -246,7 +246,7 @@ def listing(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A plain table; None is shown as a dash, a time to the second in UTC."""
     table = Table(box=None, pad_edge=False)
     for title in titles:
-        table.add_column(title)
+        table.add_column(title, overflow="fold")  # half an address is none
     for row in rows:
         table.add_row(*(Text(_cell(value)) for value in row))
     return table
