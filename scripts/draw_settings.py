@@ -1,5 +1,7 @@
 """Prints docs/reference/settings.md: every setting, from the code that reads it."""
 
+import sys
+
 from apollo.config import settings_table
 
 HEAD = """# Settings
@@ -20,4 +22,4 @@ def page() -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    sys.stdout.write(page())

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 import pytest
-
 from scripts.draw_settings import page
 
 ROOT = Path(__file__).parents[2]
