@@ -148,11 +148,14 @@ def run_worker(settings: Settings) -> None:
 async def _work(settings: Settings) -> None:
     clock = SystemClock()
     driver = make_driver(settings, clock)
-    async with _database(settings, name="apollo worker") as db:
-        bus: Bus = PostgresBus(db, clock)
+    async with (
+        _database(settings, name="apollo worker") as db,
+        _open_bus(settings, db, clock) as line,
+    ):
+        bus, is_kafka = line.bus, line.kafka is not None
         process = _process("worker", clock)
         rules = deadlines(settings)
-        record = RecordCallEvents(db=db, deadlines=rules, wakes_by_notify=True)
+        record = _recorder(settings, db, line)
         dial = DialContacts(
             db=db,
             driver=driver,
@@ -171,17 +174,28 @@ async def _work(settings: Settings) -> None:
             dial=dial,
             record=record,
             reconcile=ReconcileCalls(
-                db=db, driver=driver, clock=clock, deadlines=rules, record=record
+                db=db,
+                driver=driver,
+                clock=clock,
+                deadlines=rules,
+                record=record,
+                events_lag=StatusEventsLag(db=db).is_lagging if is_kafka else None,
             ),
             time=AdvanceTime(db=db, expire=ChangeLifecycle(db=db, bus=bus).expire),
             bus=bus,
             driver=driver,
             clock=clock,
         )
-        heartbeat = Heartbeat(db=db, process=process, bus=bus, report=worker.report)
+        beside = await _beside(line, worker, driver=driver, db=db, clock=clock)
+        heartbeat = Heartbeat(
+            db=db,
+            process=process,
+            bus=bus,
+            report=lambda: worker.report() | beside.report(),
+        )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:
-            await worker.run(heartbeat.run)
+            await worker.run(heartbeat.run, *beside.loops)
         finally:
             await driver.close()
 
@@ -197,14 +211,16 @@ def run_serve(settings: Settings) -> None:
 async def _serve(settings: Settings) -> None:
     clock = SystemClock()
     driver = make_driver(settings, clock)
-    async with _database(settings, name="apollo serve") as db:
-        bus: Bus = PostgresBus(db, clock)
-        callbacks = _callbacks(settings, db, driver, clock)
-        app = make_app(settings, db=db, bus=bus, clock=clock, callbacks=callbacks)
+    async with (
+        _database(settings, name="apollo serve") as db,
+        _open_bus(settings, db, clock) as line,
+    ):
+        callbacks = _callbacks(settings, db, driver, clock, line)
+        app = make_app(settings, db=db, bus=line.bus, clock=clock, callbacks=callbacks)
         heartbeat = Heartbeat(
             db=db,
             process=_process("web", clock),
-            bus=bus,
+            bus=line.bus,
             report=lambda: {"hooks": callbacks.report.as_json()},
         )
         beating = asyncio.create_task(heartbeat.run())
@@ -255,13 +271,15 @@ def make_app(
 
 
 def _callbacks(
-    settings: Settings, db: Database, driver: TelephonyDriver, clock: Clock
+    settings: Settings, db: Database, driver: TelephonyDriver, clock: Clock, line: Line
 ) -> Callbacks:
     secret = settings.result_secret
+    by_notify, bus = (True, None) if line.kafka is None else (False, line.bus)
     return Callbacks(
         driver=driver,
-        record=RecordCallEvents(db=db, deadlines=deadlines(settings), wakes_by_notify=True),
-        results=RecordCallResult(db=db, clock=clock, wakes_by_notify=True),
+        record=_recorder(settings, db, line),
+        results=RecordCallResult(db=db, clock=clock, wakes_by_notify=by_notify, bus=bus),
+        status_stream=None if line.kafka is None else line.kafka.stream(Topic.STATUS),
         result_secret=None if secret is None else secret.get_secret_value().encode(),
         clock=clock,
     )

@@ -74,8 +74,11 @@ class Worker:
         self._last_claim_at: datetime | None = None
         self._last_request_at: datetime | None = None
 
-    async def run(self, beat: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Work, with a heartbeat, until cancelled; then finish the requests on the wire."""
+    async def run(self, *beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Work until cancelled, then finish the requests on the wire.
+
+        What runs `beside` is the heartbeat, and the readers and relays of the bus if it has any.
+        """
         loops = [
             self._forever(self._listen),
             self._forever(self._dial_woken),
@@ -84,14 +87,17 @@ class Worker:
             self._forever(self._look_for_lost_calls),
             self._forever(self._watch_gate),
         ]
-        if beat is not None:
-            loops.append(beat())
+        loops += [run() for run in beside]
         try:
             async with asyncio.TaskGroup() as group:
                 for loop in loops:
                     group.create_task(loop)
         finally:
             await self._finish()
+
+    async def take(self, arrival: Arrival) -> Off | None:
+        """Record one event, in a set with those that come beside it; returns after the commit."""
+        return await self._recorder.put(arrival)
 
     def wake(self, campaigns: Iterable[uuid.UUID]) -> None:
         """Say that these campaigns may have something to dial."""
@@ -268,7 +274,8 @@ class Worker:
         return recorded.offs
 
     def _after(self, recorded: Recorded) -> None:
-        self.wake(recorded.freed)
+        if self._record.wakes_by_notify:
+            self.wake(recorded.freed)  # else the bus told whoever claims for them, perhaps us
         if recorded.effects:
             task = asyncio.create_task(perform(self._driver, recorded.effects))
             self._effects.add(task)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.builders import World, a_world, some_numbers
 
-from apollo.storage.database import load_queries
+from apollo.storage.database import Connection, load_queries
 
 GROWING = {"contacts", "calls", "due_contacts", "call_events", "actions"}
 HOT = [
@@ -59,6 +59,12 @@ async def grow(world: World) -> tuple[uuid.UUID, uuid.UUID]:
         "  position % 10 = 0, now()"
         " from contacts where position between 101 and 2600"
     )
+    await world.sql(
+        "insert into due_contacts"
+        " (batch_id, position, turn, due_at, is_due, since, blocked_number)"
+        " select batch_id, position, 2, now(), false, now(), phone_number"
+        " from contacts where position between 2601 and 4000"
+    )
     await world.sql("analyze")
     return campaign_id, batches[0]
 
@@ -85,6 +91,16 @@ def scanned(plan: Any) -> set[str]:
     }
 
 
+async def generic_plan(connection: Connection, file: str, name: str) -> Any:
+    """How a query is carried out when its values are not looked at."""
+    query = load_queries(file)[name]
+    await connection.execute(f"prepare hot as {query.text}")
+    values = f"({', '.join('null' for _ in query.params)})" if query.params else ""
+    plan = await connection.fetchval(f"explain (format json) execute hot{values}")
+    await connection.execute("deallocate hot")
+    return json.loads(plan) if isinstance(plan, str) else plan
+
+
 async def test_no_hot_query_reads_a_growing_table_from_end_to_end(
     grown: tuple[World, uuid.UUID, uuid.UUID],
 ) -> None:
@@ -94,14 +110,39 @@ async def test_no_hot_query_reads_a_growing_table_from_end_to_end(
         # A prepared statement is planned once without its values: that plan must be good.
         await connection.execute("set plan_cache_mode = force_generic_plan")
         for file, name in HOT:
-            query = load_queries(file)[name]
-            await connection.execute(f"prepare hot as {query.text}")
-            values = f"({', '.join('null' for _ in query.params)})" if query.params else ""
-            plan = await connection.fetchval(f"explain (format json) execute hot{values}")
-            await connection.execute("deallocate hot")
+            plan = await generic_plan(connection, file, name)
             if scanned(plan):
                 faults[name] = scanned(plan)
     assert faults == {}
+
+
+# The index each of them was made for; a plan that reads another one has got slower as well.
+MADE_FOR = {
+    ("dialling", "read_loads"): {"calls_open", "due_contacts_ready"},
+    ("dialling", "read_caller_id_loads"): {"calls_open"},
+    ("dialling", "claim_contacts"): {"due_contacts_ready", "contacts_pkey", "batch_cursors_pkey"},
+    ("dialling", "promote_due"): {"due_contacts_coming", "contacts_pkey"},
+    ("calls", "lock_calls"): {"calls_pkey", "contacts_pkey", "due_contacts_pkey"},
+    ("calls", "find_by_provider_ids"): {"calls_at_provider"},
+    ("calls", "write_moves"): {"calls_pkey", "contacts_pkey", "due_contacts_blocked"},
+    ("contacts", "read_page"): {"contacts_pkey"},
+    ("lifecycle", "count_open_calls"): {"calls_open"},
+}
+
+
+async def test_hot_queries_use_the_indexes_made_for_them(
+    grown: tuple[World, uuid.UUID, uuid.UUID],
+) -> None:
+    world = grown[0]
+    missing = {}
+    async with world.db.connection() as connection:
+        await connection.execute("set plan_cache_mode = force_generic_plan")
+        for (file, name), wanted in MADE_FOR.items():
+            plan = await generic_plan(connection, file, name)
+            used = {node["Index Name"] for node in nodes(plan[0]["Plan"]) if "Index Name" in node}
+            if wanted - used:
+                missing[name] = wanted - used
+    assert missing == {}
 
 
 async def test_with_real_values_the_plans_are_as_good(

@@ -172,6 +172,22 @@ class Settings(BaseModel):
         shown="unset = PostgreSQL",
         pattern=r"^[\w.-]+(:\d{1,5})?(,[\w.-]+(:\d{1,5})?)*$",
     )
+    kafka_partitions: int = _setting(
+        "KAFKA_PARTITIONS",
+        "How many partitions a topic gets that Apollo creates: no more workers share the work.",
+        "a whole number from 1 to 1000, such as 12",
+        12,
+        ge=1,
+        le=1000,
+    )
+    kafka_replication: int | None = _setting(
+        "KAFKA_REPLICATION",
+        "How many brokers keep a topic that Apollo creates.",
+        "a whole number from 1 to 10, such as 3",
+        shown="unset = the cluster's default",
+        ge=1,
+        le=10,
+    )
     kafka: dict[str, SecretStr] = _setting(
         "KAFKA_…",
         "Further Kafka client settings by their librdkafka names, dots as underscores.",

@@ -43,6 +43,17 @@ async def say_goodbye(connection: Connection, process: Process) -> None:
     await _Q["forget_old"].run(connection)
 
 
+async def status_events_wait(
+    connection: Connection, *, alive_within: timedelta, lag_max_s: float
+) -> bool:
+    """Tell whether a worker cannot read the status events on Kafka, or is late with them."""
+    return bool(
+        await _Q["status_events_wait"].value(
+            connection, alive_within=alive_within, lag_max_s=lag_max_s
+        )
+    )
+
+
 async def list_alive(
     connection: Connection, alive_within: timedelta
 ) -> list[tuple[Process, dict[str, Any]]]:

@@ -1,6 +1,7 @@
 """Each process says every few seconds that it lives and how it is: evidence for the diagnosis."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -50,10 +51,8 @@ class Heartbeat:
     async def _beat(self, lag_s: float) -> None:
         health = self._bus.health()
         bus = {
-            "kind": health.kind,
-            "is_connected": health.is_connected,
-            "last_contact_at": health.last_contact_at and health.last_contact_at.isoformat(),
-        }
+            name: value for name, value in dataclasses.asdict(health).items() if value is not None
+        } | {"last_contact_at": health.last_contact_at and health.last_contact_at.isoformat()}
         report = {**self._report(), "bus": bus, "loop_lag_s": round(lag_s, 3)}
         try:
             async with self._db.connection() as connection:

@@ -6,7 +6,7 @@ silence only after every look-up has answered.
 """
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -48,6 +48,8 @@ _RECORDS_AFTER: Final = timedelta(seconds=90)
 # Installations without a record store never answer; the live list remembers for an hour, so
 # after that there is nothing left to wait for.
 _RECORDS_PATIENCE: Final = timedelta(hours=1)
+# What would be concluded from silence is asked again once the events are read.
+_AFTER_LAG: Final = timedelta(seconds=20)
 # After a hang-up the final webhook may be lost; look again this much later.
 _AFTER_HANG_UP: Final = timedelta(seconds=10)
 # A record may carry a time slightly before our own request: clocks differ.
@@ -81,12 +83,15 @@ class ReconcileCalls:
         clock: Clock,
         deadlines: Deadlines,
         record: RecordCallEvents,
+        events_lag: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
         self._db = db
         self._driver = driver
         self._clock = clock
         self._deadlines = deadlines
         self._record = record
+        # Whether status events wait somewhere unread: silence proves nothing meanwhile.
+        self._events_lag = events_lag
         self._polled_at = -_POLL_EVERY_S
 
     async def run(self) -> Recorded:
@@ -100,8 +105,11 @@ class ReconcileCalls:
         arrivals: list[Arrival] = []
         again: dict[uuid.UUID, datetime] = {}
         live = await self._list_live([c for c in overdue if _must_search(c)])
+        is_lagging = self._events_lag is not None and await self._events_lag()
         for call in overdue:
             look = await self._look(call, live)
+            if is_lagging and isinstance(look.event, CallVanished | QuarantineOver):
+                look = _Look(again_at=call.read_at + _AFTER_LAG)
             _log.info(
                 "call.looked_up",
                 execution_id=ids.execution_id(call.id),

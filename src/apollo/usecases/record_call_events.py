@@ -30,7 +30,7 @@ from apollo.core.model import Call, CallSetting, Contact, Deadlines
 from apollo.core.outcomes import is_silent_decline
 from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Off, Outcome
 from apollo.errors import DriverError, Stale
-from apollo.ports import TelephonyDriver
+from apollo.ports import Bus, TelephonyDriver
 from apollo.storage import calls as storage
 from apollo.storage.calls import LockedCall, Moves, StoredEvent
 from apollo.storage.database import Connection, Database
@@ -76,24 +76,37 @@ class Recorded:
 class RecordCallEvents:
     """Applies events to calls."""
 
-    def __init__(self, *, db: Database, deadlines: Deadlines, wakes_by_notify: bool) -> None:
+    def __init__(
+        self,
+        *,
+        db: Database,
+        deadlines: Deadlines,
+        wakes_by_notify: bool,
+        bus: Bus | None = None,
+    ) -> None:
         self._db = db
         self._deadlines = deadlines
-        # On the PostgreSQL bus a wake-up is part of the commit, which saves a second one.
-        self._wakes_by_notify = wakes_by_notify
+        # On the PostgreSQL bus a wake-up is part of the commit, which saves a second one; any other
+        # bus is told after it.
+        self.wakes_by_notify = wakes_by_notify
+        self._bus = bus
 
     async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Apply events, in order, all or none. Raises Unavailable when the database is away."""
         for attempt in range(_TRIES):
             try:
                 async with self._db.transaction() as connection:
-                    return await _Pass(connection, self._deadlines, self._wakes_by_notify).run(
-                        arrivals
-                    )
+                    recorded = await _Pass(
+                        connection, self._deadlines, self.wakes_by_notify
+                    ).run(arrivals)
             except Stale:
                 if attempt == _TRIES - 1:
                     raise
                 await asyncio.sleep(0.002 * 2**attempt)
+            else:
+                if self._bus is not None and recorded.freed:
+                    await self._bus.wake(list(recorded.freed))
+                return recorded
         raise AssertionError("unreachable")
 
 

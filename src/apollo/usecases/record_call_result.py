@@ -36,10 +36,14 @@ class CallResult:
 class RecordCallResult:
     """Stores results, and schedules the follow-up that one asks for."""
 
-    def __init__(self, *, db: Database, clock: Clock, wakes_by_notify: bool) -> None:
+    def __init__(
+        self, *, db: Database, clock: Clock, wakes_by_notify: bool, bus: Bus | None = None
+    ) -> None:
         self._db = db
         self._clock = clock
         self._wakes_by_notify = wakes_by_notify
+        # Told after the commit, where that is not enough.
+        self._bus = bus
 
     async def record(self, call_id: uuid.UUID, result: CallResult) -> bool:
         """Store a result; False when there is no such call. The same result twice changes nothing.
@@ -55,6 +59,8 @@ class RecordCallResult:
             await storage.write_result(connection, call_id, result.as_fields())
             if result.follow_up_at is not None and is_new:
                 await self._follow_up(connection, locked, result.follow_up_at)
+        if self._bus is not None and result.follow_up_at is not None:
+            await self._bus.wake([locked.campaign_id])
         return True
 
     async def _follow_up(self, connection: Connection, locked: LockedCall, at: datetime) -> None:

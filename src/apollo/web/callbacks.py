@@ -1,10 +1,10 @@
 """Provider webhooks and agents' results: verify the raw bytes, store, answer fast.
 
 Plain Starlette routes beside FastAPI, because they carry three to four requests for each call.
-Must never answer 200 before the event is committed, nor anything but 200 to a good one.
+Must never answer 200 before the event is safe in PostgreSQL or Kafka, nor anything but 200 to a
+good one.
 """
 
-import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,14 +22,10 @@ from apollo.core import ids
 from apollo.core.signatures import is_signed
 from apollo.core.states import Off
 from apollo.errors import Stale, Unavailable
-from apollo.ports import Clock, TelephonyDriver
+from apollo.ports import Clock, Stream, TelephonyDriver
 from apollo.usecases.collector import Collector, Overloaded
-from apollo.usecases.record_call_events import (
-    Arrival,
-    RecordCallEvents,
-    Webhook,
-    perform,
-)
+from apollo.usecases.receive_status import ReceiveStatus
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents, perform
 from apollo.usecases.record_call_result import CallResult, RecordCallResult
 
 _log = structlog.get_logger("apollo.webhooks")
@@ -85,6 +81,7 @@ class Callbacks:
         results: RecordCallResult,
         result_secret: bytes | None,
         clock: Clock,
+        status_stream: Stream | None = None,
     ) -> None:
         self._driver = driver
         self._record = record
@@ -92,6 +89,9 @@ class Callbacks:
         self._result_secret = result_secret
         self._clock = clock
         self._collector: Collector[Arrival, Off | None] = Collector(self._write)
+        self._receive = ReceiveStatus(
+            driver=driver, record=self._collector.put, stream=status_stream
+        )
         self.report = HookReport()
 
     def routes(self) -> list[Route]:
@@ -114,25 +114,10 @@ class Callbacks:
         self.report.received += 1
         self.report.last_received_at = now
         try:
-            status = self._driver.read_status(body, now)
+            await self._receive.receive(body, now)
         except ValueError as e:
             _log.warning("webhook.unreadable", error=str(e))
             return _refuse(422, str(e))
-        arrival = Arrival(
-            execution_id=status.execution_id,
-            event=status.event,
-            provider_call_id=status.provider_call_id,
-            webhook=Webhook(
-                content_hash=_content_hash(self._driver.provider, body),
-                provider_call_id=status.provider_call_id,
-                call_status=status.call_status,
-                body=body,
-                received_at=now,
-                is_child_leg=status.is_child_leg,
-            ),
-        )
-        try:
-            await self._collector.put(arrival)
         except (Unavailable, Stale, Overloaded) as e:
             _log.warning("webhook.not_stored", error=str(e))
             return _refuse(503, "not stored: the database is away or busy; send it again")
@@ -196,10 +181,6 @@ def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
         if isinstance(value, str) and "\x00" in value:
             raise ValueError(f"{name}: must not contain NUL characters")
     return call_id, CallResult(**given)
-
-
-def _content_hash(provider: str, body: bytes) -> uuid.UUID:
-    return uuid.UUID(bytes=hashlib.sha256(provider.encode() + b"\x00" + body).digest()[:16])
 
 
 def _refuse(status: int, detail: str) -> Response:

@@ -23,3 +23,13 @@ select process_id, role, host, pid, version, started_at, report
   from heartbeats
  where stopped_at is null and seen_at > clock_timestamp() - :alive_within::interval
  order by role, started_at;
+
+-- name: status_events_wait
+-- Whether a worker on Kafka cannot read the status events, or is late with them.
+select exists (
+  select from heartbeats
+   where role = 'worker' and stopped_at is null
+     and seen_at > clock_timestamp() - :alive_within::interval
+     and report ? 'status_events'
+     and (not (report -> 'status_events' ->> 'is_connected')::boolean
+          or (report -> 'status_events' ->> 'lag_s')::float8 > :lag_max_s::float8));

@@ -1,0 +1,132 @@
+"""What never changes about the reasons that lie with the provider and its carrier."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from apollo.core.reasons.codes import Layer, Reason, ReasonFacts, Severity
+
+FACTS: Final[Mapping[Reason, ReasonFacts]] = {
+    Reason.PROVIDER_UNAUTHORISED: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "The provider refuses our key (401 or 403). Nothing is sent until a probe is accepted.",
+        "{provider} refuses the API key since {since} ({last_error}). Put a valid key into the"
+        " settings of the worker and restart it; it probes every 30 s.",
+    ),
+    Reason.PROVIDER_DOWN: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "The provider cannot be reached, or takes no calls. Nothing is sent but a probe now and"
+        " then; a good one lets everything go on.",
+        "{provider} fails since {since}: {cause} ({last_error}). Check it and the network to it;"
+        " the next probe leaves at {retry_at}.",
+    ),
+    Reason.PROVIDER_ERRORS_UNKNOWN: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.WARNING,
+        "Requests ended without a usable answer, so there may be a call. Such a contact is not"
+        " called again before that is known; its call holds a slot.",
+        "{calls} calls have an unknown result since {since} and are looked for at the provider, the"
+        " next at {next_look_at}. Look in its log for what it answers{answers}.",
+    ),
+    Reason.BAD_REQUEST_EVERYWHERE: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "The provider refused the request itself for three numbers in a row, whoever was called.",
+        'The provider answers "{text}" whoever is called. Correct what it names (application, call'
+        " hook, account, caller id), then POST /api/v1/batches/{batch_id}/resume.",
+    ),
+    Reason.WEBHOOKS_REJECTED_SIGNATURE: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "Status webhooks arrive and fail the signature check (401).",
+        "{refused} status webhooks were refused, the last at {last_refused_at}: their signature"
+        " does not match. Either the webhook secret differs from the provider account's, or a proxy"
+        " changes the body.",
+    ),
+    Reason.WEBHOOKS_NOT_ARRIVING: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "The provider accepts calls and no status webhook comes back for them, so they seem to last"
+        " until Apollo asks for them.",
+        "{calls} calls were accepted since {since} and no status came for any. {reached} See that"
+        " the provider reaches {hook_url}: its log, DNS, firewall, certificate (RotaryRouter:"
+        " APOLLO_WEBHOOK_URL). Apollo asks it for these calls meanwhile.",
+    ),
+    Reason.STATUS_HOOK_OVERRIDDEN: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "The provider's application sends its status webhooks to another address than Apollo's: a"
+        " call placed by application reports where the application says, and nowhere else.",
+        "Application {application_sid} sends status to {found}. Set its call status hook to"
+        " {wanted} (POST).",
+    ),
+    Reason.WEBHOOK_RETRY_OFF: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.WARNING,
+        "The provider's application sends each status webhook once: what is lost while Apollo is"
+        " away has to be asked for, which takes longer.",
+        "The status hook of application {application_sid} does not ask for retries. Set it to"
+        " {wanted}.",
+    ),
+    Reason.STATUS_NEVER_ENDS: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.WARNING,
+        "The provider was heard of these calls, and their end never came: they are open beyond the"
+        " longest a call may last, or ended only because Apollo asked for them.",
+        "{open_too_long} calls are open beyond their limit and {asked} ended without a last status"
+        " in the last {within} ({how}). Look in the provider's log for failed webhooks and crashes.",
+    ),
+    Reason.AGENT_UNREACHABLE: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "Nobody answers at the address of the voice application, and people who answered were hung"
+        " up on at once.",
+        "The call hook {call_hook} cannot be reached ({error}), and {dropped} of {answered} people"
+        " who answered were hung up on within 2 s. Start the agent or correct its address; pause"
+        " the batch until then.",
+    ),
+    Reason.ANSWERED_THEN_DROPPED: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "People answer, and our side hangs up within two seconds: they hear nothing. That is a"
+        " silent call, which people take for harassment.",
+        "{dropped} of the last {answered} answered calls were hung up by our side within 2 s: the"
+        " voice application fails. Pause the batch, check its hook address, TLS and speech"
+        " credentials, and the provider's alerts; then resume.",
+    ),
+    Reason.CALLER_ID_INVALID: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.WARNING,
+        "The carrier refuses calls from one caller id (403) and takes those from another.",
+        "The carrier refuses {caller_id}: {refused} of its last {calls} calls ended 403, {others}"
+        " of the others. Have the number added to the trunk, or take it out of the campaign's"
+        " phone_numbers.",
+    ),
+    Reason.CALLER_ID_BLOCKED: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.WARNING,
+        "Networks or people refuse calls from this number as unwanted (603, 607, 608).",
+        "{caller_id} looks blocked as spam: {share} of its last {calls} calls ended 603, 607 or"
+        " 608. Rest the number (take it out of the campaign's phone_numbers), and lower the"
+        " concurrency.",
+    ),
+    Reason.CARRIER_REJECTS: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.CRITICAL,
+        "More than half of the last calls failed with one and the same SIP code.",
+        "{failed} of the last {calls} calls ended {sip_status}{sip_reason}: {advice}",
+    ),
+    Reason.NO_ANSWER_HIGH: ReasonFacts(
+        Layer.PROVIDER,
+        Severity.WARNING,
+        "Unusually few people pick up, by a one-sided test of two shares at one in a thousand"
+        " against the batch's own past or the campaign's other batches (or over 60 % for sure,"
+        " where there is nothing to compare with); at least 50 first calls. A group stands out by"
+        " the same test against the rest, at one in a hundred over all groups tested, with at"
+        " least 20 calls on both sides.",
+        "{rate} of the last {calls} first calls rang out, {against}. {stands_out} Review"
+        " working_hours, see whether certain area codes fail, and lower the concurrency so as not"
+        " to look like spam.",
+    ),
+}

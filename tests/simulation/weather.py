@@ -1,0 +1,88 @@
+"""What goes wrong in one run, drawn from its seed: which faults, how often, and when.
+
+Each run has a few kinds of fault and not all of them: a run in which everything fails explores
+little, because nothing ever gets far. Must draw everything from the seed's own dice.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+# What may become of a request to place a call.
+REQUEST_FAULTS: Final = (
+    "refused_connection",  # no byte left us
+    "reply_lost_placed",  # there is a call, and no answer
+    "reply_lost_not_placed",  # there is none, and no answer
+    "placed_late",  # we gave up long before the call was placed
+    "answer_500_placed",
+    "answer_500_not_placed",
+    "created_never_placed",  # 201, and no call
+    "created_without_body",  # 201, and no ids
+    "slow_before_placing",
+    "slow_after_placing",  # webhooks come before the 201
+    "answer_400_number",
+    "answer_400_request",
+    "answer_401",
+    "answer_404",
+    "answer_429",
+    "answer_480",
+)
+# What may become of a status webhook.
+HOOK_FAULTS: Final = ("hook_lost", "hook_doubled", "hook_late", "hook_reordered", "hook_forged")
+# What may become of a question to the provider.
+LOOKUP_FAULTS: Final = ("list_fails", "records_fail", "hang_up_fails", "record_late")
+# What happens to our own processes and the database, a number of times in a run.
+EVENTS: Final = (
+    "worker_killed",  # at a time
+    "worker_killed_at_step",  # between two awaits that matter
+    "worker_stopped",  # SIGSTOP for a while
+    "web_killed",
+    "web_killed_at_step",
+    "database_away",
+    "provider_away",
+    "calls_go_silent",  # the provider's own crash: its live calls end without a word
+    "pause",
+    "resume",
+    "cancel",
+    "listeners_lost",
+)
+STATE_FAULTS: Final = ("commit_reply_lost", "database_slow", "worker_clock_wrong", "no_records")
+
+
+@dataclass
+class Weather:
+    """The faults of one run, and how many of each were injected."""
+
+    dice: Random
+    rates: dict[str, float]
+    injected: Counter[str] = field(default_factory=Counter)
+    is_calm: bool = False
+
+    @classmethod
+    def of(cls, dice: Random) -> "Weather":
+        """Draw which faults this run has."""
+        rates: dict[str, float] = {}
+        share = dice.choice((0.0, 0.1, 0.25, 0.5))
+        for name in (*REQUEST_FAULTS, *HOOK_FAULTS, *LOOKUP_FAULTS, *STATE_FAULTS):
+            if dice.random() < share:
+                rates[name] = dice.choice((0.05, 0.15, 0.4))
+        # Kept apart: a rare fault that changes what can be known at all.
+        if "no_records" in rates and dice.random() < 0.5:
+            del rates["no_records"]
+        return cls(dice, rates)
+
+    def strikes(self, name: str) -> bool:
+        """Draw whether a fault happens now, and count it."""
+        rate = self.rates.get(name)
+        if rate is None or self.is_calm or self.dice.random() >= rate:
+            return False
+        self.injected[name] += 1
+        return True
+
+    def request_fault(self) -> str | None:
+        """Draw what becomes of a request."""
+        for name in REQUEST_FAULTS:
+            if name in self.rates and self.strikes(name):
+                return name
+        return None
