@@ -117,7 +117,8 @@ async def _batch_of(rig: Rig, size: int) -> str:
 
 async def _fill(rig: Rig, batch_id: uuid.UUID, size: int) -> None:
     await rig.run_sql(_TOTAL, batch_id, size)
-    await rig.run_sql(_FIRST, batch_id)
     await rig.run_sql(_CONTACTS, batch_id, size)
     await rig.run_sql(_DUE, batch_id)
     await rig.run_sql(_CURSOR, batch_id, size)
+    # Last of all: a batch without anybody to call is completed by the next sweep.
+    await rig.run_sql(_FIRST, batch_id)

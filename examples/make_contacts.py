@@ -7,7 +7,9 @@ is made up by a seeded generator, so the file is the same each time:
 
     python examples/make_contacts.py
 
-Upload it with `on_invalid=skip` to a campaign that calls from +919876543210.
+The numbers are of ranges that belong to nobody (555-01xx in North America, 7946 0xxx and 496 0xxx
+in Britain), so that no stranger's phone rings, whatever this file is uploaded to. Upload it with
+`on_invalid=skip` to a campaign that calls from +12025550100.
 """
 
 import csv
@@ -16,8 +18,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 ROWS = 1000
-# Most customers are in India; a few are in the register twice; some entries are no number at all.
-IN_INDIA, TWICE, WRONG = 0.92, 0.02, 0.008
+# Most customers are in America; a few are in the register twice; some entries are no number.
+IN_AMERICA, TWICE, WRONG = 0.85, 0.02, 0.008
 # From here on everything is decided by this number.
 SEED = 20260510
 HERE = Path(__file__).parent
@@ -71,33 +73,34 @@ NOTES = [
         'said "not on Mondays"',
     ),
     *(
-        "moved to Pune; new address on file",
-        "speaks Hindi",
+        "moved to Boston; new address on file",
+        "speaks Spanish",
         "line 1\nline 2",
         "=see agent's remark",
     ),
 ]
-# Mobile ranges whose numbers are all valid: digits before the random ones, how many of those.
-INDIA = [("9198765", 5), ("9198100", 5), ("9199300", 5), ("9198450", 5)]
-ABROAD = [("1415555", 4), ("1212555", 4), ("447400", 6), ("491512", 7), ("658123", 4), ("97150", 7)]
-BAD = ["not known", "+91 98765", "98765 4321O", "+999 12345678", "", "+1 000 555 0100"]
+# Ranges for drama: the digits before the random ones, and how many those are.
+AREAS = (
+    "201 202 206 212 213 214 215 303 305 312 313 404 408 415 503 602 612 617 619 702 713 718 808"
+)
+AMERICA = [(f"1{area}55501", 2) for area in AREAS.split()]
+BRITAIN = [("442079460", 3), ("441614960", 3), ("441214960", 3), ("441314960", 3)]
+BAD = ["not known", "+1 415 555", "20255501O3", "+999 12345678", "", "+1 000 555 0100"]
 
 
 def spelled(digits: str, dice: random.Random) -> str:
-    """A number as somebody typed it; only Indian ones lose their plus."""
-    rest = digits[2:]
-    if not digits.startswith("91"):
-        return dice.choice(
-            [f"+{digits}", f"+{digits[:-4]} {digits[-4:]}", f"+{digits[:-4]}-{digits[-4:]}"]
-        )
+    """A number as somebody typed it; some American ones lose their plus."""
+    if not digits.startswith("1"):
+        return dice.choice([f"+{digits}", f"+{digits[:-4]} {digits[-4:]}", f"+44-{digits[2:]}"])
+    area, exchange, line = digits[1:4], digits[4:7], digits[7:]
     return dice.choice(
         [
             *([f"+{digits}"] * 4),
-            f"+91 {rest[:5]} {rest[5:]}",
-            f"+91-{rest[:5]}-{rest[5:]}",
-            f"(+91) {rest}",
+            f"+1 {area} {exchange} {line}",
+            f"+1-{area}-{exchange}-{line}",
+            f"+1 ({area}) {exchange}-{line}",
             digits,
-            f"91 {rest[:5]} {rest[5:]}",
+            f"1 {area} {exchange}-{line}",
             f" +{digits} ",
         ]
     )
@@ -115,7 +118,7 @@ def rows(dice: random.Random) -> list[list[str]]:
     made: list[list[str]] = []
     taken: set[str] = set()
     while len(made) < ROWS:
-        start, width = dice.choice(INDIA if dice.random() < IN_INDIA else ABROAD)
+        start, width = dice.choice(AMERICA if dice.random() < IN_AMERICA else BRITAIN)
         digits = start + "".join(dice.choices("0123456789", k=width))
         if digits in taken:
             continue

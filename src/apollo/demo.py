@@ -51,7 +51,7 @@ _CAMPAIGN: Final[Mapping[str, Any]] = {
     "name": "Insurance renewals",
     "agent_id": "agent_renewals",
     # Of the country of most contacts: a number without a plus is read as one of theirs.
-    "phone_numbers": ["+919876543210", "+919876543211"],
+    "phone_numbers": ["+12025550100", "+12025550101"],
     "phone_number_strategy": "least_loaded",
     # A second try at once, where a real campaign would wait for half an hour.
     "retry_policy": {"max_retries": 1, "strategy": "fixed", "cooldown_minutes": 0},

@@ -19,13 +19,12 @@ from time import monotonic
 from typing import Any, Final
 
 import structlog
-import uvicorn
 import uvloop
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp
 
 from apollo import __version__, embedded
-from apollo.bus.postgres import PostgresBus
+from apollo.bus.line import Line, open_line
 from apollo.config import Settings
 from apollo.core.model import Deadlines, OnUnresolved
 from apollo.errors import Misconfigured, Unavailable
@@ -41,6 +40,7 @@ from apollo.usecases.beat import Heartbeat
 from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
+from apollo.usecases.check_status_events import CheckStatusEvents
 from apollo.usecases.create_batches import CreateBatches
 from apollo.usecases.dial_contacts import DialContacts, DialSettings
 from apollo.usecases.explain_batch import ExplainBatch
@@ -52,6 +52,7 @@ from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
 from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
+from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 from apollo.usecases.stop_dialling import StopDialling
 from apollo.web import batches, calls, create_batches
@@ -59,6 +60,7 @@ from apollo.web.app import create_app
 from apollo.web.batch_requests import BatchUseCases, serving
 from apollo.web.callbacks import Callbacks
 from apollo.web.debug import debug_router
+from apollo.web.listening import listen
 from apollo.web.requests import UseCases, principal
 from apollo.worker import Worker
 
@@ -66,6 +68,7 @@ _log = structlog.get_logger("apollo")
 
 # Machines that start together come up in any order; after this it is no start but an outage.
 _DATABASE_WITHIN_S: Final = 30.0
+_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 class SystemClock:
@@ -150,12 +153,12 @@ async def _work(settings: Settings) -> None:
     driver = make_driver(settings, clock)
     async with (
         _database(settings, name="apollo worker") as db,
-        _open_bus(settings, db, clock) as line,
+        open_line(settings.kafka_client(), settings.kafka_topics(), db=db, clock=clock) as line,
     ):
-        bus, is_kafka = line.bus, line.kafka is not None
+        bus = line.bus
         process = _process("worker", clock)
         rules = deadlines(settings)
-        record = _recorder(settings, db, line)
+        record = _record(settings, db, line)
         dial = DialContacts(
             db=db,
             driver=driver,
@@ -179,23 +182,20 @@ async def _work(settings: Settings) -> None:
                 clock=clock,
                 deadlines=rules,
                 record=record,
-                events_lag=StatusEventsLag(db=db).is_lagging if is_kafka else None,
+                events_lag=None if line.kafka is None else CheckStatusEvents(db=db).are_late,
             ),
             time=AdvanceTime(db=db, expire=ChangeLifecycle(db=db, bus=bus).expire),
             bus=bus,
             driver=driver,
             clock=clock,
         )
-        beside = await _beside(line, worker, driver=driver, db=db, clock=clock)
+        loops = await line.worker_loops(record=worker.take, driver=driver, db=db, clock=clock)
         heartbeat = Heartbeat(
-            db=db,
-            process=process,
-            bus=bus,
-            report=lambda: worker.report() | beside.report(),
+            db=db, process=process, bus=bus, report=lambda: worker.report() | line.report()
         )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:
-            await worker.run(heartbeat.run, *beside.loops)
+            await worker.run(heartbeat.run, *loops)
         finally:
             await driver.close()
 
@@ -213,7 +213,7 @@ async def _serve(settings: Settings) -> None:
     driver = make_driver(settings, clock)
     async with (
         _database(settings, name="apollo serve") as db,
-        _open_bus(settings, db, clock) as line,
+        open_line(settings.kafka_client(), settings.kafka_topics(), db=db, clock=clock) as line,
     ):
         callbacks = _callbacks(settings, db, driver, clock, line)
         app = make_app(settings, db=db, bus=line.bus, clock=clock, callbacks=callbacks)
@@ -225,7 +225,7 @@ async def _serve(settings: Settings) -> None:
         )
         beating = asyncio.create_task(heartbeat.run())
         try:
-            await _listen(app, settings)
+            await listen(app, settings.host, settings.port)
         finally:
             beating.cancel()
             await asyncio.gather(beating, return_exceptions=True)
@@ -274,52 +274,28 @@ def _callbacks(
     settings: Settings, db: Database, driver: TelephonyDriver, clock: Clock, line: Line
 ) -> Callbacks:
     secret = settings.result_secret
-    by_notify, bus = (True, None) if line.kafka is None else (False, line.bus)
     return Callbacks(
         driver=driver,
-        record=_recorder(settings, db, line),
-        results=RecordCallResult(db=db, clock=clock, wakes_by_notify=by_notify, bus=bus),
-        status_stream=None if line.kafka is None else line.kafka.stream(Topic.STATUS),
+        record=_record(settings, db, line),
+        results=RecordCallResult(
+            db=db,
+            clock=clock,
+            wakes_by_notify=line.told_after_commit is None,
+            bus=line.told_after_commit,
+        ),
+        status_stream=line.status_stream,
         result_secret=None if secret is None else secret.get_secret_value().encode(),
         clock=clock,
     )
 
 
-async def _listen(app: Any, settings: Settings) -> None:
-    config = uvicorn.Config(
-        app,
-        host=settings.host,
-        port=settings.port,
-        # Our own log says what matters, once per decision; a line per request says nothing more.
-        access_log=False,
-        log_config=None,
-        lifespan="off",
-        # Longer than the provider's own keep-alive, so that it never writes to a closing socket.
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=10,
+def _record(settings: Settings, db: Database, line: Line) -> RecordCallEvents:
+    return RecordCallEvents(
+        db=db,
+        deadlines=deadlines(settings),
+        wakes_by_notify=line.told_after_commit is None,
+        bus=line.told_after_commit,
     )
-    _check_port(settings)
-    server = uvicorn.Server(config)
-    _log.info("api.started", url=f"http://{settings.host}:{settings.port}")
-    serving = asyncio.create_task(server._serve())  # noqa: SLF001 - `serve` takes the signals that are ours
-    try:
-        await asyncio.shield(serving)
-    finally:
-        server.should_exit = True
-        await asyncio.gather(serving, return_exceptions=True)
-
-
-def _check_port(settings: Settings) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((settings.host, settings.port))
-        except OSError as e:
-            where = f"{settings.host}:{settings.port}"
-            mend = "stop what listens there, or set APOLLO_PORT to a free one"
-            raise Misconfigured(
-                [f"APOLLO_PORT: cannot listen on {where} ({e.strerror}); {mend}"]
-            ) from e
 
 
 # ---------------------------------------------------------------------------------- RotaryRouter
@@ -354,6 +330,7 @@ class Office:
     authenticate: Authenticate
     agents: RegisterAgents
     stop_dialling: StopDialling
+    dead_letters: ReplayDeadLetters
 
 
 @contextlib.asynccontextmanager
@@ -361,13 +338,18 @@ async def open_office(settings: Settings) -> AsyncGenerator[Office]:
     """Open the use-cases of the command line; the schema is brought up to date first."""
     clock = SystemClock()
     # A person waits in front of this one, and wants to hear at once that it is away.
-    async with _database(settings, name="apollo cli", within_s=0.0) as db:
-        bus: Bus = PostgresBus(db, clock)
+    async with (
+        _database(settings, name="apollo cli", within_s=0.0) as db,
+        open_line(settings.kafka_client(), settings.kafka_topics(), db=db, clock=clock) as line,
+    ):
         yield Office(
             db=db,
             authenticate=Authenticate(db=db, clock=clock),
             agents=RegisterAgents(db=db, clock=clock, default_route=default_route(settings)),
-            stop_dialling=StopDialling(db=db, clock=clock, bus=bus),
+            stop_dialling=StopDialling(db=db, clock=clock, bus=line.bus),
+            dead_letters=ReplayDeadLetters(
+                db=db, resend=None if line.kafka is None else line.kafka.resend
+            ),
         )
 
 
@@ -405,8 +387,15 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
     async def guarded() -> None:
         task = asyncio.ensure_future(main)
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, task.cancel)
+
+        def stop() -> None:
+            # Once: a second Ctrl-C must not cut short what the first one began.
+            for number in _STOP_SIGNALS:
+                loop.add_signal_handler(number, lambda: None)
+            task.cancel()
+
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, stop)
         with contextlib.suppress(asyncio.CancelledError):
             await task
 

@@ -27,7 +27,7 @@ def apollo(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 @pytest.fixture
 def contacts(tmp_path: Path) -> Path:
     file = tmp_path / "contacts.csv"
-    file.write_text("phone_number,callee_name\n+14155552671,Ada\n" + "x" * 600_000)
+    file.write_text("phone_number,callee_name\n+14155550123,Ada\n" + "x" * 600_000)
     return file
 
 

@@ -101,7 +101,7 @@ class Life:
                 version=1,
                 kind=kind,
                 provider="p",
-                phone_number="+14155552671",
+                phone_number="+14155550123",
                 from_number="+14155552670",
                 requested_at=self.now,
                 prior_due_at=contact.due.due_at if contact.due else None,

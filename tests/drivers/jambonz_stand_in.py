@@ -21,7 +21,7 @@ APPLICATION = "5a9d43a8-9c1c-4f0e-8d0f-0a4bb4a6f7d2"
 API_KEY = "key-for-tests"
 SECRET = "wh_secret_for_tests"
 # Everybody rings until hung up, except this one, who answers.
-ANSWERS = "+14155552671"
+ANSWERS = "+14155550123"
 
 LIMIT_HEADERS = {"RateLimit-Limit": "600", "RateLimit-Remaining": "596", "RateLimit-Reset": "300"}
 

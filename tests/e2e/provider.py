@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -106,20 +107,20 @@ class Line:
 
 
 class Jambonz:
-    """The provider. `people` by number; `group_of` names the limit a number counts towards."""
+    """The provider. `people` by number; `groups_of` names the limits a number counts towards."""
 
     def __init__(
         self,
         people: dict[str, Person],
         *,
         seed: int,
-        group_of: Callable[[str], str] = lambda _number: "all",
+        groups_of: Callable[[str], set[str]] = lambda _number: set(),
         quirks: Quirks | None = None,
     ) -> None:
         self.people = people
         self.quirks = quirks or Quirks()
         self.random = Random(seed)
-        self.group_of = group_of
+        self.groups_of = groups_of
         self.lines: dict[str, Line] = {}
         self.calls_to: Counter[str] = Counter()
         self.posts: Counter[str] = Counter()
@@ -130,6 +131,9 @@ class Jambonz:
         self.answers: Counter[int] = Counter()
         self.undelivered: list[str] = []
         self.complaints: list[str] = []
+        # Answered calls whose voice application asked whom it speaks to, one in ten.
+        self.spoken_to = 0
+        self.spoken_to_wrong: list[str] = []
         self.api_url = ""
         self.application_hook = ""
         # Called with the number of the request before anything else is done with it.
@@ -217,7 +221,7 @@ class Jambonz:
             placed_at=now(),
         )
         self.lines[line.sid] = line
-        for group in {"all", self.group_of(number)}:
+        for group in {"all", *self.groups_of(number)}:
             self.live[group] += 1
             self.live_max[group] = max(self.live_max[group], self.live[group])
         line.live_at_placing = self.live["all"]
@@ -298,13 +302,15 @@ class Jambonz:
         if line.hung_up is None and reaction.sip == 200:
             line.answered_at = now()
             told = await self._tell(line, "in-progress", 200, after=told)
+            if line.call_hook and self.random.random() < 0.1:  # noqa: PLR2004 - one in ten
+                self._go(self._ask_who(line))
             await self._wait(line, reaction.talk_s)
             if person.asks_again and self.calls_to[line.to] == 1:
                 await self._ask_again(line)
         sip = 200 if line.answered_at else 487 if line.hung_up else reaction.sip
         word = "completed" if line.answered_at else "no-answer" if line.hung_up else reaction.word
         line.ended_at, line.duration = now(), 0 if line.answered_at else None
-        for group in {"all", self.group_of(line.to)}:
+        for group in {"all", *self.groups_of(line.to)}:
             self.live[group] -= 1
         self.live_to[line.to] -= 1
         await (await self._tell(line, word, sip, after=told))
@@ -358,6 +364,21 @@ class Jambonz:
             if wait_s is not None:
                 await asyncio.sleep(wait_s)
         self.undelivered.append(json.loads(body)["call_status"])
+
+    async def _ask_who(self, line: Line) -> None:
+        """The voice application reads whom it speaks to, with what is in its hook's query."""
+        assert self._http is not None
+        query = dict(parse_qsl(urlsplit(line.call_hook).query))
+        url = f"{self.api_url}/agent/calls/{query['execution_id']}?k={query['k']}"
+        async with self._http.get(url) as answer:
+            told = await answer.json()
+        self.spoken_to += 1
+        if (answer.status, told.get("to"), told.get("variables")) != (
+            200,
+            line.to,
+            {"name": f"Person {line.to}"},
+        ):
+            self.spoken_to_wrong.append(f"{answer.status} {told}")
 
     async def _ask_again(self, line: Line) -> None:
         """The voice application wants this person called again."""

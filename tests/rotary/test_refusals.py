@@ -71,7 +71,7 @@ BY_THE_FEATURE_SERVER: dict[str, dict[str, Any]] = {
     "amd with an unknown member": {"amd": {"actionHook": "/amd", "enable": True}},
     "unknown member of to": {"to": {"type": "phone", "number": PERSON, "foo": 1}},
     "null inside to": {"to": {"type": "phone", "number": PERSON, "trunk": None}},
-    "from as a number": {"from": 14155552671},
+    "from as a number": {"from": 14155550123},
     "from too long": {"from": "1" * 257},
     "status hook by PUT": {"call_status_hook": {"url": "http://127.0.0.1/s", "method": "PUT"}},
     "user without realm": {"to": {"type": "user", "name": "alice"}},

@@ -19,7 +19,7 @@ OTHER_ACCOUNT = "0b3f6a3e-1111-4a4a-8a8a-2b2b2b2b2b2b"
 APPLICATION = "cccccccc-0000-4000-8000-000000000001"
 KEY = "rotary-test-key"
 SECRET = "wh_secret_for_tests"
-CALLER_ID = "+14155552671"
+CALLER_ID = "+14155550123"
 PERSON = "+919876543210"
 PATIENCE_S = 10.0  # a condition that has not come true by then never will
 

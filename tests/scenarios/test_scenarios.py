@@ -97,7 +97,7 @@ class Stage:
             version=1,
             kind=CallKind(kind),
             provider="p",
-            phone_number="+14155552671",
+            phone_number="+14155550123",
             from_number="+14155552670",
             requested_at=self.now,
             prior_due_at=contact.due.due_at if contact.due else None,

@@ -19,8 +19,9 @@ from tests.simulation.weather import Weather
 
 # Retries of a status webhook, in seconds, as `#rc=5` asks for.
 HOOK_WAITS_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
-# A live record stays this long after a final status or an answer.
+# A live record stays this long after a final status, and this long without one.
 RECORD_LIVES_S: Final = 3600.0
+STALE_LIVES_S: Final = 12 * 3600.0
 WORDS: Final = {200: "completed", 486: "busy", 603: "busy", 487: "no-answer"}
 # How a call ends: final code, does it ring first, how often.
 ENDINGS: Final = (
@@ -84,10 +85,11 @@ class Provider:
         self.asked: list[Asked] = []
         self.is_away = False
         self.late_by_s = 60.0
-        self.record_lives_s = self.dice.choice((RECORD_LIVES_S, RECORD_LIVES_S, 0.0))
+        self.record_lives_s = self.dice.choice((RECORD_LIVES_S, 600.0))
         self.clock_off_s = self.dice.uniform(-2.0, 2.0)
         self.has_records = "no_records" not in weather.rates
         self.post: Post | None = None
+        self.on_answered_end: Callable[[Entry], None] | None = None
         self._context = copy_context()
         self._context.run(PROCESS.set, None)
         self._hooks_under_way = 0
@@ -170,6 +172,8 @@ class Provider:
         if not call.is_silent:
             call.status = WORDS.get(call.sip_status, "failed")
         self._tell(call)
+        if call.answered_at is not None and self.on_answered_end is not None:
+            self.on_answered_end(call)
 
     def go_silent(self) -> None:
         """Lose every live call without a word about it: the live records stay as they were."""
@@ -225,10 +229,10 @@ class Provider:
 
     def live_record(self, call: Entry) -> LiveCall | None:
         """Show a call as the live list does; None when its record is gone."""
-        over_at = call.answered_at if call.answered_at is not None else call.ended_at
-        if over_at is not None and call.ended_at is not None:
-            if self.loop.time() > call.ended_at + self.record_lives_s:
-                return None
+        # Nobody tidies up after a call that ended without a word.
+        lives_s = STALE_LIVES_S if call.is_silent else self.record_lives_s
+        if call.ended_at is not None and self.loop.time() > call.ended_at + lives_s:
+            return None
         ended = call.ended_at is not None and not call.is_silent
         return LiveCall(
             provider_call_id=call.sid,

@@ -58,7 +58,7 @@ class World:
             insert into campaigns (id, organization_id, name, agent_id, phone_numbers,
               phone_number_strategy, working_hours_enforced, timezone, retry_policy,
               default_call_variables, metadata, created_at, updated_at)
-            values ($1, 'org_a', 'spring', 'agt', '{+14155552671}', 'round_robin', false,
+            values ($1, 'org_a', 'spring', 'agt', '{+14155550123}', 'round_robin', false,
                     'Asia/Kolkata', '{}', '{}', jsonb_build_object('concurrency_limit', $2::int),
                     $3, $3)
             """,
@@ -130,7 +130,7 @@ class World:
               state, provider, phone_number, from_number, requested_at, deadline_at,
               window_opens_at, window_closes_at)
             select gen_random_uuid(), $7, $1, $2, n, 1, 'first', $5, 'jambonz',
-                   coalesce($8, '+9198' || (10000000 + n)), '+14155552671',
+                   coalesce($8, '+9198' || (10000000 + n)), '+14155550123',
                    $6::timestamptz + n * interval '1 millisecond', $6, $6, $6
               from generate_series($3::int, $4::int) as n
             """,

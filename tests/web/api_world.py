@@ -25,7 +25,7 @@ from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
 from apollo.web.app import UseCases, create_app
 
-CAMPAIGN = {"name": "Renewals", "agent_id": "agent_1", "phone_numbers": ["+14155552671"]}
+CAMPAIGN = {"name": "Renewals", "agent_id": "agent_1", "phone_numbers": ["+14155550123"]}
 
 
 @dataclass(frozen=True, slots=True)

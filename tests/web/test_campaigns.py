@@ -29,7 +29,7 @@ async def test_a_new_campaign_has_every_documented_key_and_its_defaults(api: Api
         "organization_id": "org_acme",
         "agent_id": "agent_1",
         "status": "draft",
-        "phone_numbers": ["+14155552671"],
+        "phone_numbers": ["+14155550123"],
         "phone_number_strategy": "round_robin",
         "working_hours_enforced": False,
         "timezone": "UTC",
@@ -53,7 +53,7 @@ async def test_a_new_campaign_has_every_documented_key_and_its_defaults(api: Api
 async def test_everything_a_client_gives_comes_back(api: ApiWorld) -> None:
     given = {
         "organization_id": "org_acme",
-        "phone_numbers": ["+91 98765-43210", "+14155552671", "+919876543210"],
+        "phone_numbers": ["+91 98765-43210", "+14155550123", "+919876543210"],
         "phone_number_strategy": "least_loaded",
         "working_hours_enforced": True,
         "timezone": "Asia/Kolkata",
@@ -64,7 +64,7 @@ async def test_everything_a_client_gives_comes_back(api: ApiWorld) -> None:
     }
     reply = await api.ask("POST", "/api/v1/campaigns/create", json=CAMPAIGN | given)
     assert reply.status == 201, reply.body
-    given["phone_numbers"] = ["+919876543210", "+14155552671"]
+    given["phone_numbers"] = ["+919876543210", "+14155550123"]
     assert {key: reply.body[key] for key in given} == given
 
 
@@ -72,7 +72,7 @@ async def test_every_wrong_field_is_named_at_once(api: ApiWorld) -> None:
     wrong = {
         "name": "  ",
         "agent_id": "",
-        "phone_numbers": ["+14155552671", "+1415"],
+        "phone_numbers": ["+14155550123", "+1415"],
         "phone_number_strategy": "first",
         "timezone": "Asia/Calcuta",
         "retry_policy": {"max_retries": -1, "strategy": "never", "cooldown_minutes": 1e9, "x": 1},
@@ -107,9 +107,9 @@ async def test_what_could_never_dial_or_be_kept_is_refused(api: ApiWorld) -> Non
         {"working_hours_enforced": "yes"},
         {"working_hours_enforced": 1},
         {"phone_numbers": []},
-        {"phone_numbers": ["+14155552671"] * 1001},
-        {"phone_numbers": "+14155552671"},
-        {"phone_numbers": [14155552671]},
+        {"phone_numbers": ["+14155550123"] * 1001},
+        {"phone_numbers": "+14155550123"},
+        {"phone_numbers": [14155550123]},
         {"name": None},
         {"name": "x" * 201},
         {"metadata": {"concurrency_limit": 10001}},

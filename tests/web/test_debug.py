@@ -25,7 +25,7 @@ insert into organizations (id) values ('org_a'), ('org_b');
 insert into campaigns (id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
   working_hours_enforced, timezone, retry_policy, default_call_variables, metadata, created_at,
   updated_at)
-values (:id, 'org_a', 'spring', 'agt', '{+14155552671}', 'round_robin', false, 'UTC', '{}', '{}',
+values (:id, 'org_a', 'spring', 'agt', '{+14155550123}', 'round_robin', false, 'UTC', '{}', '{}',
   '{}', :now, :now);
 insert into batches (id, organization_id, campaign_id, status, total_contacts, call_context,
   metadata, ready_at, completed_at, created_at, updated_at)

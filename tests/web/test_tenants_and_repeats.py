@@ -125,7 +125,7 @@ async def test_the_voice_application_reads_its_call_with_its_key_alone(api: ApiW
         "insert into calls (id, organization_id, campaign_id, batch_id, position, attempt, kind,"
         " state, provider, phone_number, from_number, requested_at, window_opens_at,"
         " window_closes_at) values ($1, 'org_acme', $2, $3, 1, 1, 'first', 'accepted', 'rotary',"
-        " '+919876543210', '+14155552671', now(), now(), now())",
+        " '+919876543210', '+14155550123', now(), now(), now())",
         call,
         ids.parse_id("cmp", created["campaign_id"]),
         ids.parse_id("btc", batch),
@@ -145,7 +145,7 @@ async def test_the_voice_application_reads_its_call_with_its_key_alone(api: ApiW
         "campaign_id": created["campaign_id"],
         "agent_id": "agent_1",
         "to": "+919876543210",
-        "from": "+14155552671",
+        "from": "+14155550123",
         "attempt": 1,
         "kind": "first",
         "variables": {"language": "en", "callee_name": "Rajesh"},

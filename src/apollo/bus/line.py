@@ -57,15 +57,11 @@ class Line:
 
 @contextlib.asynccontextmanager
 async def open_line(
-    *,
-    db: Database,
-    clock: Clock,
-    kafka: Mapping[str, str],
-    partitions: int,
-    replication: int | None,
+    kafka: Mapping[str, str], topics: tuple[int, int | None], *, db: Database, clock: Clock
 ) -> AsyncGenerator[Line]:
     """Connect to Kafka when there are settings for it, else use PostgreSQL.
 
+    `topics`: partitions, and replicas or None, of those that have to be created.
     Raises Misconfigured on a setting the client does not know; a Kafka that is away is no fault.
     """
     if not kafka:
@@ -73,6 +69,7 @@ async def open_line(
         return
     from apollo.bus.kafka import KafkaBus, KafkaClient, Topic  # noqa: PLC0415 - see the module
 
+    partitions, replication = topics
     client = KafkaClient(kafka, clock=clock, partitions=partitions, replication=replication)
     client.start()
     bus = KafkaBus(client, db, clock)

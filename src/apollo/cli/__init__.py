@@ -9,7 +9,7 @@ from typing import Final
 
 import typer
 
-from apollo.cli import access, batches, doctor, processes, stopping
+from apollo.cli import access, batches, dlq, doctor, processes, stopping
 from apollo.cli.terminal import print_fault
 from apollo.errors import ApolloError
 
@@ -25,6 +25,7 @@ batches.add_to(app)
 access.add_to(app)
 stopping.add_to(app)
 doctor.add_to(app)
+dlq.add_to(app)
 
 
 def main() -> None:

@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
-from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -26,82 +25,20 @@ from pydantic import (
 )
 from pydantic.config import JsonDict
 
+from apollo.config import values
 from apollo.errors import Misconfigured
 
 _PREFIX: Final = "APOLLO_"
 _KAFKA_PREFIX: Final = "APOLLO_KAFKA_"
 # Below this a look-up that is merely late would let a person be called twice.
 _QUARANTINE_MIN: Final = timedelta(seconds=120)
-_UNITS_S: Final = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
-
-def _duration(value: object) -> timedelta:
-    # Nine digits: more than any deadline, less than what timedelta overflows at.
-    written = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)(ms|s|m|h|d|)", str(value).strip())
-    if not written or not float(written[1]):
-        raise ValueError
-    return timedelta(seconds=float(written[1]) * _UNITS_S[written[2]])
-
-
-def _whole_seconds(value: object) -> int:
-    seconds = _duration(value).total_seconds()
-    if not seconds.is_integer():
-        raise ValueError  # the provider answers 500 to anything but an integer
-    return int(seconds)
-
-
-def _address(value: str, *schemes: str) -> str:
-    parts = urlsplit(value)
-    # A password in an address would be printed with it.
-    known = parts.scheme in schemes and parts.hostname and "@" not in parts.netloc
-    if not known or parts.port == 0 or re.search(r"\s", value):
-        raise ValueError
-    return value
-
-
-def _base_url(value: str) -> str:
-    _address(value, "http", "https")
-    if "?" in value or "#" in value:
-        raise ValueError
-    return value.rstrip("/")
-
-
-def _jambonz_url(value: str) -> str:
-    base = _base_url(value)
-    if not base.endswith("/v1"):
-        raise ValueError
-    return base
-
-
-def _database_url(value: SecretStr) -> SecretStr:
-    url = value.get_secret_value()
-    if urlsplit(url).scheme not in {"postgresql", "postgres"} or re.search(r"\s", url):
-        raise ValueError
-    return value
-
-
-def _parts(count: int) -> AfterValidator:
-    def checked(value: str) -> str:
-        parts = [part.strip() for part in value.split(",")]
-        if len(parts) != count or not all(parts):
-            raise ValueError
-        return ",".join(parts)
-
-    return AfterValidator(checked)
-
-
-def _local_url(known: Mapping[str, Any]) -> str:
-    # A wildcard is a place to listen, not one to call.
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(known.get("host", ""), known.get("host", ""))
-    return f"http://{f'[{host}]' if ':' in host else host}:{known.get('port')}"
-
-
-_Duration = Annotated[timedelta, BeforeValidator(_duration)]
-_Seconds = Annotated[int, BeforeValidator(_whole_seconds)]
-_BaseUrl = Annotated[str, AfterValidator(_base_url)]
-_StatusUrl = Annotated[str, AfterValidator(lambda value: _address(value, "http", "https"))]
+_Duration = Annotated[timedelta, BeforeValidator(values.duration)]
+_Seconds = Annotated[int, BeforeValidator(values.whole_seconds)]
+_BaseUrl = Annotated[str, AfterValidator(values.base_url)]
+_StatusUrl = Annotated[str, AfterValidator(lambda value: values.address(value, "http", "https"))]
 _HookUrl = Annotated[
-    str, AfterValidator(lambda value: _address(value, "http", "https", "ws", "wss"))
+    str, AfterValidator(lambda value: values.address(value, "http", "https", "ws", "wss"))
 ]
 _Sid = Annotated[str, AfterValidator(lambda value: str(uuid.UUID(value)))]
 
@@ -144,7 +81,7 @@ class Settings(BaseModel):
         shown="~/.local/share/apollo",
         default_factory=lambda: Path("~/.local/share/apollo").expanduser(),
     )
-    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = _setting(
+    database_url: Annotated[SecretStr, AfterValidator(values.database_url)] | None = _setting(
         "DATABASE_URL",
         "A PostgreSQL of version 15 or later; unset, the embedded one is used.",
         "a PostgreSQL address such as postgresql://user:password@host:5432/apollo",
@@ -163,7 +100,7 @@ class Settings(BaseModel):
         "Where the provider reaches this Apollo.",
         _A_BASE,
         shown="http://HOST:PORT",
-        default_factory=_local_url,
+        default_factory=values.local_url,
     )
     kafka_bootstrap_servers: str | None = _setting(
         "KAFKA_BOOTSTRAP_SERVERS",
@@ -195,7 +132,7 @@ class Settings(BaseModel):
         shown="unset",
         default_factory=dict,
     )
-    jambonz_url: Annotated[str, AfterValidator(_jambonz_url)] | None = _setting(
+    jambonz_url: Annotated[str, AfterValidator(values.jambonz_url)] | None = _setting(
         "JAMBONZ_URL",
         "The calls API of jambonz or of a RotaryRouter; unset, `up` starts a RotaryRouter.",
         "an http or https address ending in /v1, such as https://jambonz.example.com/api/v1",
@@ -222,13 +159,13 @@ class Settings(BaseModel):
         "The provider's application for agents that are not registered, instead of a call hook.",
         _A_SID,
     )
-    speech_synthesis: Annotated[str, _parts(3)] = _setting(
+    speech_synthesis: Annotated[str, values.parts(3)] = _setting(
         "SPEECH_SYNTHESIS",
         "Vendor, language and voice that speak to the person, sent beside a call hook.",
         "vendor,language,voice, such as google,en-US,en-US-Standard-C",
         "google,en-US,en-US-Standard-C",
     )
-    speech_recognizer: Annotated[str, _parts(2)] = _setting(
+    speech_recognizer: Annotated[str, values.parts(2)] = _setting(
         "SPEECH_RECOGNIZER",
         "Vendor and language that understand the person, sent beside a call hook.",
         "vendor,language, such as google,en-US",
@@ -239,7 +176,7 @@ class Settings(BaseModel):
         "The API the CLI talks to.",
         _A_BASE,
         shown="http://HOST:PORT",
-        default_factory=_local_url,
+        default_factory=values.local_url,
     )
     token: SecretStr | None = _setting("TOKEN", "The token the CLI shows there.", _TEXT)
     ring_timeout_s: _Seconds = _setting(
@@ -320,6 +257,10 @@ class Settings(BaseModel):
             return {}
         further = {name: secret.get_secret_value() for name, secret in self.kafka.items()}
         return {"bootstrap.servers": self.kafka_bootstrap_servers, **further}
+
+    def kafka_topics(self) -> tuple[int, int | None]:
+        """Partitions and replicas of topics that Apollo creates; None: the cluster's default."""
+        return self.kafka_partitions, self.kafka_replication
 
 
 def load(environ: Mapping[str, str]) -> Settings:

@@ -82,7 +82,7 @@ def _check_name(name: str, value: str, errors: list[FieldError]) -> None:
 
 def _checked_numbers(phone_numbers: list[str], errors: list[FieldError]) -> list[str]:
     if not 1 <= len(phone_numbers) <= PHONE_NUMBERS_MAX:
-        msg = f"must hold 1 to {PHONE_NUMBERS_MAX} caller ids, such as +14155552671"
+        msg = f"must hold 1 to {PHONE_NUMBERS_MAX} caller ids, such as +14155550123"
         errors.append(_fault("phone_numbers", msg))
         return []
     read: list[str] = []

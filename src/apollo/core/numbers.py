@@ -15,7 +15,7 @@ _TYPED_MAX: Final = 40
 # Typed and pasted separators, spreadsheets' no-break spaces and long dashes among them.
 _SEPARATORS: Final = re.compile(r"[\s\u200b\u2060\ufeff()\[\].\u2010-\u2015\u2212-]+")
 _DIGITS: Final = re.compile(r"\+?[0-9]+")
-_EXAMPLE: Final = "such as +14155552671"
+_EXAMPLE: Final = "such as +14155550123"
 
 _FAULTS: Final = {
     ValidationResult.TOO_SHORT: "it has too few digits for its country",

@@ -48,9 +48,7 @@ async def list_letters(
     connection: Connection, *, also_replayed: bool, at_most: int
 ) -> list[KeptLetter]:
     """List dead letters, the newest first."""
-    rows = await _Q["list_letters"].rows(
-        connection, also_replayed=also_replayed, at_most=at_most
-    )
+    rows = await _Q["list_letters"].rows(connection, also_replayed=also_replayed, at_most=at_most)
     return [_kept(row) for row in rows]
 
 

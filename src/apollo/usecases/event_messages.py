@@ -107,7 +107,7 @@ def message_of(noted: Noted) -> tuple[str, bytes]:
 
 def asyncapi() -> dict[str, Any]:
     """Describe the topic of events, in AsyncAPI 3."""
-    _, schemas = msgspec.json.schema_components(EVENTS, "#/components/schemas/{name}")
+    _, schemas = msgspec.json.schema_components(EVENTS, ref_template="#/components/schemas/{name}")
     names = [one.__name__ for one in EVENTS]
     return {
         "asyncapi": "3.0.0",

@@ -96,9 +96,9 @@ class RecordCallEvents:
         for attempt in range(_TRIES):
             try:
                 async with self._db.transaction() as connection:
-                    recorded = await _Pass(
-                        connection, self._deadlines, self.wakes_by_notify
-                    ).run(arrivals)
+                    recorded = await _Pass(connection, self._deadlines, self.wakes_by_notify).run(
+                        arrivals
+                    )
             except Stale:
                 if attempt == _TRIES - 1:
                     raise

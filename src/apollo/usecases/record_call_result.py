@@ -9,7 +9,7 @@ from typing import Any
 
 from apollo.core.lifecycle import schedule_follow_up
 from apollo.core.states import CLOSED_BATCH, CallState, ContactStatus
-from apollo.ports import Clock
+from apollo.ports import Bus, Clock
 from apollo.storage import calls as storage
 from apollo.storage.calls import LockedCall, Moves
 from apollo.storage.database import Connection, Database

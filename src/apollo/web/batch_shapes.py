@@ -84,7 +84,7 @@ class BatchBody(BatchHead):
                 "campaign_id": "cmp_0Lm3xPq9VtKc2RZs8YhWd4",
                 "contacts": [
                     {
-                        "phone_number": "+919876543210",
+                        "phone_number": "+12025550143",
                         "call_variables": {
                             "callee_name": "Rajesh Sharma",
                             "current_plan": "Basic Health",

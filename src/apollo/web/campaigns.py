@@ -30,7 +30,7 @@ class CampaignFields(Body):
 
     agent_id: str | None = Field(None, description="The agent that speaks.", examples=["agent_1"])
     phone_numbers: list[str] | None = Field(
-        None, description="E.164 caller ids, at least one.", examples=[["+14155552671"]]
+        None, description="E.164 caller ids, at least one.", examples=[["+14155550123"]]
     )
     phone_number_strategy: str | None = Field(
         None, description="round_robin, random or least_loaded.", examples=["round_robin"]
@@ -63,7 +63,7 @@ class CampaignCreate(CampaignFields):
     name: str = Field(examples=["Q2 Insurance Renewals"])
     agent_id: str = Field(description="The agent that speaks.", examples=["agent_1"])
     phone_numbers: list[str] = Field(
-        description="E.164 caller ids, at least one.", examples=[["+14155552671"]]
+        description="E.164 caller ids, at least one.", examples=[["+14155550123"]]
     )
     organization_id: str | None = Field(None, description="The token's own, or left out.")
 

@@ -85,7 +85,7 @@ def _listed(raw: msgspec.Raw | None, faults: list[Any]) -> list[msgspec.Raw]:
     try:
         contacts = _ARRAY.decode(raw)
     except (msgspec.DecodeError, RecursionError):
-        msg = 'must be an array of objects: [{"phone_number": "+14155552671"}]'
+        msg = 'must be an array of objects: [{"phone_number": "+14155550123"}]'
         faults.append({"loc": where, "msg": msg, "type": "list_type"})
         return []
     if not contacts:

@@ -75,7 +75,7 @@ _CSV_INPUT: Final[dict[str, Any]] = {
             "text/csv": {
                 "schema": {"type": "string"},
                 "example": "phone_number,callee_name,current_plan\n"
-                "+919876543210,Rajesh Sharma,Basic Health\n",
+                "+12025550143,Rajesh Sharma,Basic Health\n",
             },
             "multipart/form-data": {
                 "schema": {

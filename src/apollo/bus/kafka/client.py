@@ -20,7 +20,8 @@ from confluent_kafka import (
     Producer,
     TopicCollection,
 )
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 
 from apollo.errors import Misconfigured, Unavailable
 from apollo.ports import Clock
@@ -30,11 +31,13 @@ _log = structlog.get_logger("apollo.kafka")
 # A broker answers in milliseconds. A webhook that waited this long goes to PostgreSQL instead,
 # well within the time the provider waits for our answer.
 _ACK_WITHIN_S: Final = 2.0
+# A person waits in front of a command.
+_CONNECT_WITHIN_S: Final = 10.0
 _CHECK_EVERY_S: Final = 5.0
 # While it is away: often enough that its return is noticed within a second.
 _CHECK_AGAIN_S: Final = 0.5
 _ANSWER_WITHIN_S: Final = 3.0
-# How long the producer's thread sleeps when nothing is delivered; it wakes at once when something is.
+# How long the producer's thread sleeps when nothing is delivered; it wakes when something is.
 _POLL_S: Final = 0.2
 # A pointer of an hour ago points to nothing the sweep has not found since.
 _POINTERS_KEPT_MS: Final = "3600000"
@@ -167,6 +170,18 @@ class KafkaClient:
         except TimeoutError:
             raise Unavailable(f"Kafka did not acknowledge within {_ACK_WITHIN_S} s") from None
 
+    async def resend(self, topic: str, key: bytes | None, value: bytes) -> None:
+        """Put a message back into the topic it came from. Raises Unavailable."""
+        known = {self.name(one): one for one in Topic}
+        if topic not in known:
+            raise Unavailable(f"{topic} is no topic of this cluster's Apollo")
+        try:
+            async with asyncio.timeout(_CONNECT_WITHIN_S):
+                await self.topics_ready.wait()
+        except TimeoutError:
+            raise Unavailable(f"Kafka is not available: {self.last_error}") from None
+        await self.send(known[topic], (key or b"").decode(errors="replace"), value)
+
     def touched(self) -> None:
         """Note that a broker just answered."""
         self.last_contact_at = self._clock.now()
@@ -194,7 +209,7 @@ class KafkaClient:
             await asyncio.sleep(_CHECK_EVERY_S if self.topics_ready.is_set() else _CHECK_AGAIN_S)
 
     async def _check(self) -> None:
-        """Ask for our topics: is anybody there, and are they?"""
+        """Ask for our topics, which tells whether anybody is there at all."""
         missing = []
         asked = self._admin.describe_topics(
             TopicCollection([self.name(topic) for topic in Topic]),
@@ -247,7 +262,7 @@ class KafkaClient:
     def _on_error(self, error: KafkaError) -> None:
         # On the producer's thread: assignments only.
         self.last_error = error.str()
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the library's public name for it
             self.is_connected = False
 
     def _lost(self, error: str) -> None:

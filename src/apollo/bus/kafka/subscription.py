@@ -161,7 +161,10 @@ class Subscription:
         self._client.touched()
         good = [message for message in fetched if message.error() is None]
         for error in (m.error() for m in fetched if m.error() is not None):
-            if error.code() in {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED}:
+            if error.code() in {
+                KafkaError.UNKNOWN_TOPIC_OR_PART,
+                KafkaError.TOPIC_AUTHORIZATION_FAILED,
+            }:
                 self._client.topic_lost()
                 return None
             _log.warning("kafka.consumer_error", topic=self._topic, error=error.str())

@@ -8,10 +8,20 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from apollo.core.diagnosis.evidence import (
+    DatabaseHealth,
+    EndedCall,
+    HookCounts,
+    Process,
+    ProviderHealth,
+    WriteFault,
+)
 from apollo.core.model import Turn
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus, ContactStatus, PausedBy
 from apollo.core.windows import WorkingHours
+
+__all__ = ["HookCounts", "Process", "ProviderHealth", "Settings", "Snapshot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +32,14 @@ class Settings:
     ring_timeout: timedelta
     # "postgres" or "kafka": the texts name Kafka only when it is the bus.
     bus_kind: str
+    time_limit: timedelta = timedelta(minutes=30)
+    # The pace over all workers; None: as fast as slots allow.
+    calls_per_second: float | None = None
+    # The application that agents without one of their own are called with.
+    default_application_sid: str = ""
+    # The program that answers, and the schema it was made for.
+    version: str = ""
+    schema_version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +57,10 @@ class BatchFacts:
     scheduled_start: datetime | None = None
     ends_at: datetime | None = None
     updated_at: datetime | None = None
+    rejected_count: int = 0
+    # A few of the rows left out: where, and why.
+    rejected: tuple[tuple[int, str], ...] = ()
+    max_retries: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +72,9 @@ class CampaignFacts:
     concurrency_limit: int
     paused_at: datetime | None = None
     cancelled_at: datetime | None = None
+    # How its agent is reached: by an application of the provider's, or by a hook given inline.
+    application_sid: str = ""
+    call_hook: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +112,11 @@ class OpenCalls:
     # which nothing was heard.
     last_heard_at: datetime | None = None
     unheard_at: tuple[datetime, ...] = ()
+    # How many are open beyond the longest a call may last.
+    too_long: int = 0
+    # When any of them is looked at next, and when the last of them was asked for.
+    next_deadline_at: datetime | None = None
+    newest_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,45 +162,6 @@ class Parked:
     requested_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderHealth:
-    """A worker's view of its provider connection; `state`: ok, down, unauthorised, rate_limited."""
-
-    provider: str
-    state: str
-    since: datetime | None = None
-    cause: str = ""
-    last_error: str = ""
-    retry_at: datetime | None = None
-    # Answers of the last minute by kind.
-    answers: tuple[tuple[str, int], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookCounts:
-    """What one web process got on the status hook since it started."""
-
-    received: int = 0
-    last_received_at: datetime | None = None
-    refused_signature: int = 0
-    last_refused_at: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A heartbeat: a process that is, or was, alive."""
-
-    role: str
-    host: str
-    pid: int
-    version: str
-    seen_at: datetime
-    stopped_at: datetime | None = None
-    status_hook_url: str = ""
-    provider: ProviderHealth | None = None
-    hooks: HookCounts | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class Act:
     """The last time somebody paused or cancelled the batch or its campaign."""
@@ -208,6 +199,17 @@ class Snapshot:
     parked: tuple[Parked, ...] | None = ()
     processes: tuple[Process, ...] | None = ()
     acts: tuple[Act, ...] | None = ()
+    # The last calls of this batch that ended, newest first.
+    ended: tuple[EndedCall, ...] | None = ()
+    # What to compare them with: earlier calls of this batch, and calls of the campaign's other
+    # batches; read only when it matters.
+    earlier: tuple[EndedCall, ...] | None = ()
+    elsewhere: tuple[EndedCall, ...] | None = ()
+    database: DatabaseHealth | None = None
+    # How long the readings took.
+    read_s: float = 0.0
+    # What the process that answers could not write.
+    write_fault: WriteFault | None = None
     # None unless a recount was asked for.
     recount: tuple[Recounted, ...] | None = None
     # When another batch of the campaign last gave back a slot; read only when it matters.

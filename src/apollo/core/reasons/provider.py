@@ -75,7 +75,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         "The provider was heard of these calls, and their end never came: they are open beyond the"
         " longest a call may last, or ended only because Apollo asked for them.",
         "{open_too_long} calls are open beyond their limit and {asked} ended without a last status"
-        " in the last {within} ({how}). Look in the provider's log for failed webhooks and crashes.",
+        " in the last {within} ({how}). Look in the provider's log for webhooks that failed.",
     ),
     Reason.AGENT_UNREACHABLE: ReasonFacts(
         Layer.PROVIDER,

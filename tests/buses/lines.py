@@ -1,0 +1,96 @@
+"""Both buses behind one face, for the tests that every bus passes, and what they wait with."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from scripts.brokers import Broker
+
+from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
+from apollo.bus.postgres import PostgresBus
+from apollo.ports import Bus
+from apollo.storage.database import Database
+from apollo.wiring import SystemClock
+
+# Tansu lets a group wait some seconds before it forms; nothing here takes half of this.
+PATIENCE_S = 45.0
+PARTITIONS = 6
+
+
+async def until(condition: Callable[[], object], what: str = "the condition") -> float:
+    """Wait until it holds; gives the seconds it took."""
+    began = time.monotonic()
+    while not condition():
+        assert time.monotonic() - began < PATIENCE_S, f"not within {PATIENCE_S} s: {what}"
+        await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+@dataclass
+class Ear:
+    """Somebody who listens to a bus, as a worker does."""
+
+    bus: Bus
+    heard: list[uuid.UUID] = field(default_factory=list)
+
+    async def listen(self) -> None:
+        async for campaign_id in self.bus.wake_ups():
+            self.heard.append(campaign_id)
+
+
+@asynccontextmanager
+async def a_client(broker: Broker, **settings: str) -> AsyncIterator[KafkaClient]:
+    client = KafkaClient(
+        {"bootstrap.servers": broker.address, **settings},
+        clock=SystemClock(),
+        partitions=PARTITIONS,
+        replication=None,
+    )
+    client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def a_bus(kind: str, db: Database, broker: Broker | None, **settings: str) -> AsyncIterator[Bus]:
+    if broker is None:
+        assert kind == "postgres"
+        yield PostgresBus(db, SystemClock())
+        return
+    async with a_client(broker, **settings) as client:
+        yield KafkaBus(client, db, SystemClock())
+
+
+@asynccontextmanager
+async def an_ear(bus: Bus) -> AsyncIterator[Ear]:
+    """Listen; ready once the bus says that it hears."""
+    ear = Ear(bus)
+    listening = asyncio.create_task(ear.listen())
+    try:
+        await until(lambda: hears(bus) or listening.done(), "a listener that hears")
+        yield ear
+    finally:
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+def hears(bus: Bus) -> bool:
+    health = bus.health()
+    return health.is_connected and health.partitions != 0
+
+
+async def send_raw(client: KafkaClient, topic: Topic, value: bytes, key: str = "k") -> None:
+    """Put anything into a topic."""
+    await client.topics_ready.wait()
+    await client.send(topic, key, value)
+
+
+async def rows(db: Database, statement: str, *values: Any) -> list[Any]:
+    async with db.connection() as connection:
+        return await connection.fetch(statement, *values)

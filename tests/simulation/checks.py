@@ -1,0 +1,293 @@
+"""The judge: every invariant of the product, from the provider's ledger wherever it can tell.
+
+Reads what a run left; changes nothing. Each check gives the violations it found, worded so that a
+person can go and look.
+"""
+
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from apollo.core import ids
+from apollo.core.model import CARRIER_FAILURES_MAX
+from tests.simulation import places
+from tests.simulation.engine import Commit, Row, Transaction
+from tests.simulation.provider import Entry
+from tests.simulation.world import World
+
+FINAL: Final = frozenset(
+    {"completed", "failed", "busy", "no_answer", "skipped", "max_retries_reached"}
+)
+OUTCOMES: Final = {
+    200: {"completed"},
+    **dict.fromkeys((486, 600), {"busy"}),
+    # Three in a row without ringing are the carrier's.
+    603: {"busy", "failed"},
+    **dict.fromkeys((487, 480, 408), {"no_answer"}),
+}
+FAR: Final = float("inf")
+ENDED: Final = frozenset({"completed", "failed", "busy", "no-answer"})
+
+
+@dataclass
+class Books:
+    """The ledger beside Apollo's rows: a call of the provider, and the row its tag names."""
+
+    world: World
+    pairs: list[tuple[Entry, Row | None]]
+
+    @classmethod
+    def of(cls, world: World) -> "Books":
+        """Pair every call of the ledger with its row."""
+        calls = world.server.tables["calls"]
+        pairs = []
+        for entry in world.provider.ledger:
+            call_id = ids.parse_id("exec", entry.tag)
+            pairs.append((entry, calls.get(call_id)))
+        return cls(world, pairs)
+
+    def by_contact(self) -> dict[tuple[uuid.UUID, int], list[Entry]]:
+        """Give each contact's calls in the order in which they were placed."""
+        found: dict[tuple[uuid.UUID, int], list[Entry]] = defaultdict(list)
+        for entry, row in self.pairs:
+            if row is not None:
+                found[row["batch_id"], row["position"]].append(entry)
+        return found
+
+    def is_unknowable(self, entry: Entry) -> bool:
+        """Tell whether nothing could tell Apollo how this call ended: no record, no final word."""
+        return not self.world.provider.has_records and not ENDED & set(entry.acknowledged)
+
+
+def one_call_per_number(books: Books) -> Iterator[str]:
+    """I1: two calls to one number never overlap."""
+    by_number: dict[str, list[Entry]] = defaultdict(list)
+    for entry, _ in books.pairs:
+        by_number[entry.to].append(entry)
+    for number, entries in by_number.items():
+        for earlier, later in zip(entries, entries[1:], strict=False):
+            if later.placed_at < (FAR if earlier.ended_at is None else earlier.ended_at):
+                yield (
+                    f"I1 ...{number[-4:]}: {later.sid} placed at {later.placed_at:.3f} while"
+                    f" {earlier.sid} lasted until {earlier.ended_at}"
+                )
+
+
+def one_call_per_execution(books: Books) -> Iterator[str]:
+    """I2: a request is sent once, and leads to one call at most."""
+    for tag, n in Counter(entry.tag for entry, _ in books.pairs).items():
+        if n > 1:
+            yield f"I2 {tag}: {n} calls"
+    for tag, n in Counter(asked.tag for asked in books.world.provider.asked).items():
+        if n > 1:
+            yield f"I2 {tag}: asked for {n} times"
+
+
+def none_after_an_answered_one(books: Books) -> Iterator[str]:
+    """I3: who was reached is called again only if a follow-up was asked for."""
+    for contact, entries in books.by_contact().items():
+        sent = {a.tag: a.sent_at for a in books.world.provider.asked}
+        for entry in entries:
+            sent_at = sent[entry.tag]
+            answered = sum(
+                e.answered_at is not None and e.answered_at < sent_at and not books.is_unknowable(e)
+                for e in entries
+            )
+            asked = sum(c == contact and at <= sent_at for c, at in books.world.follow_ups)
+            if answered > asked:
+                yield f"I3 {entry.sid} was asked for at {sent_at:.3f} after an answered call"
+
+
+def none_outside_the_window(books: Books) -> Iterator[str]:
+    """I4: no request leaves outside the hours, nor so late that it would ring after them."""
+    world = books.world
+    if not world.place.is_enforced:
+        return
+    open_ = places.stretches(world.place)
+    ring_s = world.rules.ring_timeout.total_seconds()
+    until = FAR if world.hours_changed_at is None else world.hours_changed_at
+    for asked in world.provider.asked:
+        if asked.sent_at < until and not any(
+            opens <= asked.sent_at <= closes - ring_s for opens, closes in open_
+        ):
+            yield f"I4 {asked.tag} was asked for at {asked.sent_at:.3f}, outside the hours"
+
+
+def none_after_a_command(books: Books) -> Iterator[str]:
+    """I5: after a pause or cancel was answered only the calls it reported are asked for."""
+    world = books.world
+    calls = world.server.tables["calls"]
+    for command in world.commands:
+        late = 0
+        for asked in world.provider.asked:
+            if not command.answered_at < asked.sent_at < command.until:
+                continue
+            call_id = ids.parse_id("exec", asked.tag)
+            row = calls.get(call_id)
+            if row is None or command.target not in {row["campaign_id"], row["batch_id"]}:
+                continue
+            late += 1
+            if call_id not in command.open_calls:
+                yield f"I5 {asked.tag} was asked for after the {command.kind} was answered"
+        if late > command.in_progress:
+            yield f"I5 {late} requests after a {command.kind} that reported {command.in_progress}"
+
+
+def within_the_limits(books: Books) -> Iterator[str]:
+    """I6: live calls never exceed a limit."""
+    tables = books.world.server.tables
+    for table, column in (("campaigns", "campaign_id"), ("batches", "batch_id")):
+        for key, owner in tables[table].items():
+            limit = owner["concurrency_limit"]
+            if limit is None:
+                continue
+            moments = []
+            for entry, row in books.pairs:
+                if row is not None and row[column] == key:
+                    moments.append((entry.placed_at, 1))
+                    moments.append((FAR if entry.ended_at is None else entry.ended_at, -1))
+            live = 0
+            for at, by in sorted(moments):
+                live += by
+                if live > limit:
+                    yield f"I6 {live} live calls at {at:.3f}, the limit of the {table} is {limit}"
+                    break
+
+
+def every_call_has_its_row(books: Books) -> Iterator[str]:
+    """I7: each call of the provider has a row, with the outcome that the provider saw."""
+    for entry, row in books.pairs:
+        if row is None:
+            yield f"I7 {entry.sid} has no row"
+            continue
+        if row["state"] == "released":
+            yield f"I7 {entry.sid} was placed, and its row says it was never sent"
+            continue
+        if row["state"] != "ended":
+            continue  # I9 says so
+        wanted = OUTCOMES.get(entry.sip_status or 0, {"failed"})
+        if row["outcome"] in wanted or books.is_unknowable(entry):
+            continue
+        is_held = row["hangup_reason"] == "outcome_unknown" and not entry.acknowledged
+        if is_held and not books.world.provider.has_records:
+            continue
+        yield (
+            f"I7 {entry.sid} ended {entry.sip_status}, its row says {row['outcome']}"
+            f" ({row['hangup_reason']}, {row['evidence']})"
+        )
+
+
+def within_the_attempts(books: Books) -> Iterator[str]:
+    """I8: no person is called more often than the rules say."""
+    tables = books.world.server.tables
+    for contact, entries in books.by_contact().items():
+        batch = tables["batches"][contact[0]]
+        policy = tables["campaigns"][batch["campaign_id"]]["retry_policy"]
+        override = batch["max_retries_override"]
+        budget = 1 + (policy["max_retries"] if override is None else override)
+        promised = sum(c == contact for c, _ in books.world.follow_ups)
+        carrier = sum(
+            (entry.sip_status or 0) >= 500 and entry.sip_status not in {600, 603, 607}
+            or entry.sip_status == 603
+            for entry in entries
+        )
+        allowed = budget * (1 + promised) + min(carrier, CARRIER_FAILURES_MAX)
+        if len(entries) > allowed:
+            yield f"I8 contact {contact[1]} was called {len(entries)} times, allowed {allowed}"
+
+
+def everything_ends(books: Books) -> Iterator[str]:
+    """I9: with the faults gone every contact becomes final and every slot is free."""
+    tables = books.world.server.tables
+    for key, contact in tables["contacts"].items():
+        if contact["status"] not in FINAL:
+            due = tables["due_contacts"].get(key)
+            yield f"I9 contact {key[1]} stays {contact['status']}, {due and due['due_at']}"
+    for call in tables["calls"].values():
+        if call["ended_at"] is None:
+            yield f"I9 a call stays {call['state']}, deadline {call['deadline_at']}"
+    for batch in tables["batches"].values():
+        if batch["status"] not in {"completed", "cancelled", "expired"}:
+            yield f"I9 a batch stays {batch['status']}"
+    for key in tables["due_contacts"]:
+        yield f"I9 contact {key[1]} is final and still queued"
+    yield from books.world.crashes
+    yield from books.world.loop.failures
+    yield from books.world.errors
+
+
+def counters_are_right(books: Books) -> Iterator[str]:
+    """I11: what is counted on the way equals a recount."""
+    tables = books.world.server.tables
+    recount: Counter[tuple[uuid.UUID, str]] = Counter()
+    attempts: Counter[tuple[uuid.UUID, int]] = Counter()
+    for call in tables["calls"].values():
+        campaign, is_follow_up = call["campaign_id"], call["kind"] == "follow_up"
+        if call["state"] != "released":
+            recount[campaign, "attempts"] += 1
+            recount[campaign, "follow_up_attempts"] += is_follow_up
+            attempts[call["batch_id"], call["position"]] += 1
+        if call["outcome"] is not None:
+            recount[campaign, call["outcome"]] += 1
+            recount[campaign, "follow_up"] += is_follow_up
+    for counted in recount.keys() | books.world.server.call_counters.keys():
+        shown, real = books.world.server.call_counters[counted], recount[counted]
+        if shown != real:
+            yield f"I11 {counted[1]}: counted {shown}, there are {real}"
+    for key, contact in tables["contacts"].items():
+        if contact["attempts"] != attempts[key]:
+            yield f"I11 contact {key[1]}: {contact['attempts']} attempts, {attempts[key]} calls"
+
+
+CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
+    one_call_per_number,
+    one_call_per_execution,
+    none_after_an_answered_one,
+    none_outside_the_window,
+    none_after_a_command,
+    within_the_limits,
+    every_call_has_its_row,
+    within_the_attempts,
+    everything_ends,
+    counters_are_right,
+)
+
+
+class FinalStays:
+    """I10: watches every commit; a final contact changes only through a recorded correction."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.violations: list[str] = []
+        self.commits = 0
+        world.server.watchers.append(self.watch)
+
+    def watch(self, transaction: Transaction, commit: Commit) -> None:
+        """Judge one commit."""
+        del transaction
+        self.commits += 1
+        for (table, key), before in commit.before.items():
+            after = commit.after[table, key]
+            if table != "contacts" or before is None or after is None:
+                continue
+            if before["status"] not in FINAL or after["status"] == before["status"]:
+                continue
+            if after["status"] == "followup_scheduled" or _has_correction(commit, key):
+                continue
+            at = self.world.loop.time()
+            self.violations.append(
+                f"I10 contact {key[1]}: {before['status']} -> {after['status']} at {at:.3f}"
+            )
+
+
+def _has_correction(commit: Commit, contact: tuple[uuid.UUID, int]) -> bool:
+    for (table, key), before in commit.before.items():
+        if table != "calls" or before is None:
+            continue
+        after: Any = commit.after[table, key]
+        is_same = (before["batch_id"], before["position"]) == contact
+        if is_same and before["outcome"] is not None and before["outcome"] != after["outcome"]:
+            return after["state"] == "ended"
+    return False

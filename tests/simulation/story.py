@@ -1,0 +1,291 @@
+"""What happens in one run: things begin, go wrong, calm down, and must come to an end.
+
+`play(seed)` is the whole simulation of one seed, and gives what was found.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any, Final
+
+from apollo import worker
+from apollo.bus import postgres
+from apollo.core import ids
+from apollo.usecases import advance_time, dial_contacts, reconcile_calls, record_call_events
+from apollo.web import callbacks
+from tests.simulation import places
+from tests.simulation.checks import CHECKS, FINAL, Books, FinalStays
+from tests.simulation.engine import Blocked
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.provider import Entry
+from tests.simulation.weather import EVENTS
+from tests.simulation.world import World, fill
+
+# A run that has not ended by itself so long after its last fault never will.
+PATIENCE_S: Final = 24 * 3600.0
+LOOK_EVERY_S: Final = 20.0
+# Hours that stay closed longer than this are changed by the operator, for the sake of time.
+CLOSED_S: Final = 2700.0
+LOGS: Final = (
+    worker,
+    postgres,
+    advance_time,
+    dial_contacts,
+    reconcile_calls,
+    record_call_events,
+    callbacks,
+)
+# Loops that only watch; scaled, so that an hour of waiting costs little.
+WATCHING: Final = (
+    (worker, "_GATE_EVERY_S"),
+    (worker, "_RECONCILE_EVERY_S"),
+    (worker, "_SWEEP_EVERY_S"),
+    (postgres, "_CHECK_EVERY_S"),
+)
+
+
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    seed: int
+    violations: list[str]
+    virtual_s: float
+    injected: Counter[str]
+    calls: int
+    commits: int
+    statements: int
+    checks: int = field(default=len(CHECKS) + 1)
+
+
+class Log:
+    """Takes the place of the modules' loggers: silent, or a line with the virtual time."""
+
+    def __init__(self, world: World, *, is_verbose: bool) -> None:
+        self._world = world
+        self._is_verbose = is_verbose
+
+    def info(self, event: str, **facts: Any) -> None:
+        """Log."""
+        if self._is_verbose:
+            shown = " ".join(f"{name}={value}" for name, value in facts.items())
+            print(f"{self._world.loop.time():12.4f}  {event}  {shown}")  # noqa: T201 - on demand
+
+    warning = info
+    error = info
+
+    def exception(self, event: str, **facts: Any) -> None:
+        """Note a defect: nothing unexpected may be raised in any run."""
+        import sys  # noqa: PLC0415 - only here
+
+        error = facts.pop("exc_info", None) or sys.exc_info()[1]
+        self._world.errors.append(f"{event}: {error!r}")
+        self.info(event, error=repr(error), **facts)
+
+
+def play(seed: int, *, is_verbose: bool = False) -> Outcome:
+    """Run one seed to its end."""
+    loop = VirtualLoop()
+    try:
+        world = World(seed, loop)
+        log = Log(world, is_verbose=is_verbose)
+        with _prepared(world, log):
+            watch = FinalStays(world)
+            loop.run_until_complete(Story(world, log).run())
+        books = Books.of(world)
+        violations = [*watch.violations, *(v for check in CHECKS for v in check(books))]
+        return Outcome(
+            seed=seed,
+            violations=violations,
+            virtual_s=loop.time(),
+            injected=world.weather.injected,
+            calls=len(world.provider.ledger),
+            commits=watch.commits,
+            statements=world.server.statements_run,
+        )
+    finally:
+        loop.close_tasks()
+        loop.close()
+
+
+@contextmanager
+def _prepared(world: World, log: Log) -> Iterator[None]:
+    scale = world.dice.choice((1.0, 4.0, 12.0, 12.0))
+    before: list[tuple[Any, str, Any]] = []
+    for module, name in WATCHING:
+        before.append((module, name, getattr(module, name)))
+        setattr(module, name, getattr(module, name) * scale)
+    for module in LOGS:
+        before.append((module, "_log", vars(module)["_log"]))
+        vars(module)["_log"] = log
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+class Story:
+    """The course of one run."""
+
+    def __init__(self, world: World, log: Log) -> None:
+        self.world = world
+        self.log = log
+        self.dice = world.dice
+        self._commands: list[asyncio.Task[None]] = []
+
+    async def run(self) -> None:
+        """Begin, fail, calm down, end."""
+        world, dice = self.world, self.dice
+        fill(world)
+        world.provider.on_answered_end = self._agent
+        world.start_web()
+        for _ in range(dice.choice((1, 2, 2, 3))):
+            world.start_worker()
+        lasts_s = dice.choice((30.0, 120.0, 600.0))
+        moments = sorted(
+            (dice.uniform(0, lasts_s), dice.choice(EVENTS)) for _ in range(dice.choice((0, 1, 3, 6)))
+        )
+        for at, event in moments:
+            await asyncio.sleep(at - world.loop.time())
+            self._happen(event)
+        await asyncio.sleep(max(lasts_s - world.loop.time(), 0.0))
+        await self._calm_down()
+
+    # -------------------------------------------------------------------------- what goes wrong
+
+    def _happen(self, event: str) -> None:
+        world, dice = self.world, self.dice
+        world.weather.injected[event] += 1
+        self.log.info("story." + event)
+        workers = [p for p in world.workers if p.is_alive]
+        match event:
+            case "worker_killed" if workers:
+                dice.choice(workers).kill()
+                self._soon(self._restart_worker)
+            case "worker_killed_at_step" if workers:
+                dice.choice(workers).steps_left = dice.randint(0, 40)
+                self._soon(self._restart_worker)
+            case "worker_stopped" if workers:
+                self._stop(dice.choice(workers))
+            case "web_killed":
+                world.web.kill()
+                self._soon(world.start_web)
+            case "web_killed_at_step":
+                world.web.steps_left = dice.randint(0, 20)
+                self._soon(world.start_web)
+            case "database_away":
+                world.database_away = True
+                world.database_epoch += 1
+                world.server.abort()
+                world.provider.later(dice.uniform(0.1, 45.0), setattr, world, "database_away", False)
+            case "provider_away":
+                world.provider.is_away = True
+                world.provider.later(
+                    dice.uniform(0.5, 45.0), setattr, world.provider, "is_away", False
+                )
+            case "calls_go_silent":
+                world.provider.go_silent()
+            case "listeners_lost":
+                world.server.listeners.clear()
+            case "pause" | "resume" | "cancel":
+                self._order(event)
+
+    def _soon(self, what: Any) -> None:
+        self.world.provider.later(self.dice.uniform(0.1, 40.0), what)
+
+    def _restart_worker(self) -> None:
+        # Sometimes an operator is slow; the end of the story starts one in any case.
+        if self.dice.random() < 0.8:
+            self.world.start_worker()
+
+    def _stop(self, process: Process) -> None:
+        seconds = self.dice.choice((0.5, 3.0, 20.0, 90.0))
+        process.stopped_until = self.world.loop.time() + seconds
+        if seconds > 10.0:
+            # idle_in_transaction_session_timeout
+            self.world.provider.later(10.0, self.world.server.abort, process)
+
+    def _order(self, kind: str) -> None:
+        tables = self.world.server.tables
+        target = self.dice.choice([*tables["campaigns"], *tables["batches"]])
+        self._commands.append(asyncio.ensure_future(self.world.command(kind, target)))
+
+    def _agent(self, call: Entry) -> None:
+        """An agent asks for a follow-up after some answered calls."""
+        row = self.world.server.tables["calls"].get(ids.parse_id("exec", call.tag))
+        if row is None or self.dice.random() > 0.1 or self.world.weather.is_calm:
+            return
+        self.world.weather.injected["follow_up"] += 1
+        at = self.world.clock_now() + timedelta(seconds=self.dice.uniform(-10, 900))
+        contact = row["batch_id"], row["position"]
+        work = self.world.result(row["id"], contact, at)
+        self._commands.append(asyncio.ensure_future(work))
+
+    # -------------------------------------------------------------------------------- the end
+
+    async def _calm_down(self) -> None:
+        world = self.world
+        world.weather.is_calm = True
+        for process in [world.web, *world.workers]:
+            process.steps_left = None
+        began = world.loop.time()
+        while world.loop.time() - began < PATIENCE_S:
+            if not world.web.is_alive:
+                world.start_web()
+            if not any(p.is_alive for p in world.workers):
+                world.start_worker()
+            if self._has_ended():
+                return
+            await self._help()
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _has_ended(self) -> bool:
+        world = self.world
+        tables = world.server.tables
+        if not world.provider.is_quiet or any(not task.done() for task in self._commands):
+            return False
+        if any(c["ended_at"] is None for c in tables["calls"].values()):
+            return False
+        if any(c["status"] not in FINAL for c in tables["contacts"].values()):
+            return False
+        live = {"pending", "in_progress", "paused"}
+        return not any(b["status"] in live for b in tables["batches"].values())
+
+    async def _help(self) -> None:
+        """Do what only a person can: resume what is paused, and widen hours that stay closed."""
+        world = self.world
+        tables = world.server.tables
+        for campaign in list(tables["campaigns"].values()):
+            if campaign["paused_at"] is not None:
+                await world.command("resume", campaign["id"])
+        for batch in list(tables["batches"].values()):
+            if batch["status"] == "paused":
+                await world.command("resume", batch["id"])
+        if world.place.is_enforced and world.hours_changed_at is None and self._stays_closed():
+            for campaign_id in list(tables["campaigns"]):
+                await self._open_hours(campaign_id)
+
+    def _stays_closed(self) -> bool:
+        now = self.world.loop.time()
+        coming = [opens for opens, closes in places.stretches(self.world.place) if closes > now]
+        return not coming or min(coming) > now + CLOSED_S
+
+    async def _open_hours(self, campaign_id: uuid.UUID) -> None:
+        world = self.world
+        while True:
+            transaction = world.server.begin()
+            try:
+                transaction.change("campaigns", campaign_id, working_hours_enforced=False)
+            except Blocked:
+                transaction.end(commits=False)
+                await asyncio.sleep(0.01)
+                continue
+            world.hours_changed_at = world.hours_changed_at or world.loop.time()
+            transaction.notices.append(str(campaign_id))
+            transaction.end(commits=True)
+            return

@@ -1,0 +1,400 @@
+"""One run: Apollo's own processes around one database and one provider, in virtual time.
+
+Workers and the web process are built from the real use-cases, as `wiring` builds them. The world
+starts them, kills them, lets operators and agents act, and ends when everything has ended.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from random import Random
+from typing import Any, Final, cast
+
+from starlette.requests import Request
+
+from apollo.bus.postgres import PostgresBus
+from apollo.core import ids
+from apollo.core.model import Deadlines, OnUnresolved
+from apollo.errors import Refused, Stale, Unavailable
+from apollo.storage.database import Database
+from apollo.usecases.advance_time import AdvanceTime
+from apollo.usecases.authenticate import Principal
+from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.dial_contacts import DialContacts, DialSettings
+from apollo.usecases.reconcile_calls import ReconcileCalls
+from apollo.usecases.record_call_events import RecordCallEvents
+from apollo.usecases.record_call_result import CallResult, RecordCallResult
+from apollo.web.callbacks import Callbacks
+from apollo.worker import Worker
+from tests.simulation import places
+from tests.simulation.driver import SimDriver
+from tests.simulation.engine import MemoryDatabase, Server
+from tests.simulation.lifecycle_statements import STATEMENTS
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.provider import Provider
+from tests.simulation.weather import Weather
+
+ORGANIZATION: Final = "org_acme"
+OPERATOR: Final = Principal(ORGANIZATION, "operator")
+NUMBERS: Final = [f"+9198765432{n:02d}" for n in range(10, 40)]
+CALLER_IDS: Final = ["+919876500001", "+919876500002"]
+TOLD: Final = 5.0
+
+
+@dataclass
+class Clock:
+    """A process's clocks: the wall clock may be hours off, the other never jumps."""
+
+    loop: VirtualLoop
+    start: datetime
+    off: timedelta = timedelta()
+
+    def now(self) -> datetime:
+        """Give the wall time as this process believes it."""
+        return self.start + timedelta(seconds=self.loop.time()) + self.off
+
+    def monotonic(self) -> float:
+        """Give seconds that never jump."""
+        return 1000.0 + self.loop.time()
+
+
+@dataclass
+class Command:
+    """What an operator was answered: from then on it must hold."""
+
+    kind: str
+    target: uuid.UUID
+    answered_at: float
+    in_progress: int
+    # Calls that were open then: their requests may still be on the way.
+    open_calls: frozenset[uuid.UUID]
+    until: float = float("inf")
+
+
+class World:
+    """Everything there is in one run."""
+
+    def __init__(self, seed: int, loop: VirtualLoop) -> None:
+        self.seed = seed
+        self.loop = loop
+        self.dice = Random(seed)
+        self.weather = Weather.of(self.dice)
+        self.place = places.choose(self.dice)
+        self.server = Server(self.clock_now, Random(self.dice.getrandbits(64)))
+        self.provider = Provider(loop, self.place.start, self.weather)
+        self.provider.post = self.post_hook
+        self.database_away = False
+        self.database_epoch = 0
+        quarantine_s = self.dice.choice((120, 200, 600))
+        self.provider.late_by_s = quarantine_s * 0.4
+        self.rules = Deadlines(
+            ring_timeout=timedelta(seconds=self.dice.choice((10, 20, 30))),
+            time_limit=timedelta(seconds=self.dice.choice((60, 300))),
+            quarantine=timedelta(seconds=quarantine_s),
+            on_unresolved=self.dice.choice((OnUnresolved.HOLD, OnUnresolved.RELEASE)),
+        )
+        self.per_second = self.dice.choice((None, None, 2.0))
+        self.workers: list[Process] = []
+        self.web = Process("web")
+        self.callbacks: Callbacks | None = None
+        self.changes: ChangeLifecycle | None = None
+        self.results: RecordCallResult | None = None
+        self.commands: list[Command] = []
+        self.hours_changed_at: float | None = None
+        # Which contact a follow-up was asked for, and when.
+        self.follow_ups: list[tuple[tuple[uuid.UUID, int], float]] = []
+        self.crashes: list[str] = []
+        self.errors: list[str] = []
+        self.dead: Counter[str] = Counter()
+
+    # ---------------------------------------------------------------------------------- time
+
+    def clock_now(self) -> datetime:
+        """Give the database's clock, which is the true one."""
+        return self.place.start + timedelta(seconds=self.loop.time())
+
+    # ----------------------------------------------------------------------------- processes
+
+    def start_worker(self) -> Process:
+        """Start one more worker."""
+        process = Process(f"worker-{len(self.workers) + 1}", on_death=self._bury)
+        self.workers.append(process)
+        off = timedelta()
+        if self.weather.strikes("worker_clock_wrong"):
+            off = timedelta(hours=self.dice.choice((-5, -1, 1, 11)))
+        clock = Clock(self.loop, self.place.start, off)
+        db = cast("Database", MemoryDatabase(self.server, STATEMENTS, ProcessWire(self, process)))
+        driver = SimDriver(self.provider, process)
+        record = RecordCallEvents(db=db, deadlines=self.rules, wakes_by_notify=True)
+        bus = PostgresBus(db, clock)
+        worker = Worker(
+            dial=DialContacts(
+                db=db,
+                driver=driver,
+                clock=clock,
+                settings=DialSettings(
+                    ring_timeout=self.rules.ring_timeout,
+                    time_limit=self.rules.time_limit,
+                    calls_per_second=self.per_second,
+                    default_route=None,
+                    agent_key_secret=b"example",
+                ),
+                worker_id=uuid.UUID(int=self.dice.getrandbits(128)),
+                random=Random(self.dice.getrandbits(64)),
+            ),
+            record=record,
+            reconcile=ReconcileCalls(
+                db=db, driver=driver, clock=clock, deadlines=self.rules, record=record
+            ),
+            time=AdvanceTime(db=db, expire=ChangeLifecycle(db=db, bus=bus).expire),
+            bus=bus,
+            driver=driver,
+            clock=clock,
+        )
+        process.start(self._survive(process, worker.run()))
+        return process
+
+    def start_web(self) -> Process:
+        """Start the web process."""
+        process = Process("web", on_death=self._bury)
+        self.web = process
+        clock = Clock(self.loop, self.place.start)
+        db = cast("Database", MemoryDatabase(self.server, STATEMENTS, ProcessWire(self, process)))
+        driver = SimDriver(self.provider, process)
+        self.results = RecordCallResult(db=db, clock=clock, wakes_by_notify=True)
+        self.callbacks = Callbacks(
+            driver=driver,
+            record=RecordCallEvents(db=db, deadlines=self.rules, wakes_by_notify=True),
+            results=self.results,
+            result_secret=None,
+            clock=clock,
+        )
+        self.changes = ChangeLifecycle(db=db, bus=PostgresBus(db, clock))
+        return process
+
+    async def _survive(self, process: Process, work: Awaitable[None]) -> None:
+        try:
+            await work
+        except Exception as e:  # noqa: BLE001 - a worker must never end by itself
+            self.crashes.append(f"{process.name} ended: {e!r}")
+
+    def _bury(self, process: Process) -> None:
+        """What the server does when a client's connections break."""
+        self.server.abort(process)
+        self.dead[process.name] += 1
+
+    # -------------------------------------------------------------------------- what reaches us
+
+    async def post_hook(self, body: bytes, is_signed: bool) -> int | None:
+        """Deliver a status webhook to the web process; None when nobody answers."""
+        process, callbacks = self.web, self.callbacks
+        if not process.is_alive or callbacks is None:
+            return None
+        reply: asyncio.Future[int | None] = self.loop.create_future()
+
+        async def serve() -> None:
+            await process.step()
+            answer = await callbacks.call_status(_request(body, is_signed))
+            await process.step()
+            if not reply.done():
+                reply.set_result(answer.status_code)
+
+        process.start(serve())
+        timer = self.loop.call_later(10.0, lambda: reply.done() or reply.set_result(None))
+        status = await reply
+        timer.cancel()
+        return status
+
+    async def command(self, kind: str, target: uuid.UUID) -> None:
+        """Let an operator pause, resume or cancel a campaign or a batch, until it is answered."""
+        is_campaign = target in self.server.tables["campaigns"]
+        if kind == "resume":
+            self._lift(target)
+        public = ids.campaign_id(target) if is_campaign else ids.batch_id(target)
+        for _ in range(40):
+            process, changes = self.web, self.changes
+            if process.is_alive and changes is not None:
+                name = f"{kind}_{'campaign' if is_campaign else 'batch'}"
+                done = await self._in_web(process, getattr(changes, name)(OPERATOR, public))
+                if isinstance(done, Refused):
+                    return
+                if done is not None:
+                    self._note(kind, target, done.calls_in_progress)
+                    return
+            await asyncio.sleep(TOLD)
+
+    async def result(self, call_id: uuid.UUID, contact: tuple[uuid.UUID, int], at: datetime) -> None:
+        """Let the agent ask for a follow-up, until it is answered."""
+        for _ in range(40):
+            process, results = self.web, self.results
+            # Counted when it is asked: a lost answer may hide that it was heard.
+            if not any(c == contact for c, _ in self.follow_ups):
+                self.follow_ups.append((contact, self.loop.time()))
+            if process.is_alive and results is not None:
+                asked = results.record(call_id, CallResult(follow_up_at=at))
+                if await self._in_web(process, asked) is not None:
+                    return
+            await asyncio.sleep(TOLD)
+
+    async def _in_web(self, process: Process, work: Awaitable[Any]) -> Any:
+        """Run a request in the web process; None when it fails or dies on the way."""
+        reply: asyncio.Future[Any] = self.loop.create_future()
+
+        async def serve() -> None:
+            answer: Any = None
+            try:
+                answer = await work
+            except Refused as e:
+                answer = e
+            except (Unavailable, Stale):
+                answer = None
+            if not reply.done():
+                reply.set_result(answer)
+
+        process.start(serve())
+        timer = self.loop.call_later(60.0, lambda: reply.done() or reply.set_result(None))
+        answer = await reply
+        timer.cancel()
+        return answer
+
+    def _note(self, kind: str, target: uuid.UUID, in_progress: int) -> None:
+        if kind == "resume":
+            return
+        tables = self.server.tables
+        open_calls = frozenset(
+            c["id"]
+            for c in tables["calls"].values()
+            if c["ended_at"] is None and target in {c["campaign_id"], c["batch_id"]}
+        )
+        self.commands.append(Command(kind, target, self.loop.time(), in_progress, open_calls))
+
+    def _lift(self, target: uuid.UUID) -> None:
+        for command in self.commands:
+            if command.target == target and command.kind == "pause":
+                command.until = min(command.until, self.loop.time())
+
+
+@dataclass
+class ProcessWire:
+    """A process's way to the database."""
+
+    world: World
+    process: Process
+    _: None = field(default=None, repr=False)
+
+    async def to_server(self) -> None:
+        """Carry a statement there."""
+        world = self.world
+        await self.process.step()
+        if world.database_away:
+            await asyncio.sleep(0.05)
+            raise Unavailable("the database is not available")
+        await asyncio.sleep(self._latency())
+        if world.database_away:
+            raise Unavailable("the database is not available")
+
+    async def from_server(self, *, is_commit: bool) -> None:
+        """Carry the answer back."""
+        world = self.world
+        await self.process.step()
+        if is_commit:
+            epoch = world.database_epoch
+            await asyncio.sleep(self._latency())
+            if world.database_epoch != epoch or world.weather.strikes("commit_reply_lost"):
+                raise Unavailable("the connection broke after the commit was sent")
+
+    def _latency(self) -> float:
+        dice = self.world.dice
+        if self.world.weather.strikes("database_slow"):
+            return dice.uniform(0.05, 3.0)
+        return dice.uniform(0.0002, 0.003)
+
+
+def _request(body: bytes, is_signed: bool) -> Request:
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    signature = b"good" if is_signed else b"bad"
+    scope = {"type": "http", "method": "POST", "headers": [(b"x-signature", signature)]}
+    return Request(scope, receive)
+
+
+def fill(world: World) -> None:
+    """Put campaigns, batches and people into the database."""
+    dice, tables = world.dice, world.server.tables
+    now = world.clock_now()
+    tables["organizations"][ORGANIZATION] = {"id": ORGANIZATION, "dialling_stopped_at": None}
+    few = dice.sample(NUMBERS, dice.choice((2, 4, 8)))
+    for _ in range(dice.choice((1, 1, 2))):
+        campaign_id = uuid.UUID(int=dice.getrandbits(128))
+        tables["campaigns"][campaign_id] = {
+            "id": campaign_id,
+            "organization_id": ORGANIZATION,
+            "agent_id": "agent_1",
+            "phone_numbers": CALLER_IDS,
+            "phone_number_strategy": dice.choice(("round_robin", "random", "least_loaded")),
+            "working_hours": world.place.table(),
+            "working_hours_enforced": world.place.is_enforced,
+            "timezone": world.place.zone,
+            "retry_policy": {
+                "max_retries": dice.choice((0, 1, 2, 3)),
+                "strategy": dice.choice(("fixed", "exponential")),
+                "cooldown_minutes": dice.choice((0, 0, 1, 3)),
+            },
+            "concurrency_limit": dice.choice((1, 2, 3, 10)),
+            "caller_ids_used": 0,
+            "paused_at": None,
+            "cancelled_at": None,
+            "deleted_at": None,
+            "updated_at": now,
+        }
+        for _ in range(dice.choice((1, 1, 2))):
+            _fill_batch(world, campaign_id, few, now)
+
+
+def _fill_batch(world: World, campaign_id: uuid.UUID, few: list[str], now: datetime) -> None:
+    dice, tables = world.dice, world.server.tables
+    batch_id = uuid.UUID(int=dice.getrandbits(128))
+    total = dice.randint(1, 5)
+    starts_at = now + timedelta(seconds=60) if dice.random() < 0.15 else None
+    ends_at = now + timedelta(seconds=dice.uniform(70, 900)) if dice.random() < 0.15 else None
+    tables["batches"][batch_id] = {
+        "id": batch_id,
+        "organization_id": ORGANIZATION,
+        "campaign_id": campaign_id,
+        "status": "in_progress" if starts_at is None else "pending",
+        "total_contacts": total,
+        "concurrency_limit": dice.choice((None, 1, 2)),
+        "max_retries_override": dice.choice((None, None, 1)),
+        "scheduled_start": starts_at,
+        "ends_at": ends_at,
+        "paused_by": None,
+        "pause_reason": None,
+        "ready_at": now,
+        "completed_at": None,
+        "created_at": now,
+        "updated_at": now,
+    }
+    tables["batch_cursors"][batch_id] = {"next_position": 1, "last_claimed_at": None}
+    for position in range(1, total + 1):
+        tables["contacts"][batch_id, position] = {
+            "batch_id": batch_id,
+            "position": position,
+            # Few numbers for many contacts: the same person in several batches, or twice in one.
+            "phone_number": dice.choice(few),
+            "status": "pending",
+            "wait_reason": None,
+            "attempts": 0,
+            "tries": 0,
+            "retry_count": 0,
+            "follow_up_count": 0,
+            "carrier_failures": 0,
+            "is_reached": False,
+            "last_attempted_at": None,
+            "updated_at": now,
+        }
+
+
