@@ -1,4 +1,4 @@
-"""Measures reading: `/debug` and a batch with its counters, at a thousand contacts and at a million.
+"""Measures reading: `/debug` and a batch with its counters, at a thousand and a million contacts.
 
 The large and the small batch are asked in turn, so that both meet the same machine.
 """
@@ -8,10 +8,11 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from apollo.core import ids
-from apollo.errors import Unavailable
 from figures import Figure, say, share
 from rig import Rig, numbers_of, running_rig
+
+from apollo.core import ids
+from apollo.errors import Unavailable
 
 ROUNDS = 3
 SMALL, LARGE = 1_000, 1_000_000
@@ -78,8 +79,12 @@ async def reads(rounds: int = ROUNDS) -> list[Figure]:
             rounds_p50, rounds_p95 = p50[name, size], p95[name, size]
             figures.append(Figure(name=f"{label}, p50", unit="ms", rounds=rounds_p50))
             figures.append(Figure(name=f"{label}, p95", unit="ms", rounds=rounds_p95, at_most=10))
-        ratios = [big / small for small, big in zip(p50[name, SMALL], p50[name, LARGE], strict=True)]
-        figures.append(Figure(name=f"{name}, a million to a thousand", unit="×", rounds=ratios, at_most=2))
+        ratios = [
+            big / small for small, big in zip(p50[name, SMALL], p50[name, LARGE], strict=True)
+        ]
+        figures.append(
+            Figure(name=f"{name}, a million to a thousand", unit="times", rounds=ratios, at_most=2)
+        )
     return figures
 
 

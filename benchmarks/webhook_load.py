@@ -10,6 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing.connection import Connection as Pipe
 from typing import cast
 
@@ -62,7 +63,7 @@ async def _send(load: Load) -> Answers:
     connections: list[_Connection] = []
     for requests in lanes:
         _, one = await loop.create_connection(
-            lambda requests=requests: _Connection(requests),  # type: ignore[misc] # binds the loop's variable
+            partial(_Connection, requests),
             "127.0.0.1",
             load.port,
         )
@@ -104,7 +105,9 @@ class _Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self._answer += data
         # A 200 has no body; whatever else comes ends the measurement anyway.
-        if self._answer.endswith(_HEAD_END) or not self._answer.startswith(_OK[: len(self._answer)]):
+        if self._answer.endswith(_HEAD_END) or not self._answer.startswith(
+            _OK[: len(self._answer)]
+        ):
             self.latencies_ms.append((time.perf_counter() - self._sent_at) * 1e3)
             if not self._answer.startswith(_OK):
                 self.other.append(self._answer.partition(b"\r\n")[0])

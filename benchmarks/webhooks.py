@@ -7,12 +7,13 @@ import asyncio
 import multiprocessing
 import uuid
 
-from apollo.cli.rehearsal import kept_secrets
-from apollo.core import ids
-from apollo.errors import Unavailable
 from figures import Figure, say, share
 from rig import Rig, numbers_of, running_rig
 from webhook_load import EVENTS, Answers, Load, provider_call_id, send_all
+
+from apollo.cli.rehearsal import kept_secrets
+from apollo.core import ids
+from apollo.errors import Unavailable
 
 ROUNDS = 3
 CALLS = 4_000

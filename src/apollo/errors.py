@@ -109,6 +109,11 @@ class Stale(ApolloError):
 class Unavailable(ApolloError):
     """A dependency is away; nothing was done and the same request may be sent again."""
 
+    def __init__(self, msg: str, *, sqlstate: str = "") -> None:
+        super().__init__(msg)
+        # PostgreSQL's own code for it, where it was PostgreSQL that said so.
+        self.sqlstate = sqlstate
+
 
 class DriverError(ApolloError):
     """What a provider answered, or failed to."""

@@ -191,7 +191,11 @@ async def _work(settings: Settings) -> None:
         )
         loops = await line.worker_loops(record=worker.take, driver=driver, db=db, clock=clock)
         heartbeat = Heartbeat(
-            db=db, process=process, bus=bus, report=lambda: worker.report() | line.report()
+            db=db,
+            process=process,
+            bus=bus,
+            clock=clock,
+            report=lambda: worker.report() | line.report(),
         )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:
@@ -221,7 +225,8 @@ async def _serve(settings: Settings) -> None:
             db=db,
             process=_process("web", clock),
             bus=line.bus,
-            report=lambda: {"hooks": callbacks.report.as_json()},
+            clock=clock,
+            report=lambda: {"hooks": callbacks.report.as_json(), "events": callbacks.queue()},
         )
         beating = asyncio.create_task(heartbeat.run())
         try:

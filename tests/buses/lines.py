@@ -58,7 +58,9 @@ async def a_client(broker: Broker, **settings: str) -> AsyncIterator[KafkaClient
 
 
 @asynccontextmanager
-async def a_bus(kind: str, db: Database, broker: Broker | None, **settings: str) -> AsyncIterator[Bus]:
+async def a_bus(
+    kind: str, db: Database, broker: Broker | None, **settings: str
+) -> AsyncIterator[Bus]:
     if broker is None:
         assert kind == "postgres"
         yield PostgresBus(db, SystemClock())

@@ -181,8 +181,10 @@ async def machine(
         try:
             yield one
         except BaseException:
-            for log in sorted(logs.glob("*.log")):
-                sys.stderr.write(f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}\n")
+            for name in one.processes:
+                tail = "\n".join(line[:300] for line in one.log(name).splitlines()[-4:])
+                sys.stderr.write(f"--- {name}\n{tail}\n")
+            sys.stderr.write("\n".join(one.surprises()[:5]) + "\n")
             raise
         finally:
             await asyncio.to_thread(one.stop)

@@ -163,12 +163,14 @@ class Jambonz:
         await site.start()
         self.port = runner.addresses[0][1]
         connector = aiohttp.TCPConnector(limit=200)
-        async with aiohttp.ClientSession(connector=connector) as self._http:
-            yield self
+        try:
+            async with aiohttp.ClientSession(connector=connector) as self._http:
+                yield self
+        finally:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        await runner.cleanup()
+            await runner.cleanup()
 
     def write_ledger(self, path: Path) -> None:
         path.write_text("".join(json.dumps(x.ledger()) + "\n" for x in self.lines.values()))

@@ -86,7 +86,9 @@ async def contacts_of(apollo: Machine, batch_id: str, total: int) -> list[dict[s
 
 def faults_of(person: Person, contact: dict[str, Any]) -> list[str]:
     """What is not as it must be with this contact."""
-    outcomes = tuple(call["call_status"] for call in contact["call_records"])
+    # A call record has the word of the provider, with a dash.
+    words = [call["call_status"].replace("-", "_") for call in contact["call_records"]]
+    outcomes = tuple(words)
     if (contact["status"], outcomes) == (person.status, person.outcomes):
         return []
     return [f"{person.kind}: {contact['status']} after {outcomes}"]

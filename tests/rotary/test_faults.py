@@ -21,7 +21,7 @@ def faulty(**faults: object) -> dict[str, Any]:
 async def test_a_delay_before_placing_keeps_the_phone_silent_meanwhile() -> None:
     async with running(faulty(delay_before_placing={"delay_s": 0.2})) as world:
         line = await world.called(call_status_hook=None)
-    assert seconds_between(line["requested_at"], line["placed_at"]) >= 0.2
+    assert seconds_between(line["requested_at"], line["placed_at"]) > 0.19
     assert line["faults"] == ["delay_before_placing"]
 
 
@@ -31,7 +31,7 @@ async def test_a_delay_after_placing_lets_the_call_end_before_the_answer(
     async with running(faulty(delay_after_placing={"delay_s": 0.3}), receiver=receiver) as world:
         begun = time.monotonic()
         sid = await world.call()
-        assert time.monotonic() - begun >= 0.3
+        assert time.monotonic() - begun > 0.29
         assert receiver.events(sid) == ANSWERED
 
 

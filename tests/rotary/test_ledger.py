@@ -103,6 +103,22 @@ async def test_the_ledger_survives_a_kill_with_calls_up(tmp_path: Path) -> None:
     assert len(lines_in(copy)) == 3
 
 
+async def test_a_call_that_ended_before_the_kill_is_not_told_twice(tmp_path: Path) -> None:
+    path, copy = tmp_path / "before" / "ledger.jsonl", tmp_path / "after" / "ledger.jsonl"
+    async with running(TALK, ledger_path=path) as world:
+        sids = [await world.call(person(one), call_status_hook=None) for one in (1, 2)]
+        calls = world.router.exchange.calls
+        await until(lambda: all(calls[sid].call_status == "in-progress" for sid in sids))
+        world.router.ledger.flush()
+        await world.ask("PUT", f"Calls/{sids[0]}", {"call_status": "completed"})
+        ended = await world.settled(sids[0])
+        await killed(world, path, copy)
+    async with running(ledger_path=copy) as world:
+        lines = await world.ledger()
+    assert [line["call_sid"] for line in lines] == sids
+    assert lines[0] == ended
+
+
 async def test_finished_calls_survive_a_restart_as_call_detail_records(tmp_path: Path) -> None:
     path = tmp_path / "ledger.jsonl"
     async with running(ledger_path=path) as world:

@@ -130,7 +130,7 @@ def find_other_open_calls(t: Transaction, now: datetime, call_ids: list[uuid.UUI
     ]
 
 
-def write_moves(t: Transaction, now: datetime, **given: Any) -> Rows:
+def write_moves(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     del now
     keys = list(zip(given["batch_ids"], given["positions"], strict=True))
     for call_id in given["ids"]:
@@ -237,7 +237,7 @@ def lock_batches(t: Transaction, now: datetime, batch_ids: list[uuid.UUID]) -> R
     return [{"id": batch_id} for batch_id in sorted(batch_ids)]
 
 
-def complete_batches(t: Transaction, now: datetime, **given: Any) -> Rows:
+def complete_batches(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     del now
     done = []
     for batch_id in given["batch_ids"]:
@@ -249,7 +249,7 @@ def complete_batches(t: Transaction, now: datetime, **given: Any) -> Rows:
     return done
 
 
-def pause_refused_batch(t: Transaction, now: datetime, **given: Any) -> Rows:
+def pause_refused_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     del now
     batch = t.get("batches", given["batch_id"])
     if batch is None or batch["status"] != "in_progress":
@@ -265,7 +265,7 @@ def pause_refused_batch(t: Transaction, now: datetime, **given: Any) -> Rows:
     return [{"organization_id": batch["organization_id"], "campaign_id": batch["campaign_id"]}]
 
 
-def note_action(t: Transaction, now: datetime, **given: Any) -> Rows:
+def note_action(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     del now
     t.own.setdefault("actions", {})[object()] = given
     return [{}]
@@ -342,7 +342,7 @@ def write_result(t: Transaction, now: datetime, call_id: uuid.UUID, **given: Any
     return [{}]
 
 
-def reopen_batch(t: Transaction, now: datetime, **given: Any) -> Rows:
+def reopen_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     del now
     batch = t.get("batches", given["batch_id"])
     if batch is None or batch["status"] != "completed":

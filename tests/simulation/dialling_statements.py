@@ -96,7 +96,7 @@ def book_requests(t: Transaction, now: datetime, provider: str, seconds: float) 
     return [{}]
 
 
-def claim_contacts(t: Transaction, now: datetime, **given: Any) -> Rows:
+def claim_contacts(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     quota = []
     if given["opens_at"] <= now < given["closes_at"] - given["ring_timeout"]:
         quota = list(zip(given["batch_ids"], given["takes"], strict=True))

@@ -197,7 +197,7 @@ def end_cursors(t: Transaction, now: datetime, batch_ids: list[uuid.UUID]) -> Ro
     return [{}]
 
 
-def record_action(t: Transaction, now: datetime, **given: Any) -> Rows:
+def record_action(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     del now
     t.own.setdefault("actions", {})[object()] = given
     return [{}]

@@ -11,9 +11,9 @@ import contextlib
 import heapq
 from asyncio import Handle, TimerHandle
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context, ContextVar, copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 
@@ -29,7 +29,6 @@ class Process:
     steps_left: int | None = None
     steps: int = 0
     on_death: Callable[["Process"], None] | None = None
-    tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     async def step(self) -> None:
         """Pass a point at which the process may die."""
@@ -52,9 +51,7 @@ class Process:
         """Run a task as a part of this process."""
         context = copy_context()
         context.run(PROCESS.set, self)
-        task = asyncio.get_running_loop().create_task(work, context=context)
-        self.tasks.append(task)
-        return task
+        return asyncio.get_running_loop().create_task(work, context=context)
 
 
 # Whose code runs now; None for the world itself.
@@ -69,7 +66,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._now = 0.0
         self._timers: list[tuple[float, int, Handle]] = []
         self._count = 0
+        # Kept, so that nothing of a killed process is tidied up by the garbage collector.
+        self._kept: list[asyncio.Task[Any]] = []
         self.failures: list[str] = []
+        self.set_task_factory(self._make_task)
         self.set_exception_handler(self._note_failure)
 
     def time(self) -> float:
@@ -88,9 +88,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._put(when, handle)
         return handle
 
+    def _make_task(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        context: Context | None = None,
+    ) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)
+        self._kept.append(task)
+        return task
+
     def close_tasks(self) -> None:
         """Drop every task that is left, without letting it run."""
-        for task in asyncio.all_tasks(self):
+        for task in self._kept:
+            if task.done():
+                continue
             vars_of_task: Any = task
             vars_of_task._log_destroy_pending = False
             with contextlib.suppress(BaseException):

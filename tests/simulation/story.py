@@ -95,7 +95,11 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
         log = Log(world, is_verbose=is_verbose)
         with _prepared(world, log):
             watch = FinalStays(world)
-            loop.run_until_complete(Story(world, log).run())
+            try:
+                loop.run_until_complete(Story(world, log).run())
+            finally:
+                world.server.watchers.clear()
+                loop.close_tasks()
         books = Books.of(world)
         violations = [*watch.violations, *(v for check in CHECKS for v in check(books))]
         return Outcome(
@@ -108,13 +112,12 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
             statements=world.server.statements_run,
         )
     finally:
-        loop.close_tasks()
         loop.close()
 
 
 @contextmanager
 def _prepared(world: World, log: Log) -> Iterator[None]:
-    scale = world.dice.choice((1.0, 4.0, 12.0, 12.0))
+    scale = world.dice.choices((1.0, 5.0, 20.0), (1, 3, 16))[0]
     before: list[tuple[Any, str, Any]] = []
     for module, name in WATCHING:
         before.append((module, name, getattr(module, name)))
@@ -146,7 +149,7 @@ class Story:
         world.start_web()
         for _ in range(dice.choice((1, 2, 2, 3))):
             world.start_worker()
-        lasts_s = dice.choice((30.0, 120.0, 600.0))
+        lasts_s = dice.choice((20.0, 60.0, 300.0))
         moments = sorted(
             (dice.uniform(0, lasts_s), dice.choice(EVENTS)) for _ in range(dice.choice((0, 1, 3, 6)))
         )
@@ -247,6 +250,8 @@ class Story:
     def _has_ended(self) -> bool:
         world = self.world
         tables = world.server.tables
+        if world.errors:
+            return True
         if not world.provider.is_quiet or any(not task.done() for task in self._commands):
             return False
         if any(c["ended_at"] is None for c in tables["calls"].values()):

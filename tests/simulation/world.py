@@ -88,13 +88,14 @@ class World:
         self.provider.post = self.post_hook
         self.database_away = False
         self.database_epoch = 0
-        quarantine_s = self.dice.choice((120, 200, 600))
+        quarantine_s = self.dice.choice((120, 120, 300))
         self.provider.late_by_s = quarantine_s * 0.4
         self.rules = Deadlines(
             ring_timeout=timedelta(seconds=self.dice.choice((10, 20, 30))),
             time_limit=timedelta(seconds=self.dice.choice((60, 300))),
             quarantine=timedelta(seconds=quarantine_s),
             on_unresolved=self.dice.choice((OnUnresolved.HOLD, OnUnresolved.RELEASE)),
+            grace=timedelta(seconds=self.dice.choice((30, 120))),
         )
         self.per_second = self.dice.choice((None, None, 2.0))
         self.workers: list[Process] = []
@@ -106,6 +107,7 @@ class World:
         self.hours_changed_at: float | None = None
         # Which contact a follow-up was asked for, and when.
         self.follow_ups: list[tuple[tuple[uuid.UUID, int], float]] = []
+        self.asked_of: set[uuid.UUID] = set()
         self.crashes: list[str] = []
         self.errors: list[str] = []
         self.dead: Counter[str] = Counter()
@@ -231,7 +233,8 @@ class World:
         for _ in range(40):
             process, results = self.web, self.results
             # Counted when it is asked: a lost answer may hide that it was heard.
-            if not any(c == contact for c, _ in self.follow_ups):
+            if call_id not in self.asked_of:
+                self.asked_of.add(call_id)
                 self.follow_ups.append((contact, self.loop.time()))
             if process.is_alive and results is not None:
                 asked = results.record(call_id, CallResult(follow_up_at=at))

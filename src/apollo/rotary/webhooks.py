@@ -104,9 +104,7 @@ class PostOffice:
         webhook = Webhook(event=event, sip_status=sip_status, at=utc_now())
         entry.webhooks.append(webhook)
         plan, rules = self._plan, self._plan.rules
-        if line.silent:
-            lost = "feature server crashed"
-        elif not lost and plan.strike(rules.webhook_lost, "webhook_lost", entry, event):
+        if not lost and plan.strike(rules.webhook_lost, "webhook_lost", entry, event):
             lost = "lost"
         if lost:
             webhook.fate = lost

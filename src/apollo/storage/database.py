@@ -15,6 +15,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import msgspec
 
+from apollo.core.longest import Longest
 from apollo.errors import Misconfigured, Stale, Unavailable
 
 Connection: TypeAlias = (
@@ -25,6 +26,8 @@ Record = asyncpg.Record
 # PostgreSQL 15 is the oldest whose features the schema uses (and the oldest still maintained by
 # the distributions operators run).
 SERVER_VERSION_MIN: Final = 15
+# Connections are borrowed for milliseconds: whoever waits this long waits in vain.
+_CONNECTION_WITHIN_S: Final = 5.0
 _MIGRATION_LOCK: Final = 0x41504F4C4C4F  # "APOLLO": two starting processes must not both migrate
 
 _AWAY: Final = (
@@ -109,6 +112,8 @@ class Database:
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", url: str) -> None:
         self._pool = pool
         self.url = url
+        self._waiting = 0
+        self._waits = Longest()
 
     @classmethod
     async def connect(
@@ -149,7 +154,7 @@ class Database:
     async def connection(self) -> AsyncGenerator[Connection]:
         """Lend a connection; each statement is its own transaction."""
         with translated():
-            async with self._pool.acquire(timeout=5) as connection:
+            async with self._acquired() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
@@ -157,13 +162,33 @@ class Database:
         """Lend a connection inside a transaction; `snapshot` reads all from one instant."""
         with translated():
             async with (
-                self._pool.acquire(timeout=5) as connection,
+                self._acquired() as connection,
                 connection.transaction(
                     isolation="repeatable_read" if snapshot else "read_committed",
                     readonly=snapshot,
                 ),
             ):
                 yield connection
+
+    def queue(self) -> tuple[int, int, float]:
+        """Tell of its connections: how many, who waits for one now, the minute's longest wait."""
+        now = asyncio.get_running_loop().time()
+        return self._pool.get_max_size(), self._waiting, self._waits.of_the_minute(now)
+
+    @contextlib.asynccontextmanager
+    async def _acquired(self) -> AsyncGenerator[Connection]:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        self._waiting += 1
+        try:
+            connection = await self._pool.acquire(timeout=_CONNECTION_WITHIN_S)
+        finally:
+            self._waiting -= 1
+            self._waits.note(loop.time(), loop.time() - began)
+        try:
+            yield connection
+        finally:
+            await self._pool.release(connection)
 
     async def listen(self, channel: str, on_message: Callable[[str], None]) -> "Listener":
         """Open a connection of its own that calls `on_message` for each notification."""
@@ -205,7 +230,9 @@ def translated() -> Generator[None]:
     except _RACED as e:
         raise Stale(str(e)) from e
     except _AWAY as e:
-        raise Unavailable(f"the database is not available: {type(e).__name__}: {e}") from e
+        sqlstate = getattr(e, "sqlstate", None) or ""
+        msg = f"the database is not available: {type(e).__name__}: {e}"
+        raise Unavailable(msg, sqlstate=sqlstate) from e
 
 
 async def _prepare(connection: Connection) -> None:

@@ -23,9 +23,9 @@ class Process:
     started_at: datetime
 
 
-async def beat(connection: Connection, process: Process, report: Mapping[str, Any]) -> None:
-    """Say that this process lives, and how it is."""
-    await _Q["beat"].run(
+async def beat(connection: Connection, process: Process, report: Mapping[str, Any]) -> datetime:
+    """Say that this process lives, and how it is; gives the database's time."""
+    seen_at: datetime = await _Q["beat"].value(
         connection,
         process_id=process.id,
         role=process.role,
@@ -35,6 +35,7 @@ async def beat(connection: Connection, process: Process, report: Mapping[str, An
         started_at=process.started_at,
         report=dict(report),
     )
+    return seen_at
 
 
 async def say_goodbye(connection: Connection, process: Process) -> None:

@@ -2,21 +2,26 @@
 
 import asyncio
 import dataclasses
+from collections import deque
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 import structlog
 
+from apollo.core.diagnosis.evidence import WriteFault
 from apollo.errors import Stale, Unavailable
-from apollo.ports import Bus
+from apollo.ports import Bus, Clock
 from apollo.storage import heartbeats
-from apollo.storage.database import Database
+from apollo.storage.database import Database, schema_version_wanted
 from apollo.storage.heartbeats import Process
 
 _log = structlog.get_logger("apollo.heartbeat")
 
 # Three are missed before a process counts as dead (15 s).
 BEAT_EVERY_S: Final = 5.0
+# A minute of beats: a hang is over when it can be reported, and is news for a while.
+_LAGS_KEPT: Final = 12
 
 
 class Heartbeat:
@@ -28,37 +33,68 @@ class Heartbeat:
         db: Database,
         process: Process,
         bus: Bus,
+        clock: Clock,
         report: Callable[[], Mapping[str, Any]],
     ) -> None:
         self._db = db
         self._process = process
         self._bus = bus
+        self._clock = clock
         self._report = report
+        self._schema_version = schema_version_wanted()
+        self._lags: deque[float] = deque([0.0], maxlen=_LAGS_KEPT)
+        # This clock minus the database's; None until both were seen.
+        self.clock_skew: timedelta | None = None
+        # What keeps the heartbeat from being written, while it does.
+        self.write_fault: WriteFault | None = None
 
     async def run(self) -> None:
         """Beat until cancelled, then say goodbye."""
         loop = asyncio.get_running_loop()
-        lag_s = 0.0
         try:
             while True:
-                await self._beat(lag_s)
+                await self._beat()
                 due = loop.time() + BEAT_EVERY_S
                 await asyncio.sleep(BEAT_EVERY_S)
-                lag_s = max(loop.time() - due, 0.0)
+                self._lags.append(max(loop.time() - due, 0.0))
         finally:
             await self._say_goodbye()
 
-    async def _beat(self, lag_s: float) -> None:
+    async def _beat(self) -> None:
         health = self._bus.health()
         bus = {
             name: value for name, value in dataclasses.asdict(health).items() if value is not None
         } | {"last_contact_at": health.last_contact_at and health.last_contact_at.isoformat()}
-        report = {**self._report(), "bus": bus, "loop_lag_s": round(lag_s, 3)}
+        report = {**self._report(), "bus": bus, **self._condition()}
         try:
             async with self._db.connection() as connection:
-                await heartbeats.beat(connection, self._process, report)
+                began = self._clock.now()
+                seen_at = await heartbeats.beat(connection, self._process, report)
+                ended = self._clock.now()
         except (Unavailable, Stale) as e:
+            self._note_fault(e)
             _log.warning("heartbeat.lost", error=str(e))
+        else:
+            self.write_fault = None
+            self.clock_skew = began + (ended - began) / 2 - seen_at
+
+    def _condition(self) -> dict[str, Any]:
+        size, waiting, longest_s = self._db.queue()
+        skew = self.clock_skew
+        return {
+            "loop_lag_s": round(max(self._lags), 3),
+            "schema_version": self._schema_version,
+            "clock_skew_s": None if skew is None else round(skew.total_seconds(), 3),
+            "pool": {"size": size, "waiting": waiting, "longest_s": round(longest_s, 3)},
+        }
+
+    def _note_fault(self, error: Unavailable | Stale) -> None:
+        sqlstate = getattr(error, "sqlstate", "")
+        before = self.write_fault
+        if before is None or before.sqlstate != sqlstate:
+            self.write_fault = WriteFault(
+                sqlstate=sqlstate, error=str(error), since=self._clock.now()
+            )
 
     async def _say_goodbye(self) -> None:
         try:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
 
+from apollo.core.longest import Longest
 from apollo.errors import ApolloError, Stale, Unavailable
 
 Item = TypeVar("Item")
@@ -30,17 +31,31 @@ class Collector(Generic[Item, Result]):
     def __init__(self, write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]]) -> None:
         self._write = write
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        # Since when each item waits, the oldest first; and how long those of the last minute did.
+        self._since: dict[asyncio.Future[Result], float] = {}
+        self._waits = Longest()
         self._lane: asyncio.Task[None] | None = None
 
     async def put(self, item: Item) -> Result:
         """Hand in one item; returns, or raises, when its set was written."""
         if len(self._waiting) >= WAITING_MAX:
             raise Overloaded(f"{WAITING_MAX} items wait to be written")
-        done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, done))
+        self._since[done] = loop.time()
         if self._lane is None or self._lane.done():
             self._lane = asyncio.create_task(self._run())
-        return await done
+        try:
+            return await done
+        finally:
+            self._waits.note(loop.time(), loop.time() - self._since.pop(done))
+
+    def queue(self) -> tuple[int, float]:
+        """Tell how many items wait, and the longest wait of the last minute, in seconds."""
+        now = asyncio.get_running_loop().time()
+        oldest_s = now - next(iter(self._since.values()), now)
+        return len(self._since), max(oldest_s, self._waits.of_the_minute(now))
 
     async def drain(self) -> None:
         """Wait until everything handed in was written."""

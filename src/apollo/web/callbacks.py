@@ -144,6 +144,11 @@ class Callbacks:
             return _refuse(503, "not stored: the database is away or busy; send it again")
         return Response(status_code=200) if is_known else _refuse(404, "Call not found")
 
+    def queue(self) -> dict[str, Any]:
+        """Tell of the events that wait to be stored, for the heartbeat."""
+        waiting, longest_s = self._collector.queue()
+        return {"waiting": waiting, "longest_s": round(longest_s, 3)}
+
     async def drain(self) -> None:
         """Wait until every event that was taken is stored."""
         await self._collector.drain()

@@ -36,8 +36,7 @@ class StatusReader:
         self._client = client
         self._driver = driver
         self._db = db
-        # From the start: an event that was accepted before anybody read must not be left out.
-        self._subscription = Subscription(client, Topic.STATUS, clock=clock, reads_from_start=True)
+        self._subscription = Subscription(client, Topic.STATUS, clock=clock)
 
     async def run(self, record: Callable[[Arrival], Awaitable[object]]) -> None:
         """Hand each event to `record`, which returns after its commit, until cancelled."""

@@ -42,6 +42,8 @@ _DEFAULTS: Final = {
 }
 _FIXED: Final = {
     "enable.auto.commit": False,
+    # What came before a group existed was meant for it; a pointer too many is harmless.
+    "auto.offset.reset": "earliest",
     "partition.assignment.strategy": "cooperative-sticky",
 }
 
@@ -49,14 +51,11 @@ _FIXED: Final = {
 class Subscription:
     """One consumer on one topic; gone and made anew whenever the topic or the cluster was."""
 
-    def __init__(
-        self, client: KafkaClient, topic: Topic, *, clock: Clock, reads_from_start: bool
-    ) -> None:
+    def __init__(self, client: KafkaClient, topic: Topic, *, clock: Clock) -> None:
         self.partitions: set[int] = set()
         self._client = client
         self._topic = topic
         self._clock = clock
-        self._offset_reset = "earliest" if reads_from_start else "latest"
         self._rebalances: deque[float] = deque()
         # Since when it has had nothing to read from; None while it has.
         self._idle_since: float | None = None
@@ -117,7 +116,6 @@ class Subscription:
                     **self._client.settings,
                     **_FIXED,
                     "group.id": self._client.name(self._topic),
-                    "auto.offset.reset": self._offset_reset,
                 },
                 max_workers=_THREADS,
             )

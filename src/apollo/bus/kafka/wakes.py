@@ -46,9 +46,7 @@ class KafkaBus:
         self._client = client
         self._db = db
         self._clock = clock
-        self._subscription = Subscription(
-            client, Topic.DISPATCH, clock=clock, reads_from_start=False
-        )
+        self._subscription = Subscription(client, Topic.DISPATCH, clock=clock)
         self._woken: asyncio.Queue[uuid.UUID] = asyncio.Queue()
         self._is_read = False
 

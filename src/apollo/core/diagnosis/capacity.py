@@ -4,49 +4,24 @@ Slots are a reason only where they are what keeps a contact waiting: all are tak
 holds the batch and more could be called than there is room for.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from apollo.core import ids
-from apollo.core.diagnosis.finding import Finding, Rule
-from apollo.core.diagnosis.intent import (
-    batch_expired,
-    batch_paused,
-    batch_scheduled,
-    campaign_paused,
-    cancelled,
-    dialling_stopped,
-    outside_window,
-    paused_by_apollo,
-    window_never_opens,
-)
-from apollo.core.diagnosis.provider import (
-    no_worker_alive,
-    provider_down,
-    provider_unauthorised,
-    rate_limited_by_provider,
-)
+from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.holding import claimable_since, is_held
 from apollo.core.diagnosis.view import View
+from apollo.core.diagnosis.words import span
+from apollo.core.diagnosis.workers import worker_stuck
 from apollo.core.reasons import Reason
 
 # Enough to see who it is; a list of everything is for the contacts endpoint.
 _NAMED_MAX: Final = 5
-# What can hold a whole batch though slots are free.
-_HOLDING: Final[tuple[Rule, ...]] = (
-    cancelled,
-    batch_expired,
-    dialling_stopped,
-    campaign_paused,
-    batch_paused,
-    paused_by_apollo,
-    batch_scheduled,
-    outside_window,
-    window_never_opens,
-    rate_limited_by_provider,
-    no_worker_alive,
-    provider_unauthorised,
-    provider_down,
-)
+# Slots go to the batch with the fewest calls for its limit, so one of them comes within a call or
+# two; two minutes without any is worth a look.
+_STARVED_AFTER: Final = timedelta(minutes=2)
+# Ten years: a pace of next to nothing must not overflow a length of time.
+_NEEDED_MAX_S: Final = 10 * 365 * 86_400.0
 
 
 def concurrency_full(view: View) -> Finding | None:
@@ -63,9 +38,11 @@ def concurrency_full(view: View) -> Finding | None:
         contacts=over,
         evidence={"limit": batch.limit, "in_use": batch.in_use, "oldest_call_at": _oldest(view)},
         words={
+            "state": f"{batch.in_use} of {batch.limit} slots are in use"
+            + (f" and {view.free} more calls go out now" if view.free else ""),
             "where": "the batch's concurrency_limit"
             if has_own
-            else "the campaign's metadata.concurrency_limit"
+            else "the campaign's metadata.concurrency_limit",
         },
     )
 
@@ -98,6 +75,57 @@ def campaign_concurrency_full(view: View) -> Finding | None:
     )
 
 
+def shared_limit_starved(view: View) -> Finding | None:
+    """Other batches hold every slot of the campaign, and this one has had none for long."""
+    if _over_limit(view) is None or view.free:
+        return None
+    batch, campaign = view.limits
+    since = claimable_since(view)
+    if batch.in_use or campaign.free or since > view.now - _STARVED_AFTER:
+        return None
+    others = holders(view)
+    return Finding(
+        reason=Reason.SHARED_LIMIT_STARVED,
+        contacts=view.claimable,
+        since=since,
+        evidence={"limit": campaign.limit, "waiting_since": since, "held_by": others},
+        words={"holders": ", ".join(f"{row['batch_id']} ({row['calls']})" for row in others)},
+    )
+
+
+def pacing_low(view: View) -> Finding | None:
+    """The pace limits, and at that pace the window or the batch ends before the contacts do."""
+    per_second, health = view.snapshot.settings.calls_per_second, view.snapshot.database
+    if not per_second or health is None or not view.free or is_held(view):
+        return None
+    booked_s = max((seconds for _, seconds in health.booked_ahead_s), default=0.0)
+    window = view.snapshot.campaign.hours.window_at(view.now)
+    batch_ends_at = view.snapshot.batch.ends_at
+    if booked_s <= 0 or not view.is_waiting_for_us or window is None:
+        return None
+    ends_at = min(window.closes_at, batch_ends_at or window.closes_at)
+    waiting = view.unfinished - view.on_call
+    needed = timedelta(seconds=min(waiting / per_second, _NEEDED_MAX_S))
+    if needed <= ends_at - view.now:
+        return None
+    return Finding(
+        reason=Reason.PACING_LOW,
+        contacts=waiting,
+        until=ends_at,
+        evidence={
+            "calls_per_second": per_second,
+            "waiting": waiting,
+            "needed_s": int(needed.total_seconds()),
+            "ends_at": ends_at,
+        },
+        words={
+            "needed": span(needed),
+            "time_left": span(ends_at - view.now),
+            "ends": "the batch ends" if ends_at == batch_ends_at else "the calling hours end",
+        },
+    )
+
+
 def holders(view: View) -> list[dict[str, object]]:
     """Other batches of the campaign that hold its slots, the largest first."""
     others = [
@@ -119,9 +147,14 @@ def _over_limit(view: View) -> int | None:
     free = view.free
     if free is None or not view.is_live or view.claimable <= free:
         return None
-    if free > 0 and any((found := rule(view)) and found.is_holding for rule in _HOLDING):
+    if free > 0 and (is_held(view) or _is_stuck(view)):
         return None
     return view.claimable - free
+
+
+def _is_stuck(view: View) -> bool:
+    found = worker_stuck(view)
+    return found is not None and found.is_holding
 
 
 def _oldest(view: View) -> datetime | None:

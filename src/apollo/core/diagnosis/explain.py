@@ -220,6 +220,8 @@ def _verdict(
     is_filled = view.free == 0 and view.claimable > 0 and unheard >= max(view.on_call, 1)
     if is_stalled or is_filled or any(f.is_holding and f.until is None for f in serious):
         return Verdict.BLOCKED
+    if not view.is_live and all(FACTS[f.reason].layer is Layer.PROVIDER for f in serious):
+        return Verdict.FINISHED  # how people were reached is worth knowing, and nothing is left
     if serious or (view.is_live and view.snapshot.stale_inputs):
         return Verdict.DEGRADED
     if not view.is_live:

@@ -197,6 +197,26 @@ def duplicate_number_blocked(view: View) -> Finding | None:
     )
 
 
+def invalid_numbers(view: View) -> Finding | None:
+    """Rows that were left out of the batch, and numbers that do not exist after all."""
+    batch = view.snapshot.batch
+    missing = [c for c in view.snapshot.ended or () if c.hangup_reason == "bad_number"]
+    if not batch.rejected_count and not missing:
+        return None
+    sample = [{"index": index, "reason": reason} for index, reason in batch.rejected]
+    said = "; ".join(f"row {row['index']}: {row['reason']}" for row in sample)
+    return Finding(
+        reason=Reason.INVALID_NUMBERS,
+        contacts=batch.rejected_count,
+        evidence={
+            "rejected": batch.rejected_count,
+            "sample": sample,
+            "not_existing": len(missing),
+        },
+        words={"sample": said or "none"},
+    )
+
+
 def _cooling(view: View, reason: Reason, turn: Turn) -> Finding | None:
     contacts = view.own_waits.get(reason, 0)
     if contacts <= 0:

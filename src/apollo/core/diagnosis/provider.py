@@ -9,6 +9,7 @@ from typing import Final
 
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.intent import paused_by_apollo
+from apollo.core.diagnosis.pipeline import cannot_write
 from apollo.core.diagnosis.snapshot import Process, ProviderHealth
 from apollo.core.diagnosis.view import View
 from apollo.core.diagnosis.words import span, stamp
@@ -28,6 +29,8 @@ def no_worker_alive(view: View) -> Finding | None:
     processes = view.snapshot.processes
     if not view.is_waiting_for_us or processes is None or view.processes("worker"):
         return None
+    if cannot_write(view):
+        return None  # then no heartbeat can be written, whoever is alive
     workers = [process for process in processes if process.role == "worker"]
     last = max(workers, key=lambda process: process.seen_at, default=None)
     if last is None:

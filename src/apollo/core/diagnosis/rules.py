@@ -6,7 +6,17 @@ The order breaks ties between reasons of equal severity and layer: causes before
 from collections.abc import Mapping
 from typing import Final
 
-from apollo.core.diagnosis import books, capacity, intent, provider
+from apollo.core.diagnosis import (
+    answers,
+    books,
+    capacity,
+    carrier,
+    hooks,
+    intent,
+    pipeline,
+    provider,
+    workers,
+)
 from apollo.core.diagnosis.finding import Rule
 from apollo.core.reasons import Reason
 
@@ -23,17 +33,39 @@ RULES: Final[Mapping[Reason, Rule]] = {
     Reason.FOLLOW_UP_NOT_DUE: intent.follow_up_not_due,
     Reason.RETRY_NOT_DUE: intent.retry_not_due,
     Reason.DUPLICATE_NUMBER_BLOCKED: intent.duplicate_number_blocked,
+    Reason.INVALID_NUMBERS: intent.invalid_numbers,
+    Reason.CONCURRENCY_LEAKED: hooks.concurrency_leaked,
+    Reason.SHARED_LIMIT_STARVED: capacity.shared_limit_starved,
     Reason.CONCURRENCY_FULL: capacity.concurrency_full,
     Reason.CAMPAIGN_CONCURRENCY_FULL: capacity.campaign_concurrency_full,
     Reason.RATE_LIMITED_BY_PROVIDER: provider.rate_limited_by_provider,
+    Reason.PACING_LOW: capacity.pacing_low,
+    Reason.DB_READONLY: pipeline.db_readonly,
+    Reason.DB_DISK_FULL: pipeline.db_disk_full,
     Reason.NO_WORKER_ALIVE: provider.no_worker_alive,
+    Reason.WORKER_STUCK: workers.worker_stuck,
+    Reason.DB_LOCKS: pipeline.db_locks,
+    Reason.DB_SLOW: pipeline.db_slow,
+    Reason.POOL_EXHAUSTED: pipeline.pool_exhausted,
+    Reason.STATUS_EVENTS_LAGGING: pipeline.status_events_lagging,
+    Reason.VERSION_MISMATCH: pipeline.version_mismatch,
+    Reason.CLOCK_SKEW: pipeline.clock_skew,
     Reason.COMPLETED_NOT_CLOSED: provider.completed_not_closed,
     Reason.PROVIDER_UNAUTHORISED: provider.provider_unauthorised,
     Reason.PROVIDER_DOWN: provider.provider_down,
     Reason.BAD_REQUEST_EVERYWHERE: provider.bad_request_everywhere,
+    Reason.STATUS_HOOK_OVERRIDDEN: hooks.status_hook_overridden,
     Reason.WEBHOOKS_REJECTED_SIGNATURE: provider.webhooks_rejected_signature,
     Reason.WEBHOOKS_NOT_ARRIVING: provider.webhooks_not_arriving,
     Reason.PROVIDER_ERRORS_UNKNOWN: provider.provider_errors_unknown,
+    Reason.WEBHOOK_RETRY_OFF: hooks.webhook_retry_off,
+    Reason.STATUS_NEVER_ENDS: hooks.status_never_ends,
+    Reason.AGENT_UNREACHABLE: carrier.agent_unreachable,
+    Reason.ANSWERED_THEN_DROPPED: carrier.answered_then_dropped,
+    Reason.CARRIER_REJECTS: carrier.carrier_rejects,
+    Reason.CALLER_ID_INVALID: carrier.caller_id_invalid,
+    Reason.CALLER_ID_BLOCKED: carrier.caller_id_blocked,
+    Reason.NO_ANSWER_HIGH: answers.no_answer_high,
     Reason.ACCOUNTING_GAP: books.accounting_gap,
     Reason.COUNTERS_VERIFIED: books.counters_verified,
 }

@@ -95,8 +95,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Layer.CAPACITY,
         Severity.INFO,
         "More contacts could be called than the batch has slots. `in_use` calls hold them.",
-        "{in_use} of {limit} slots are in use, so {contacts} contacts wait for one. If the carrier"
-        " allows more, raise {where}.",
+        "{state}, so {contacts} contacts wait for one. If the carrier allows more, raise {where}.",
     ),
     Reason.CAMPAIGN_CONCURRENCY_FULL: ReasonFacts(
         Layer.CAPACITY,
@@ -128,7 +127,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.WARNING,
         "Other batches of the campaign hold every slot, and this one has waited without a single"
         " one for two minutes.",
-        "None of the campaign's {limit} slots came to this batch since {waiting_since}; they are"
+        "Not one of the campaign's {limit} slots came to this batch since {waiting_since}; they are"
         " held by {holders}. Pause one of those, give it a lower concurrency_limit, or raise the"
         " campaign's metadata.concurrency_limit.",
     ),

@@ -8,7 +8,12 @@ select set_config('statement_timeout', :milliseconds::text, true);
 -- name: batch_facts
 -- The batch, its campaign, and who stopped dialling, if anybody did.
 select b.id, b.campaign_id, b.status, b.total_contacts, b.concurrency_limit, b.paused_by,
-       b.pause_reason, b.scheduled_start, b.ends_at, b.ready_at, b.updated_at,
+       b.pause_reason, b.scheduled_start, b.ends_at, b.ready_at, b.updated_at, b.rejected_count,
+       case when b.rejected_count > 0
+            then jsonb_path_query_array(b.rejected, '$[0 to 2]') else '[]' end as rejected,
+       coalesce(b.max_retries_override, (c.retry_policy ->> 'max_retries')::integer, 0)
+         as max_retries,
+       a.agent_id is not null as is_registered, a.application_sid, a.call_hook,
        c.concurrency_limit as campaign_limit, c.paused_at, c.cancelled_at,
        c.working_hours_enforced, c.timezone, c.working_hours,
        o.dialling_stopped_at as organization_stopped_at,
@@ -16,6 +21,7 @@ select b.id, b.campaign_id, b.status, b.total_contacts, b.concurrency_limit, b.p
   from batches b
   join campaigns c on c.id = b.campaign_id
   join organizations o on o.id = b.organization_id
+  left join agents a on a.agent_id = c.agent_id
  where b.id = :batch_id and b.organization_id = :organization_id;
 
 -- name: tallies
@@ -30,7 +36,7 @@ select status, nullif(wait_reason, '') as wait_reason, sum(contacts)::bigint as 
 
 -- name: processes
 -- Who is alive, and of the others those seen last.
-select role, host, pid, version, seen_at, stopped_at, report
+select role, host, pid, version, started_at, seen_at, stopped_at, report
   from heartbeats
  order by stopped_at is null and seen_at > :alive_after::timestamptz desc, seen_at desc
  limit 100;
@@ -41,7 +47,12 @@ select batch_id, count(*)::integer as calls, min(requested_at) as oldest_at,
        count(*) filter (where state = 'unknown')::integer as unknown,
        min(requested_at) filter (where state = 'unknown') as unknown_since,
        min(deadline_at) filter (where state = 'unknown') as next_look_at,
-       max(heard_at) as last_heard_at,
+       max(heard_at) as last_heard_at, max(requested_at) as newest_at,
+       min(deadline_at) as next_deadline_at,
+       count(*) filter (
+         where heard_at is not null
+           and case when answered_at is null then requested_at < :ringing_since::timestamptz
+                    else answered_at < :talking_since::timestamptz end)::integer as too_long,
        coalesce(array_agg(requested_at) filter (where state = 'accepted' and heard_at is null),
                 '{}') as unheard_at
   from calls
@@ -125,6 +136,87 @@ union all
   where campaign_id = :campaign_id and batch_id is null and action ~ '(pause|cancel)'
   order by at desc
   limit 1);
+
+-- name: ended_calls
+-- How the last calls of the batch ended, newest first: the end of one index.
+select kind, outcome, from_number, phone_number, requested_at, ended_at, answered_at, sip_status,
+       sip_reason, hangup_by, hangup_reason, duration_seconds, evidence,
+       heard_at is not null as was_heard
+  from calls
+ where batch_id = :batch_id and outcome is not null
+ order by ended_at desc
+ limit 200;
+
+-- name: earlier_calls
+-- Calls of the batch before those, evenly over its life: the first few after each of ten instants.
+with life as materialized (
+  select (select f.ended_at from calls f
+           where f.batch_id = :batch_id and f.outcome is not null
+           order by f.ended_at limit 1) as first_at
+)
+select distinct on (k.ended_at, k.id)
+       k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended_at, k.answered_at,
+       k.sip_status, k.sip_reason, k.hangup_by, k.hangup_reason, k.duration_seconds, k.evidence,
+       k.heard_at is not null as was_heard
+  from life l
+ cross join generate_series(0, 9) as n
+ cross join lateral (
+   select e.*
+     from calls e
+    where e.batch_id = :batch_id and e.outcome is not null
+      and e.ended_at >= l.first_at + (:before::timestamptz - l.first_at) * n / 10
+      and e.ended_at < :before
+    order by e.ended_at
+    limit 40) as k
+ order by k.ended_at, k.id;
+
+-- name: calls_elsewhere
+-- The last calls of the five newest other batches of the campaign.
+select k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended_at, k.answered_at,
+       k.sip_status, k.sip_reason, k.hangup_by, k.hangup_reason, k.duration_seconds, k.evidence,
+       k.heard_at is not null as was_heard
+  from (select o.id
+          from batches o
+         where o.campaign_id = :campaign_id and o.id <> :batch_id
+         order by o.created_at desc, o.id
+         limit 5) as b
+ cross join lateral (
+   select e.*
+     from calls e
+    where e.batch_id = b.id and e.outcome is not null
+    order by e.ended_at desc
+    limit 60) as k;
+
+-- name: database
+-- Whether the database takes writes, which schema it has, how far ahead requests are booked.
+select pg_is_in_recovery() as is_standby,
+       current_setting('default_transaction_read_only')::boolean as is_readonly,
+       (select count(*) from schema_migrations)::integer as schema_version,
+       (select coalesce(jsonb_object_agg(
+                 p.provider, extract(epoch from p.next_request_at - clock_timestamp())), '{}')
+          from (select provider, next_request_at
+                  from providers
+                 where next_request_at > clock_timestamp()
+                 limit 20) as p) as booked_ahead_s;
+
+-- name: blockers
+-- Sessions that others of this database wait for, and that wait for nobody themselves.
+with waiting as materialized (
+  select w.pid, b.pid as blocker
+    from pg_stat_activity w
+   cross join lateral unnest(pg_blocking_pids(w.pid)) as b (pid)
+   where w.datname = current_database() and w.wait_event_type = 'Lock'
+)
+select a.pid, a.application_name as application, coalesce(a.state, '') as state,
+       coalesce(a.xact_start, a.query_start, a.backend_start) as since,
+       count(distinct w.pid)::integer as waiting, left(a.query, 200) as statement
+  from waiting w
+  join pg_stat_activity a on a.pid = w.blocker
+ where a.wait_event_type is distinct from 'Lock'
+   and coalesce(a.xact_start, a.query_start, a.backend_start) is not null
+ group by 1, 2, 3, 4, 6
+ order by 5 desc, 4
+ limit 5;
 
 -- name: slot_freed_at
 -- When a call of the campaign last ended, looked at only for a batch that seems stuck.

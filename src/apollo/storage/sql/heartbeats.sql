@@ -4,7 +4,8 @@ insert into heartbeats
   (process_id, role, host, pid, version, started_at, seen_at, report)
 values (:process_id, :role, :host, :pid, :version, :started_at, clock_timestamp(), :report)
 on conflict (process_id) do update
-  set seen_at = clock_timestamp(), stopped_at = null, report = excluded.report;
+  set seen_at = clock_timestamp(), stopped_at = null, report = excluded.report
+returning seen_at;
 
 -- name: say_goodbye
 -- A process stops in good order.

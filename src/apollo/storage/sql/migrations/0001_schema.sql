@@ -221,6 +221,8 @@ create index calls_open on calls (campaign_id, batch_id) where ended_at is null;
 create unique index calls_at_provider on calls (provider_call_id)
   where provider_call_id is not null;
 create index calls_to_number on calls (phone_number);
+-- How the last calls of a batch ended: written once for each call, as it ends.
+create index calls_ended on calls (batch_id, ended_at) where outcome is not null;
 
 -- Every status event as it came, stored before it is applied; a repeat is the same row.
 create table call_events (
@@ -309,7 +311,9 @@ create table providers (
   -- Numbers in a row that ended 603 without ringing: three mean "no carrier".
   declines_in_a_row integer not null default 0,
   -- The pace over all workers: the next instant at which a request may leave.
-  next_request_at timestamptz
+  next_request_at timestamptz,
+  -- When a worker last compared the provider's live calls with ours; one does it for all.
+  watched_at timestamptz
 );
 
 -- First answers to requests that carried an Idempotency-Key, kept for 24 hours.
@@ -342,6 +346,16 @@ create table actions (
 );
 create index actions_of_batch on actions (batch_id, at desc);
 create index actions_of_campaign on actions (campaign_id, at desc);
+
+-- What the diagnosis of a batch said, from one change to the next.
+create table debug_history (
+  batch_id uuid not null references batches,
+  since timestamptz not null,
+  verdict text not null,
+  -- The reason that held its contacts back, if one did.
+  reason text,
+  primary key (batch_id, since)
+);
 
 -- The one trigger in the house: it keeps batch_counters exact on every path (I11). Statement level,
 -- so that a set of a thousand contacts costs one pass; ordered, so that two sets cannot deadlock.

@@ -1,0 +1,171 @@
+"""The rule about people who do not pick up: whether it is unusual, and which group stands out.
+
+The last first calls of the batch are compared with its own past and with the campaign's other
+batches; then hours of the callee's day, regions, prefixes and caller ids with the rest. Retries are
+left out: who did not answer once answers more seldom. Must never see a trend in a handful.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from apollo.core.diagnosis.evidence import EndedCall
+from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.shares import Share, z_for
+from apollo.core.diagnosis.view import View
+from apollo.core.numbers import place_of
+from apollo.core.reasons import Reason
+from apollo.core.states import BatchStatus, CallKind, Outcome
+
+# Fewer first calls than this say nothing.
+_CALLS_MIN: Final = 50
+# One false alarm in a thousand looks that compare equal shares …
+_UNUSUAL_Z: Final = z_for(0.001)
+# … and a difference that matters to a person.
+_UNUSUAL_BY: Final = 0.10
+# With nothing to compare: more than this, at one in two hundred. Cold lists reach 75 %.
+_ALONE_ABOVE: Final = 0.80
+_ALONE_Z: Final = z_for(0.005)
+# A group and the rest each need this many, and have to differ by this much.
+_GROUP_MIN: Final = 20
+_GROUP_BY: Final = 0.15
+# One in a hundred over all groups together (Bonferroni).
+_GROUP_CHANCE: Final = 0.01
+_SHOWN_MAX: Final = 6
+# Each number is looked up in two tables, at some 50 µs.
+_LOOKED_AT_MAX: Final = 400
+_DECIDED: Final = frozenset({Outcome.COMPLETED, Outcome.BUSY, Outcome.NO_ANSWER})
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """Calls that have something in common, and how many of them rang out."""
+
+    dimension: str
+    value: str
+    share: Share
+
+
+def is_suspicious(view: View) -> bool:
+    """Whether it is worth reading what to compare the last calls with."""
+    return _is_asked_for(view) and _at_worst(_rang_out(view.snapshot.ended)) > _UNUSUAL_BY
+
+
+def no_answer_high(view: View) -> Finding | None:
+    """Unusually few people pick up."""
+    share = _rang_out(view.snapshot.ended)
+    if not _is_asked_for(view) or share.of < _CALLS_MIN:
+        return None
+    past, others = _rang_out(view.snapshot.earlier), _rang_out(view.snapshot.elsewhere)
+    against = _against(share, past, others)
+    if against is None:
+        return None
+    looked_at = [*(view.snapshot.ended or ()), *(view.snapshot.earlier or ())]
+    groups = _groups(view, _first_calls(looked_at)[:_LOOKED_AT_MAX])
+    found = _stands_out(groups)
+    return Finding(
+        reason=Reason.NO_ANSWER_HIGH,
+        contacts=share.hits,
+        evidence={
+            "calls": share.of,
+            "no_answer": share.hits,
+            "rate": round(share.value, 3),
+            "before": _shown(past),
+            "other_batches": _shown(others),
+            "stands_out": None
+            if found is None
+            else {"by": found.dimension, "value": found.value, **_shown(found.share)},
+            "groups": [
+                {"by": one.dimension, "value": one.value, **_shown(one.share)}
+                for one in _largest(groups)
+            ],
+        },
+        words={
+            "rate": str(share),
+            "against": against,
+            "stands_out": "No hour, region, prefix or caller id stands out."
+            if found is None
+            else f"{found.dimension.capitalize()} {found.value} stands out: {found.share} of its"
+            f" {found.share.of} calls.",
+        },
+    )
+
+
+def _is_asked_for(view: View) -> bool:
+    status = view.snapshot.batch.status
+    return view.is_waiting_for_us or status is BatchStatus.COMPLETED
+
+
+def _at_worst(share: Share) -> float:
+    return share.value if share.of >= _CALLS_MIN else 0.0
+
+
+def _against(share: Share, past: Share, others: Share) -> str | None:
+    """What the share is unusual against; None when it is not."""
+    compared = False
+    for other, whose in ((past, "earlier ones"), (others, "the campaign's other batches")):
+        if other.of < _CALLS_MIN:
+            continue
+        compared = True
+        if share.value - other.value >= _UNUSUAL_BY and share.above(other) > _UNUSUAL_Z:
+            return f"against {other} of {other.of} of {whose}"
+    if not compared and share.at_least(_ALONE_Z) > _ALONE_ABOVE:
+        return "and there is nothing yet to compare them with"
+    return None
+
+
+def _first_calls(calls: Iterable[EndedCall] | None) -> list[EndedCall]:
+    return [c for c in calls or () if c.kind is CallKind.FIRST and c.outcome in _DECIDED]
+
+
+def _rang_out(calls: Iterable[EndedCall] | None) -> Share:
+    return _share(_first_calls(calls))
+
+
+def _share(calls: Sequence[EndedCall]) -> Share:
+    return Share(sum(c.outcome is Outcome.NO_ANSWER for c in calls), len(calls))
+
+
+def _groups(view: View, calls: Sequence[EndedCall]) -> list[_Group]:
+    sorted_calls: dict[tuple[str, str], list[EndedCall]] = defaultdict(list)
+    zone = view.snapshot.campaign.hours.zone
+    for call in calls:
+        place = place_of(call.phone_number)
+        hour = call.requested_at.astimezone(place.zone or zone).hour
+        for key in (
+            ("hour", f"{hour:02}:00"),
+            ("region", place.region),
+            ("prefix", place.prefix),
+            ("caller id", call.from_number),
+        ):
+            sorted_calls[key].append(call)
+    return [_Group(by, value, _share(own)) for (by, value), own in sorted(sorted_calls.items())]
+
+
+def _stands_out(groups: Sequence[_Group]) -> _Group | None:
+    """The group that differs most from the rest of its dimension, if any does for sure."""
+    tests: list[tuple[float, _Group]] = []
+    for one in groups:
+        same = [g.share for g in groups if g.dimension == one.dimension and g is not one]
+        rest = Share(sum(s.hits for s in same), sum(s.of for s in same))
+        if one.share.of < _GROUP_MIN or rest.of < _GROUP_MIN:
+            continue
+        differs = one.share.value - rest.value >= _GROUP_BY
+        tests.append((one.share.above(rest) if differs else 0.0, one))
+    if not tests:
+        return None
+    z, found = max(tests, key=lambda test: test[0])
+    return found if z > z_for(_GROUP_CHANCE / len(tests)) else None
+
+
+def _largest(groups: Sequence[_Group]) -> list[_Group]:
+    shown: list[_Group] = []
+    for dimension in dict.fromkeys(one.dimension for one in groups):
+        own = [one for one in groups if one.dimension == dimension]
+        shown += sorted(own, key=lambda one: -one.share.of)[:_SHOWN_MAX]
+    return shown
+
+
+def _shown(share: Share) -> dict[str, object]:
+    return {"calls": share.of, "no_answer": share.hits, "rate": round(share.value, 3)}

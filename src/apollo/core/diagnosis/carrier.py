@@ -1,0 +1,225 @@
+"""Rules about the carrier behind the provider, and about what people meet when they answer.
+
+They look at how the last calls of the batch ended, code by code and caller id by caller id. Must
+never judge a handful of calls.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from typing import Final
+
+from apollo.core.diagnosis.evidence import CallHook, EndedCall
+from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.shares import Share
+from apollo.core.diagnosis.view import View
+from apollo.core.reasons import Reason
+from apollo.core.states import Outcome
+
+# What ended longer ago says nothing about the carrier of now.
+_FRESH: Final = timedelta(minutes=15)
+_LAST: Final = 50
+# Fewer calls than this are no sample.
+_REJECTED_MIN: Final = 10
+_OF_CALLER_ID_MIN: Final = 20
+_ANSWERS_MIN: Final = 20
+_MOST: Final = 0.5
+# People decline one call in twenty or so; this much, at three standard errors, is no accident.
+_UNWANTED_ABOVE: Final = 0.15
+_SURE_Z: Final = 3.0
+# jambonz ends an answered call at once when the application's hook fails.
+_DROPPED_S: Final = 2
+_DROPPED_ABOVE: Final = 0.10
+# The newest answers: all of them dropped means that nobody reaches the agent now.
+_NEWEST: Final = 5
+_DROPPED_MIN: Final = 2
+
+_DECLINED: Final = 603
+_UNWANTED: Final = frozenset({607, 608})
+_REFUSED: Final = 403
+_ADVICE: Final = {
+    402: "the carrier wants to be paid; look at the balance of the account.",
+    403: "the carrier does not allow these calls; ask whether the caller id is on the trunk.",
+    404: "if the numbers are right, the carrier wants another form: often without the plus.",
+    410: "the numbers have changed; check the list.",
+    484: "the carrier finds the numbers incomplete; check their form and the trunk's prefix.",
+    488: "no common codec; compare the trunk's codecs with the carrier's.",
+    503: "a limit of calls at once or per second is reached; raise it, or lower the concurrency.",
+    603: "without ringing, one after the other: no carrier takes the calls; check the trunk.",
+    606: "no common codec; compare the trunk's codecs with the carrier's.",
+}
+_OTHER_ADVICE: Final = "ask the carrier what this code means there, and see the provider's log."
+
+
+def carrier_rejects(view: View) -> Finding | None:
+    """Most of the last calls failed with one SIP code."""
+    last = _fresh(view)[:_LAST]
+    if len(last) < _REJECTED_MIN:
+        return None
+    codes = Counter(
+        call.sip_status
+        for call in last
+        if call.outcome is Outcome.FAILED and call.sip_status not in {None, *_UNWANTED}
+    )
+    if not codes:
+        return None
+    code, failed = codes.most_common(1)[0]
+    refused = caller_id_invalid(view)
+    if code is None or failed <= _MOST * len(last) or (refused and code == _REFUSED):
+        return None
+    said = Counter(call.sip_reason for call in last if call.sip_status == code and call.sip_reason)
+    reason = said.most_common(1)[0][0] if said else ""
+    return Finding(
+        reason=Reason.CARRIER_REJECTS,
+        contacts=failed,
+        since=min(call.ended_at for call in last if call.sip_status == code),
+        evidence={
+            "sip_status": code,
+            "failed": failed,
+            "calls": len(last),
+            "caller_ids": _by_caller_id(last, frozenset({code})),
+        },
+        words={
+            "sip_reason": f" ({reason})" if reason else " ",
+            "advice": _ADVICE.get(code, _OTHER_ADVICE),
+        },
+    )
+
+
+def caller_id_invalid(view: View) -> Finding | None:
+    """The carrier refuses one caller id and takes another."""
+    refused = _shares(_fresh(view), lambda call: call.sip_status == _REFUSED)
+    if len(refused) <= 1:
+        return None
+    worst, share = max(refused.items(), key=lambda pair: (pair[1].value, pair[1].of))
+    rest = _rest(refused, worst)
+    # Where the others fare no better it is not about the caller id.
+    if share.of < _REJECTED_MIN or share.value <= _MOST or share.above(rest) < _SURE_Z:
+        return None
+    return Finding(
+        reason=Reason.CALLER_ID_INVALID,
+        contacts=share.hits,
+        evidence={
+            "caller_id": worst,
+            "refused": share.hits,
+            "calls": share.of,
+            "others_refused": rest.hits,
+            "others_calls": rest.of,
+        },
+        words={"others": f"{rest.hits} of {rest.of}"},
+    )
+
+
+def caller_id_blocked(view: View) -> Finding | None:
+    """Calls from a caller id are refused as unwanted."""
+    shares = _shares(_fresh(view), _is_unwanted)
+    blocked = {
+        caller_id: share
+        for caller_id, share in shares.items()
+        if share.of >= _OF_CALLER_ID_MIN and share.at_least(_SURE_Z) > _UNWANTED_ABOVE
+    }
+    if not blocked:
+        return None
+    worst, share = max(blocked.items(), key=lambda pair: (pair[1].value, pair[1].of))
+    return Finding(
+        reason=Reason.CALLER_ID_BLOCKED,
+        contacts=sum(one.hits for one in blocked.values()),
+        evidence={
+            "caller_id": worst,
+            "unwanted": share.hits,
+            "calls": share.of,
+            "caller_ids": [
+                {"caller_id": caller_id, "unwanted": one.hits, "calls": one.of}
+                for caller_id, one in sorted(shares.items())
+            ],
+        },
+        words={"share": str(share)},
+    )
+
+
+def answered_then_dropped(view: View) -> Finding | None:
+    """People answer and our side hangs up at once."""
+    answered = _answered(view)
+    dropped = Share(sum(_is_dropped(call) for call in answered), len(answered))
+    if dropped.of < _ANSWERS_MIN or dropped.value <= _DROPPED_ABOVE:
+        return None
+    return Finding(
+        reason=Reason.ANSWERED_THEN_DROPPED,
+        contacts=dropped.hits,
+        since=min(call.ended_at for call in answered if _is_dropped(call)),
+        evidence={"dropped": dropped.hits, "answered": dropped.of, "within_s": _DROPPED_S},
+    )
+
+
+def agent_unreachable(view: View) -> Finding | None:
+    """Nobody listens at the call hook, and those who answered were hung up on."""
+    hook = _call_hook(view)
+    newest = _answered(view)[:_NEWEST]
+    if hook is None or not hook.error or len(newest) < _DROPPED_MIN:
+        return None
+    # A conversation proves that the provider reaches the agent, whatever we see from here.
+    if not all(_is_dropped(call) for call in newest):
+        return None
+    answered = _answered(view)
+    return Finding(
+        reason=Reason.AGENT_UNREACHABLE,
+        contacts=view.claimable + view.on_call,
+        evidence={
+            "call_hook": hook.call_hook,
+            "error": hook.error,
+            "checked_at": hook.checked_at,
+            "dropped": sum(_is_dropped(call) for call in answered),
+            "answered": len(answered),
+        },
+    )
+
+
+def _fresh(view: View) -> list[EndedCall]:
+    if not view.is_waiting_for_us:
+        return []
+    return [call for call in view.snapshot.ended or () if call.ended_at > view.now - _FRESH]
+
+
+def _answered(view: View) -> list[EndedCall]:
+    return [call for call in _fresh(view) if call.outcome is Outcome.COMPLETED]
+
+
+def _is_dropped(call: EndedCall) -> bool:
+    is_short = call.duration_s is not None and call.duration_s < _DROPPED_S
+    return is_short and call.hangup_by == "agent"
+
+
+def _is_unwanted(call: EndedCall) -> bool:
+    if call.sip_status in _UNWANTED:
+        return True
+    # One after the other and without ringing it is the trunk that is missing.
+    return call.sip_status == _DECLINED and call.hangup_reason != "no_carrier"
+
+
+def _shares(calls: Sequence[EndedCall], is_hit: Callable[[EndedCall], bool]) -> dict[str, Share]:
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for call in calls:
+        counts[call.from_number][0] += is_hit(call)
+        counts[call.from_number][1] += 1
+    return {caller_id: Share(hits, of) for caller_id, (hits, of) in counts.items()}
+
+
+def _rest(shares: dict[str, Share], but: str) -> Share:
+    others = [share for caller_id, share in shares.items() if caller_id != but]
+    return Share(sum(one.hits for one in others), sum(one.of for one in others))
+
+
+def _by_caller_id(calls: Sequence[EndedCall], codes: frozenset[int]) -> dict[str, str]:
+    shares = _shares(calls, lambda call: call.sip_status in codes)
+    return {caller_id: f"{one.hits} of {one.of}" for caller_id, one in sorted(shares.items())}
+
+
+def _call_hook(view: View) -> CallHook | None:
+    wanted = view.snapshot.campaign.call_hook
+    seen = [
+        hook
+        for worker in view.processes("worker")
+        for hook in worker.call_hooks
+        if hook.call_hook == wanted
+    ]
+    return max(seen, key=lambda hook: hook.checked_at, default=None)

@@ -1,0 +1,152 @@
+"""Compares what the provider says with what we believe, now and then: evidence for the diagnosis.
+
+It asks for the list of live calls, for the hook of one application, and whether somebody answers
+at one call hook. Must never change a call: what it finds is only reported.
+"""
+
+import asyncio
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+
+from apollo.errors import DriverError, Stale, Unavailable
+from apollo.ports import AgentRoute, Clock, TelephonyDriver
+from apollo.storage import watching as storage
+from apollo.storage.database import Database
+from apollo.storage.watching import OpenCall
+
+_log = structlog.get_logger("apollo.watch")
+
+# A list and an application are two requests out of the provider's budget, jambonz's being 120 a
+# minute for everybody; after a difference the next look comes sooner, since two make a finding.
+_EVERY_S: Final = 15.0
+_AGAIN_S: Final = 8.0
+_LOOK_S: Final = 1.0
+# jambonz forgets an answered call after an hour: then its absence proves nothing.
+_LISTED: Final = frozenset({"trying", "ringing", "early-media", "in-progress", "queued"})
+
+# Where an application reports to, as (url, method); None when nowhere. Raises DriverError.
+ApplicationHookOf = Callable[[str], Awaitable[tuple[str, str] | None]]
+# Why nobody answers at an address; empty when somebody does. Never raises.
+Reach = Callable[[str], Awaitable[str]]
+
+
+class WatchProvider:
+    """Watches one provider connection; one worker does it for all."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        driver: TelephonyDriver,
+        clock: Clock,
+        default_route: AgentRoute | None,
+        application_hook: ApplicationHookOf,
+        reach: Reach,
+    ) -> None:
+        self._db = db
+        self._driver = driver
+        self._clock = clock
+        self._default_route = default_route
+        self._application_hook = application_hook
+        self._reach = reach
+        self._missing_before: frozenset[uuid.UUID] = frozenset()
+        self._live: dict[str, Any] | None = None
+        self._applications: dict[str, dict[str, Any]] = {}
+        self._call_hooks: dict[str, dict[str, Any]] = {}
+
+    def report(self) -> dict[str, Any]:
+        """Give what was found, for the heartbeat."""
+        return {
+            "live": self._live,
+            "applications": list(self._applications.values()),
+            "call_hooks": list(self._call_hooks.values()),
+        }
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            try:
+                if await self._takes_turn():
+                    await self.look()
+            except (Unavailable, Stale, DriverError) as e:
+                _log.warning("watch.failed", error=str(e))
+            await asyncio.sleep(_LOOK_S)
+
+    async def look(self) -> None:
+        """Look once at everything that may be seen now."""
+        async with self._db.connection() as connection:
+            calls = await storage.read_heard_calls(connection, self._driver.provider)
+            routes = await storage.read_routes(connection)
+        if self._default_route is not None:
+            routes.append((self._default_route.application_sid, self._default_route.call_hook))
+        await self._compare(calls)
+        await self._look_at_applications({sid for sid, _ in routes if sid})
+        await self._look_at_call_hooks({hook for _, hook in routes if hook})
+
+    async def _takes_turn(self) -> bool:
+        patience_s = _AGAIN_S if self._missing_before else _EVERY_S
+        async with self._db.connection() as connection:
+            return await storage.take_turn(connection, self._driver.provider, patience_s)
+
+    async def _compare(self, calls: list[OpenCall]) -> None:
+        """Find open calls that the provider does not have, twice in a row."""
+        listed = await self._driver.list_live() if calls else []
+        alive = {one.provider_call_id for one in listed if one.call_status in _LISTED}
+        missing = {call.id: call for call in calls if call.provider_call_id not in alive}
+        # Missing once may be an end that is on its way to us.
+        sure = [call for call_id, call in missing.items() if call_id in self._missing_before]
+        self._missing_before = frozenset(missing)
+        self._live = {
+            "listed_at": _iso(self._clock.now()),
+            "listed": len(alive),
+            "missing": {
+                str(batch_id): count
+                for batch_id, count in Counter(c.batch_id for c in sure).most_common(_REPORTED_MAX)
+            },
+        }
+
+    async def _look_at_applications(self, wanted: set[str]) -> None:
+        sid = _least_recent(wanted, self._applications)
+        if sid is None:
+            return
+        found = await self._application_hook(sid)
+        self._applications[sid] = {
+            "application_sid": sid,
+            "checked_at": _iso(self._clock.now()),
+            "url": found[0] if found else "",
+        }
+
+    async def _look_at_call_hooks(self, wanted: set[str]) -> None:
+        hook = _least_recent(wanted, self._call_hooks)
+        if hook is None:
+            return
+        error = await self._reach(hook)
+        self._call_hooks[hook] = {
+            "call_hook": hook,
+            "checked_at": _iso(self._clock.now()),
+            "error": error,
+        }
+
+
+# A heartbeat stays small, however many batches there are.
+_REPORTED_MAX: Final = 50
+
+
+def _least_recent(wanted: set[str], seen: dict[str, dict[str, Any]]) -> str | None:
+    """Name the one not looked at for the longest; what is not wanted any more is forgotten."""
+    for gone in seen.keys() - wanted:
+        del seen[gone]
+    return min(wanted, key=lambda one: (_checked_at(seen.get(one)), one), default=None)
+
+
+def _checked_at(found: Mapping[str, Any] | None) -> str:
+    return str(found["checked_at"]) if found else ""
+
+
+def _iso(at: datetime) -> str:
+    return at.isoformat()

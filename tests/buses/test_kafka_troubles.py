@@ -1,0 +1,188 @@
+"""What happens to Kafka and to its topics, and that it costs delay at most."""
+
+import asyncio
+import os
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+
+import pytest
+from confluent_kafka import Message
+from confluent_kafka.admin import AdminClient
+from scripts.brokers import JARS, Broker
+from tests.buses.lines import PARTITIONS, a_bus, a_client, an_ear, hears, rows, send_raw, until
+from tests.builders import World
+
+from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
+from apollo.bus.kafka.subscription import Subscription
+from apollo.bus.line import open_line
+from apollo.core import ids
+from apollo.errors import Misconfigured, Unavailable
+from apollo.wiring import SystemClock
+
+needs_apache = pytest.mark.skipif(
+    JARS not in os.environ, reason="needs Apache Kafka itself: make test-kafka"
+)
+
+
+@pytest.fixture
+async def client(broker: Broker) -> AsyncIterator[KafkaClient]:
+    async with a_client(broker) as client:
+        yield client
+
+
+def pointer(campaign_id: uuid.UUID) -> bytes:
+    text = ids.campaign_id(campaign_id)
+    return f'{{"campaign_id":"{text}","reason":"test","at":"2026-05-10T09:00:00Z"}}'.encode()
+
+
+async def test_a_broker_that_goes_and_comes_back_costs_no_wake_up_of_ones_own(
+    world: World, broker: Broker
+) -> None:
+    before, meanwhile, after = (uuid.uuid4() for _ in range(3))
+    async with AsyncExitStack() as stack:
+        bus = await stack.enter_async_context(a_bus("kafka", world.db, broker))
+        ear = await stack.enter_async_context(an_ear(bus))
+        await bus.wake([before])
+        await until(lambda: before in ear.heard, "a wake-up over the broker")
+        broker.kill()
+        await until(lambda: not bus.health().is_connected, "the loss is noticed")
+        began = time.monotonic()
+        await bus.wake([meanwhile])
+        assert time.monotonic() - began < 0.5
+        await until(lambda: meanwhile in ear.heard, "a wake-up without the broker")
+        assert bus.health().last_error
+        broker.start()
+        await until(lambda: hears(bus), "the broker is back")
+        other = await stack.enter_async_context(a_bus("kafka", world.db, broker))
+        await until(lambda: other.health().is_connected, "another process")
+        await other.wake([after])
+        await until(lambda: after in ear.heard, "a wake-up after the outage")
+
+
+async def test_a_topic_that_is_deleted_is_made_again_and_read(
+    world: World, broker: Broker, client: KafkaClient
+) -> None:
+    bus = KafkaBus(client, world.db, SystemClock())
+    async with an_ear(bus) as ear:
+        admin = AdminClient({"bootstrap.servers": broker.address})
+        for gone in admin.delete_topics([client.name(Topic.DISPATCH)]).values():
+            await asyncio.wrap_future(gone)
+        again = uuid.uuid4()
+
+        async def is_heard() -> bool:
+            await bus.wake([again])
+            await asyncio.sleep(0.2)
+            return again in ear.heard and bus.health().is_connected
+
+        async with asyncio.timeout(60):
+            while not await is_heard():
+                pass
+        await until(lambda: client.topics_ready.is_set(), "the topics")
+        assert client.partitions_total == PARTITIONS
+
+
+async def test_a_message_nobody_can_read_is_set_aside_once_and_the_next_is_heard(
+    world: World, client: KafkaClient
+) -> None:
+    good = uuid.uuid4()
+    bus = KafkaBus(client, world.db, SystemClock())
+    for poison in (
+        b"\xff\x00",
+        b"{}",
+        b'{"campaign_id":"x","reason":"r","at":"2026-05-10T09:00:00Z"}',
+    ):
+        await send_raw(client, Topic.DISPATCH, poison, key="one partition")
+    await send_raw(client, Topic.DISPATCH, pointer(good), key="one partition")
+    async with an_ear(bus) as ear:
+        await until(lambda: good in ear.heard, "the message behind the poison")
+    kept = await rows(world.db, "select topic, value, reason from dead_letters order by id")
+    assert [row["topic"] for row in kept] == ["apollo.batch.dispatch"] * 3
+    assert kept[0]["value"] == b"\xff\x00"
+    assert "campaign_id" in kept[2]["reason"]
+
+
+async def test_who_takes_longer_than_the_poll_interval_stays_a_member_and_hears_it_once(
+    broker: Broker,
+) -> None:
+    taken: list[bytes] = []
+    release = asyncio.Event()
+
+    async def take(messages: Sequence[Message]) -> None:
+        taken.extend(message.value() or b"" for message in messages)
+        await release.wait()
+
+    limits = {"max.poll.interval.ms": "6000", "session.timeout.ms": "6000"}
+    async with a_client(broker, **limits) as client:
+        subscription = Subscription(client, Topic.STATUS, clock=SystemClock())
+        await send_raw(client, Topic.STATUS, b"1")
+        running = asyncio.create_task(subscription.run(take))
+        await until(lambda: taken, "the first message")
+        began = time.monotonic()
+        await until(lambda: time.monotonic() - began > 8, "longer than the poll interval")
+        assert len(subscription.partitions) == PARTITIONS
+        assert subscription.rebalances == 1
+        assert subscription.lag_s > 7
+        release.set()
+        await send_raw(client, Topic.STATUS, b"2")
+        await until(lambda: b"2" in taken, "the second message")
+        assert taken == [b"1", b"2"]
+        assert subscription.lag_s == 0 or await until(lambda: subscription.lag_s == 0) < 5
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_what_was_not_taken_comes_again(broker: Broker) -> None:
+    seen: list[bytes] = []
+
+    async def take(messages: Sequence[Message]) -> None:
+        seen.extend(message.value() or b"" for message in messages)
+        if len(seen) == 1:
+            raise Unavailable("the database is away")
+
+    async with a_client(broker) as client:
+        await send_raw(client, Topic.STATUS, b"once more")
+        running = asyncio.create_task(
+            Subscription(client, Topic.STATUS, clock=SystemClock()).run(take)
+        )
+        await until(lambda: len(seen) == 2, "the same message again")
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert seen == [b"once more"] * 2
+
+
+@needs_apache
+async def test_the_partitions_of_a_reader_that_dies_go_to_the_others_within_ten_seconds(
+    world: World, broker: Broker
+) -> None:
+    async with AsyncExitStack() as stack:
+        first = await stack.enter_async_context(a_bus("kafka", world.db, broker))
+        second = await stack.enter_async_context(a_bus("kafka", world.db, broker))
+        await stack.enter_async_context(an_ear(first))
+        async with an_ear(second):
+            await until(
+                lambda: first.health().partitions == second.health().partitions == PARTITIONS // 2,
+                "an even share",
+            )
+        took_s = await until(lambda: first.health().partitions == PARTITIONS, "all of them")
+        assert took_s < 10
+
+
+async def test_a_setting_the_client_does_not_know_stops_the_start_and_is_named(
+    world: World,
+) -> None:
+    settings = {"bootstrap.servers": "127.0.0.1:1", "no.such.thing": "1"}
+    with pytest.raises(Misconfigured, match=r"no\.such\.thing"):
+        async with open_line(settings, (1, None), db=world.db, clock=SystemClock()):
+            pass
+
+
+async def test_kafka_that_is_away_does_not_stop_the_start(world: World) -> None:
+    settings = {"bootstrap.servers": "127.0.0.1:1"}
+    async with open_line(settings, (1, None), db=world.db, clock=SystemClock()) as line:
+        await until(lambda: line.bus.health().last_error, "the error is known")
+        assert not line.bus.health().is_connected
+        assert line.status_stream is not None
+        with pytest.raises(Unavailable):
+            await line.status_stream.append("key", b"value")
