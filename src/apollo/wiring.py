@@ -26,14 +26,16 @@ from starlette.types import ASGIApp
 from apollo import __version__, embedded
 from apollo.bus.line import Line, open_line
 from apollo.config import Settings
+from apollo.config.parts import default_route, diagnosis_settings
 from apollo.core.model import Deadlines, OnUnresolved
-from apollo.errors import Misconfigured, Unavailable
-from apollo.ports import AgentRoute, Bus, Clock, TelephonyDriver
+from apollo.errors import Misconfigured
+from apollo.ports import Bus, Clock, TelephonyDriver
 from apollo.rotary import RotarySettings
 from apollo.rotary import serve as serve_rotary
-from apollo.storage.database import Database, migrate
+from apollo.storage.database import Database, migrate_patiently
 from apollo.storage.heartbeats import Process
 from apollo.telephony.jambonz import JambonzDriver
+from apollo.telephony.reach import reach
 from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.authenticate import Authenticate
 from apollo.usecases.beat import Heartbeat
@@ -55,6 +57,7 @@ from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 from apollo.usecases.stop_dialling import StopDialling
+from apollo.usecases.watch_provider import WatchProvider
 from apollo.web import batches, calls, create_batches
 from apollo.web.app import create_app
 from apollo.web.batch_requests import BatchUseCases, serving
@@ -104,18 +107,6 @@ def make_driver(settings: Settings, clock: Clock) -> JambonzDriver:
         webhook_secret=secret.get_secret_value(),
         public_url=settings.public_url,
         clock=clock,
-    )
-
-
-def default_route(settings: Settings) -> AgentRoute | None:
-    """Say how agents that are not registered are reached, if the settings name a way."""
-    if settings.default_call_hook is None and settings.default_application_sid is None:
-        return None
-    return AgentRoute(
-        call_hook=settings.default_call_hook,
-        application_sid=settings.default_application_sid,
-        speech_synthesis=settings.speech_synthesis,
-        speech_recognizer=settings.speech_recognizer,
     )
 
 
@@ -189,17 +180,26 @@ async def _work(settings: Settings) -> None:
             driver=driver,
             clock=clock,
         )
+        watch = WatchProvider(
+            db=db,
+            driver=driver,
+            clock=clock,
+            default_route=default_route(settings),
+            application_hook=driver.application_hook,
+            reach=reach,
+            take=worker.take,
+        )
         loops = await line.worker_loops(record=worker.take, driver=driver, db=db, clock=clock)
         heartbeat = Heartbeat(
             db=db,
             process=process,
             bus=bus,
             clock=clock,
-            report=lambda: worker.report() | line.report(),
+            report=lambda: worker.report() | watch.report() | line.report(),
         )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:
-            await worker.run(heartbeat.run, *loops)
+            await worker.run(heartbeat.run, watch.run, *loops)
         finally:
             await driver.close()
 
@@ -220,13 +220,18 @@ async def _serve(settings: Settings) -> None:
         open_line(settings.kafka_client(), settings.kafka_topics(), db=db, clock=clock) as line,
     ):
         callbacks = _callbacks(settings, db, driver, clock, line)
-        app = make_app(settings, db=db, bus=line.bus, clock=clock, callbacks=callbacks)
         heartbeat = Heartbeat(
             db=db,
             process=_process("web", clock),
             bus=line.bus,
             clock=clock,
             report=lambda: {"hooks": callbacks.report.as_json(), "events": callbacks.queue()},
+        )
+        explain = ExplainBatch(
+            db=db, clock=clock, settings=diagnosis_settings(settings), own=heartbeat
+        )
+        app = make_app(
+            settings, db=db, bus=line.bus, clock=clock, callbacks=callbacks, explain=explain
         )
         beating = asyncio.create_task(heartbeat.run())
         try:
@@ -239,16 +244,15 @@ async def _serve(settings: Settings) -> None:
 
 
 def make_app(
-    settings: Settings, *, db: Database, bus: Bus, clock: Clock, callbacks: Callbacks
+    settings: Settings,
+    *,
+    db: Database,
+    bus: Bus,
+    clock: Clock,
+    callbacks: Callbacks,
+    explain: ExplainBatch,
 ) -> ASGIApp:
     """Put the API together."""
-    explain = ExplainBatch(
-        db=db,
-        clock=clock,
-        stuck_after=settings.stuck_after,
-        ring_timeout=timedelta(seconds=settings.ring_timeout_s),
-        bus_kind=bus.health().kind,
-    )
     agents = RegisterAgents(db=db, clock=clock, default_route=default_route(settings))
     use_cases = UseCases(
         authenticate=Authenticate(db=db, clock=clock),
@@ -363,27 +367,14 @@ async def _database(
     settings: Settings, *, name: str, within_s: float = _DATABASE_WITHIN_S
 ) -> AsyncGenerator[Database]:
     url = database_url(settings)
-    await _migrated(url, within_s)
+    await migrate_patiently(
+        url, within_s=within_s, on_wait=lambda e: _log.warning("database.awaited", error=str(e))
+    )
     db = await Database.connect(url, connections_max=20, name=name)
     try:
         yield db
     finally:
         await db.close()
-
-
-async def _migrated(url: str, within_s: float) -> None:
-    """Bring the schema up to date; a database that is still starting is waited for."""
-    deadline = monotonic() + within_s
-    while True:
-        try:
-            await migrate(url)
-        except Unavailable as e:
-            if monotonic() >= deadline:
-                raise
-            _log.warning("database.awaited", error=str(e))
-            await asyncio.sleep(1)
-        else:
-            return
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:

@@ -93,6 +93,13 @@ async def send_raw(client: KafkaClient, topic: Topic, value: bytes, key: str = "
     await client.send(topic, key, value)
 
 
-async def rows(db: Database, statement: str, *values: Any) -> list[Any]:
-    async with db.connection() as connection:
-        return await connection.fetch(statement, *values)
+async def rows_of(db: Database, statement: str, *, count: int) -> list[Any]:
+    """Ask until there are so many rows."""
+    began = time.monotonic()
+    while True:
+        async with db.connection() as connection:
+            rows = await connection.fetch(statement)
+        if len(rows) >= count:
+            return list(rows)
+        assert time.monotonic() - began < PATIENCE_S, f"only {len(rows)} of {count}: {statement}"
+        await asyncio.sleep(0.02)

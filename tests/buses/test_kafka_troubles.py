@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 from scripts.brokers import JARS, Broker
-from tests.buses.lines import PARTITIONS, a_bus, a_client, an_ear, hears, rows, send_raw, until
+from tests.buses.lines import PARTITIONS, a_bus, a_client, an_ear, hears, rows_of, send_raw, until
 from tests.builders import World
 
 from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
@@ -61,6 +61,8 @@ async def test_a_broker_that_goes_and_comes_back_costs_no_wake_up_of_ones_own(
         await until(lambda: after in ear.heard, "a wake-up after the outage")
 
 
+# Tansu answers about a deleted topic without its name, over which librdkafka 2.16 falls dead.
+@needs_apache
 async def test_a_topic_that_is_deleted_is_made_again_and_read(
     world: World, broker: Broker, client: KafkaClient
 ) -> None:
@@ -97,7 +99,9 @@ async def test_a_message_nobody_can_read_is_set_aside_once_and_the_next_is_heard
     await send_raw(client, Topic.DISPATCH, pointer(good), key="one partition")
     async with an_ear(bus) as ear:
         await until(lambda: good in ear.heard, "the message behind the poison")
-    kept = await rows(world.db, "select topic, value, reason from dead_letters order by id")
+        kept = await rows_of(
+            world.db, "select topic, value, reason from dead_letters order by id", count=3
+        )
     assert [row["topic"] for row in kept] == ["apollo.batch.dispatch"] * 3
     assert kept[0]["value"] == b"\xff\x00"
     assert "campaign_id" in kept[2]["reason"]
@@ -120,10 +124,10 @@ async def test_who_takes_longer_than_the_poll_interval_stays_a_member_and_hears_
         running = asyncio.create_task(subscription.run(take))
         await until(lambda: taken, "the first message")
         began = time.monotonic()
-        await until(lambda: time.monotonic() - began > 8, "longer than the poll interval")
+        await until(lambda: time.monotonic() - began > 7, "longer than the poll interval")
         assert len(subscription.partitions) == PARTITIONS
         assert subscription.rebalances == 1
-        assert subscription.lag_s > 7
+        assert subscription.lag_s > 6
         release.set()
         await send_raw(client, Topic.STATUS, b"2")
         await until(lambda: b"2" in taken, "the second message")

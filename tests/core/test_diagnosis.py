@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.core import evidence_cases
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis, ReasonShown, Verdict, explain
@@ -364,7 +365,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         ["3 of 3", "the batch's concurrency_limit"],
     ),
     Reason.CAMPAIGN_CONCURRENCY_FULL: (
-        snapshot(pending(30), **held_by_other(10)),
+        snapshot(pending(30), batch={"ready_at": NOW - minutes(1)}, **held_by_other(10)),
         Verdict.WAITING,
         30,
         ["10 of the campaign's 10", f"{ids.batch_id(OTHER)}: 10"],
@@ -499,6 +500,11 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         3,
         ["3 contacts were counted again"],
     ),
+}
+
+CASES |= {
+    code: (snapshot(pending(30), dispatched(1), **known), verdict, contacts, texts)
+    for code, (known, verdict, contacts, texts) in evidence_cases.inputs().items()
 }
 
 

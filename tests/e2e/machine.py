@@ -77,7 +77,14 @@ class Machine:
     def kill(self, name: str) -> None:
         """End a process as a power cut would."""
         self.processes[name].kill()
-        self.processes[name].wait(DEADLINE_S)
+        self.reap(name)
+
+    def reap(self, name: str) -> None:
+        """Wait for the end of a process that was killed, and let go of it."""
+        process = self.processes.pop(name)
+        process.wait(DEADLINE_S)
+        assert process.stdin is not None
+        process.stdin.close()
 
     def has_ended(self, name: str) -> bool:
         return self.processes[name].poll() is not None
@@ -181,7 +188,7 @@ async def machine(
         try:
             yield one
         except BaseException:
-            for name in one.processes:
+            for name in sorted(path.stem for path in logs.glob("*.log")):
                 tail = "\n".join(line[:300] for line in one.log(name).splitlines()[-4:])
                 sys.stderr.write(f"--- {name}\n{tail}\n")
             sys.stderr.write("\n".join(one.surprises()[:5]) + "\n")

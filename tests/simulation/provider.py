@@ -245,7 +245,7 @@ class Provider:
 
     def detail_record(self, call: Entry) -> LiveCall | None:
         """Show a call as its call-detail record does; None while there is none."""
-        late = 60.0 if "record_late" in self.weather.rates else 20.0
+        late = 50.0 if "record_late" in self.weather.rates else 20.0
         if call.ended_at is None or self.loop.time() < call.ended_at + late:
             return None
         sip_status = call.sip_status or 0

@@ -98,6 +98,7 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
             try:
                 loop.run_until_complete(Story(world, log).run())
             finally:
+                world.is_over = True
                 world.server.watchers.clear()
                 loop.close_tasks()
         books = Books.of(world)

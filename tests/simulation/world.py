@@ -95,7 +95,7 @@ class World:
             time_limit=timedelta(seconds=self.dice.choice((60, 300))),
             quarantine=timedelta(seconds=quarantine_s),
             on_unresolved=self.dice.choice((OnUnresolved.HOLD, OnUnresolved.RELEASE)),
-            grace=timedelta(seconds=self.dice.choice((30, 120))),
+            grace=timedelta(seconds=self.dice.choice((60, 120))),
         )
         self.per_second = self.dice.choice((None, None, 2.0))
         self.workers: list[Process] = []
@@ -110,6 +110,7 @@ class World:
         self.asked_of: set[uuid.UUID] = set()
         self.crashes: list[str] = []
         self.errors: list[str] = []
+        self.is_over = False
         self.dead: Counter[str] = Counter()
 
     # ---------------------------------------------------------------------------------- time
@@ -181,7 +182,8 @@ class World:
         try:
             await work
         except Exception as e:  # noqa: BLE001 - a worker must never end by itself
-            self.crashes.append(f"{process.name} ended: {e!r}")
+            if process.is_alive and not self.is_over:
+                self.crashes.append(f"{process.name} ended: {e!r}")
 
     def _bury(self, process: Process) -> None:
         """What the server does when a client's connections break."""

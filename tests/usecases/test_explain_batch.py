@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from apollo.core import ids
+from apollo.core.diagnosis.snapshot import Settings
 from apollo.errors import NotFound
 from apollo.storage.database import Connection, Database, load_queries
 from apollo.usecases.explain_batch import ExplainBatch, as_json
@@ -40,9 +41,11 @@ class World:
         self.use_case = ExplainBatch(
             db=db,
             clock=StoppedClock(),
-            stuck_after=timedelta(minutes=30),
-            ring_timeout=timedelta(seconds=45),
-            bus_kind="postgres",
+            settings=Settings(
+                stuck_after=timedelta(minutes=30),
+                ring_timeout=timedelta(seconds=45),
+                bus_kind="postgres",
+            ),
         )
 
     async def run(self, statement: str, *values: Any) -> None:
@@ -254,8 +257,9 @@ async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world
                         "in_use": 2,
                         "oldest_call_at": "2026-05-12T09:59:00Z",
                     },
-                    "fix": "2 of 10 slots are in use, so 9 contacts wait for one. If the carrier"
-                    " allows more, raise the campaign's metadata.concurrency_limit.",
+                    "fix": "2 of 10 slots are in use and 8 more calls go out now, so 9 contacts"
+                    " wait for one. If the carrier allows more, raise the campaign's"
+                    " metadata.concurrency_limit.",
                     "help": "docs/reference/reasons.md#concurrency_full",
                 }
             ],
@@ -614,7 +618,10 @@ async def _locked(db: Database, table: str) -> AsyncIterator[None]:
         yield
 
 
-_MEASURED = ("tallies", "open_calls", "contacts_on_call", "waiting", "heads", "parked", "acts")
+_MEASURED = (
+    *("tallies", "open_calls", "contacts_on_call", "waiting", "heads", "parked", "acts"),
+    *("ended_calls", "earlier_calls", "calls_elsewhere"),
+)
 
 
 async def _cost(world: World) -> dict[str, tuple[int, set[str]]]:
@@ -626,6 +633,9 @@ async def _cost(world: World) -> dict[str, tuple[int, set[str]]]:
         "organization_id": "org_a",
         "now": NOW,
         "overdue_max": 1000,
+        "ringing_since": CREATED,
+        "talking_since": CREATED,
+        "before": NOW,
     }
     costs = {}
     async with world.db.connection() as connection:

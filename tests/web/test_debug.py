@@ -10,6 +10,7 @@ import pytest
 from fastapi import FastAPI
 
 from apollo.core import ids
+from apollo.core.diagnosis.snapshot import Settings
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.explain_batch import ExplainBatch
@@ -55,9 +56,11 @@ async def get(url: str, path: str, *, query: str = "", organization: str = "org_
     explain = ExplainBatch(
         db=db,
         clock=StoppedClock(),
-        stuck_after=timedelta(minutes=30),
-        ring_timeout=timedelta(seconds=45),
-        bus_kind="postgres",
+        settings=Settings(
+            stuck_after=timedelta(minutes=30),
+            ring_timeout=timedelta(seconds=45),
+            bus_kind="postgres",
+        ),
     )
     app.include_router(debug_router(explain, principal))
     sent: list[MutableMapping[str, Any]] = []

@@ -264,6 +264,27 @@ async def migrate(url: str) -> None:
             await connection.close()
 
 
+async def migrate_patiently(
+    url: str, *, within_s: float, on_wait: Callable[[Unavailable], None]
+) -> None:
+    """Bring the schema up to date; a database that is still starting is waited for.
+
+    Raises Unavailable when it has not come after so many seconds.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while True:
+        try:
+            await migrate(url)
+        except Unavailable as fault:
+            if loop.time() >= deadline:
+                raise
+            on_wait(fault)
+            await asyncio.sleep(1)
+        else:
+            return
+
+
 async def schema_version(connection: Connection) -> int:
     """Give the number of migrations applied; 0 for an empty database."""
     exists = await connection.fetchval("select to_regclass('schema_migrations') is not null")

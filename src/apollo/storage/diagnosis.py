@@ -4,25 +4,24 @@ The batch, its campaign and its counters must be readable, or there is no answer
 read behind a savepoint and a time limit: what fails is left out and named.
 """
 
+import asyncio
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit, urlunsplit
 
-import msgspec
-
+from apollo.core.diagnosis.evidence import Blocker, DatabaseHealth, EndedCall
 from apollo.core.diagnosis.snapshot import (
     Act,
     BatchFacts,
     CampaignFacts,
     Head,
-    HookCounts,
     OnCall,
     OpenCalls,
     Parked,
-    Process,
-    ProviderHealth,
     Recounted,
     Settings,
     Snapshot,
@@ -33,15 +32,20 @@ from apollo.core.diagnosis.snapshot import (
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.core.model import Turn
 from apollo.core.reasons import Reason
-from apollo.core.states import BatchStatus, ContactStatus, PausedBy
+from apollo.core.states import BatchStatus, CallKind, ContactStatus, Outcome, PausedBy
 from apollo.core.windows import parse_working_hours
 from apollo.errors import Stale, Unavailable
 from apollo.storage.database import Connection, Record, load_queries, translated
+from apollo.storage.reports import read_process
 
 _Q: Final = load_queries("diagnosis")
-# The readings take fractions of a millisecond each: after a second something is wrong, and saying
-# so is worth more than waiting.
-_READ_WITHIN_MS: Final = 1_000
+# The readings take fractions of a millisecond each. Something that takes this long is wrong, and to
+# say so within a second is worth more than to wait; after a first failure there is less time left.
+_READ_WITHIN_MS: Final = 400
+_THEN_WITHIN_MS: Final = 150
+_ENOUGH_S: Final = 0.55
+# A call whose end never came: so much beyond the longest it may ring or last.
+_TOO_LONG: Final = timedelta(seconds=30)
 # A recount reads the whole batch, about 4 million contacts a second; the pool gives up at 30 s.
 _RECOUNT_WITHIN_MS: Final = 25_000
 # The sweep promotes what is due within seconds, so more than a few are due only while no worker
@@ -49,31 +53,6 @@ _RECOUNT_WITHIN_MS: Final = 25_000
 _OVERDUE_MAX: Final = 1_000
 
 _T = TypeVar("_T")
-
-
-class _ProviderReport(msgspec.Struct):
-    provider: str = ""
-    state: str = ""
-    since: datetime | None = None
-    cause: str | None = ""
-    last_error: str | None = ""
-    retry_at: datetime | None = None
-    answers: dict[str, int] = {}
-
-
-class _HooksReport(msgspec.Struct):
-    received: int = 0
-    last_received_at: datetime | None = None
-    refused_signature: int = 0
-    last_refused_at: datetime | None = None
-
-
-class _Report(msgspec.Struct):
-    """The part of a heartbeat's report that the diagnosis reads."""
-
-    status_hook_url: str | None = ""
-    provider: _ProviderReport | None = None
-    hooks: _HooksReport | None = None
 
 
 async def read_snapshot(
@@ -89,6 +68,7 @@ async def read_snapshot(
 
     Raises Unavailable when not even the counters can be read.
     """
+    began = asyncio.get_running_loop().time()
     await _Q["limit_statements"].run(connection, milliseconds=str(_READ_WITHIN_MS))
     row = await _Q["batch_facts"].row(
         connection, batch_id=batch_id, organization_id=organization_id
@@ -99,11 +79,12 @@ async def read_snapshot(
     snapshot = Snapshot(
         settings=settings,
         batch=_batch(row),
-        campaign=_campaign(row),
+        campaign=_campaign(row, settings),
         stop=_stop(row),
         tallies=tuple(_tally(tally) for tally in tallies),
     )
-    return await _Reader(connection, organization_id, now).complete(snapshot, verify=verify)
+    reader = _Reader(connection, organization_id, now, began=began)
+    return await reader.complete(snapshot, verify=verify)
 
 
 async def read_slot_freed_at(
@@ -118,11 +99,28 @@ async def read_slot_freed_at(
     return freed_at
 
 
+async def read_comparison(connection: Connection, snapshot: Snapshot) -> Snapshot:
+    """Read what the last calls of the batch are to be compared with."""
+    first = snapshot.ended[-1].ended_at if snapshot.ended else snapshot.batch.ready_at
+    earlier = await _Q["earlier_calls"].rows(connection, batch_id=snapshot.batch.id, before=first)
+    elsewhere = await _Q["calls_elsewhere"].rows(
+        connection, batch_id=snapshot.batch.id, campaign_id=snapshot.campaign.id
+    )
+    return replace(
+        snapshot,
+        earlier=tuple(_ended(row) for row in earlier),
+        elsewhere=tuple(_ended(row) for row in elsewhere),
+    )
+
+
 class _Reader:
     """Reads what may be missing, and remembers what was."""
 
-    def __init__(self, connection: Connection, organization_id: str, now: datetime) -> None:
+    def __init__(
+        self, connection: Connection, organization_id: str, now: datetime, *, began: float
+    ) -> None:
         self._connection = connection
+        self._began = began
         self._organization_id = organization_id
         self._now = now
         self._stale: list[str] = []
@@ -140,8 +138,16 @@ class _Reader:
         )
         snapshot = replace(
             snapshot,
-            processes=await self._rows("processes", _process, alive_after=self._now - ALIVE_WITHIN),
-            open_calls=await self._rows("open_calls", _open_calls, campaign_id=campaign_id),
+            processes=await self._rows(
+                "processes", read_process, alive_after=self._now - ALIVE_WITHIN
+            ),
+            open_calls=await self._rows(
+                "open_calls",
+                _open_calls,
+                campaign_id=campaign_id,
+                ringing_since=self._now - snapshot.settings.ring_timeout - _TOO_LONG,
+                talking_since=self._now - snapshot.settings.time_limit - _TOO_LONG,
+            ),
             on_call=await self._rows(
                 "contacts_on_call", _on_call, campaign_id=campaign_id, batch_id=batch_id
             ),
@@ -157,23 +163,44 @@ class _Reader:
             acts=await self._rows("acts", _act, batch_id=batch_id, campaign_id=campaign_id)
             if is_held
             else (),
-            recount=await self._recount(batch_id) if verify else None,
+            ended=await self._rows("ended_calls", _ended, batch_id=batch_id),
+            database=await self._database(),
         )
-        return replace(snapshot, stale_inputs=tuple(self._stale))
+        read_s = self._elapsed_s()
+        if verify:
+            snapshot = replace(snapshot, recount=await self._recount(batch_id))
+        return replace(snapshot, stale_inputs=tuple(self._stale), read_s=read_s)
+
+    def _elapsed_s(self) -> float:
+        return asyncio.get_running_loop().time() - self._began
+
+    async def _database(self) -> DatabaseHealth | None:
+        rows = await self._rows("database", _database)
+        blockers = await self._rows("blockers", _blocker)
+        return replace(rows[0], blockers=blockers or ()) if rows else None
 
     async def _recount(self, batch_id: uuid.UUID) -> tuple[Recounted, ...] | None:
-        await _Q["limit_statements"].run(self._connection, milliseconds=str(_RECOUNT_WITHIN_MS))
+        await self._limit(_RECOUNT_WITHIN_MS)
+        self._began += self._elapsed_s()  # this one was asked for, however long it takes
         return await self._rows("recount", _recounted, batch_id=batch_id)
+
+    async def _limit(self, milliseconds: int) -> None:
+        await _Q["limit_statements"].run(self._connection, milliseconds=str(milliseconds))
 
     async def _rows(
         self, name: str, read: Callable[[Record], _T], **given: Any
     ) -> tuple[_T, ...] | None:
+        if self._elapsed_s() > _ENOUGH_S:
+            self._stale.append(name)
+            return None
         # Behind a savepoint, so that its failure leaves the transaction usable.
         try:
             with translated():
                 async with self._connection.transaction():
                     rows = await _Q[name].rows(self._connection, **given)
         except (Unavailable, Stale):
+            if not self._stale:
+                await self._limit(_THEN_WITHIN_MS)
             self._stale.append(name)
             return None
         return tuple(read(row) for row in rows)
@@ -193,10 +220,13 @@ def _batch(row: Record) -> BatchFacts:
         scheduled_start=row["scheduled_start"],
         ends_at=row["ends_at"],
         updated_at=row["updated_at"],
+        rejected_count=row["rejected_count"],
+        rejected=tuple((one["index"], one["reason"]) for one in row["rejected"]),
+        max_retries=row["max_retries"],
     )
 
 
-def _campaign(row: Record) -> CampaignFacts:
+def _campaign(row: Record, settings: Settings) -> CampaignFacts:
     hours = parse_working_hours(
         row["working_hours"] or {},
         enforced=row["working_hours_enforced"],
@@ -208,7 +238,18 @@ def _campaign(row: Record) -> CampaignFacts:
         concurrency_limit=row["campaign_limit"],
         paused_at=row["paused_at"],
         cancelled_at=row["cancelled_at"],
+        application_sid=(row["application_sid"] or "")
+        if row["is_registered"]
+        else settings.default_application_sid,
+        call_hook=bare_address(
+            (row["call_hook"] or "") if row["is_registered"] else settings.default_call_hook
+        ),
     )
+
+
+def bare_address(url: str) -> str:
+    """Give an address without its query, which often holds a key."""
+    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
 
 
 def _stop(row: Record) -> Stop | None:
@@ -233,47 +274,6 @@ def _tally(row: Record) -> Tally:
     )
 
 
-def _process(row: Record) -> Process:
-    # A process of another version may report otherwise: what cannot be read is not there.
-    try:
-        report = msgspec.convert(row["report"], _Report)
-    except msgspec.ValidationError:
-        report = _Report()
-    health, hooks = report.provider, report.hooks
-    return Process(
-        role=row["role"],
-        host=row["host"],
-        pid=row["pid"],
-        version=row["version"],
-        seen_at=row["seen_at"],
-        stopped_at=row["stopped_at"],
-        status_hook_url=report.status_hook_url or "",
-        provider=None
-        if health is None
-        else ProviderHealth(
-            provider=health.provider,
-            state=health.state,
-            since=_aware(health.since),
-            cause=health.cause or "",
-            last_error=health.last_error or "",
-            retry_at=_aware(health.retry_at),
-            answers=tuple(sorted(health.answers.items())),
-        ),
-        hooks=None
-        if hooks is None
-        else HookCounts(
-            received=hooks.received,
-            last_received_at=_aware(hooks.last_received_at),
-            refused_signature=hooks.refused_signature,
-            last_refused_at=_aware(hooks.last_refused_at),
-        ),
-    )
-
-
-def _aware(at: datetime | None) -> datetime | None:
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
-
-
 def _open_calls(row: Record) -> OpenCalls:
     return OpenCalls(
         batch_id=row["batch_id"],
@@ -283,6 +283,9 @@ def _open_calls(row: Record) -> OpenCalls:
         unknown_since=row["unknown_since"],
         next_look_at=row["next_look_at"],
         last_heard_at=row["last_heard_at"],
+        newest_at=row["newest_at"],
+        next_deadline_at=row["next_deadline_at"],
+        too_long=row["too_long"],
         unheard_at=tuple(row["unheard_at"]),
     )
 
@@ -308,6 +311,47 @@ def _head(row: Record) -> Head:
 
 def _parked(row: Record) -> Parked:
     return Parked(row["position"], row["batch_id"], row["execution_id"], row["requested_at"])
+
+
+def _ended(row: Record) -> EndedCall:
+    return EndedCall(
+        kind=CallKind(row["kind"]),
+        outcome=Outcome(row["outcome"]),
+        from_number=row["from_number"],
+        phone_number=row["phone_number"],
+        requested_at=row["requested_at"],
+        ended_at=row["ended_at"],
+        answered_at=row["answered_at"],
+        sip_status=row["sip_status"],
+        sip_reason=row["sip_reason"] or "",
+        hangup_by=row["hangup_by"] or "",
+        hangup_reason=row["hangup_reason"] or "",
+        duration_s=row["duration_seconds"],
+        evidence=row["evidence"] or "",
+        was_heard=row["was_heard"],
+    )
+
+
+def _database(row: Record) -> DatabaseHealth:
+    return DatabaseHealth(
+        is_standby=row["is_standby"],
+        is_readonly=row["is_readonly"],
+        schema_version=row["schema_version"],
+        booked_ahead_s=tuple(sorted(row["booked_ahead_s"].items())),
+    )
+
+
+def _blocker(row: Record) -> Blocker:
+    # What somebody looks for in their own session is theirs: values are left out.
+    shown = re.sub(r"'[^']*'?", "'…'", " ".join(row["statement"].split()))
+    return Blocker(
+        pid=row["pid"],
+        application=row["application"],
+        state=row["state"],
+        since=row["since"],
+        waiting=row["waiting"],
+        statement=re.sub(r"\d{4,}", "…", shown),
+    )
 
 
 def _act(row: Record) -> Act:

@@ -11,11 +11,12 @@ _Q: Final = load_queries("watching")
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """An open call that the provider reported on."""
+    """An open call that the provider took; `was_heard`: it also reported on it."""
 
     id: uuid.UUID
     batch_id: uuid.UUID
     provider_call_id: str
+    was_heard: bool
 
 
 async def take_turn(connection: Connection, provider: str, patience_s: float) -> bool:
@@ -24,10 +25,10 @@ async def take_turn(connection: Connection, provider: str, patience_s: float) ->
     return taken is not None
 
 
-async def read_heard_calls(connection: Connection, provider: str) -> list[OpenCall]:
+async def read_open_calls(connection: Connection, provider: str) -> list[OpenCall]:
     """Read open calls that the provider must still have in its list, if they are live."""
-    rows = await _Q["heard_calls"].rows(connection, provider=provider)
-    return [OpenCall(r["id"], r["batch_id"], r["provider_call_id"]) for r in rows]
+    rows = await _Q["open_calls"].rows(connection, provider=provider)
+    return [OpenCall(r["id"], r["batch_id"], r["provider_call_id"], r["was_heard"]) for r in rows]
 
 
 async def read_routes(connection: Connection) -> list[tuple[str | None, str | None]]:

@@ -17,13 +17,14 @@ from apollo.storage.outbox import Noted
 
 _Sequence = Annotated[int, Meta(description="Rises with time for one contact; repeats keep it.")]
 _Version = Annotated[Literal[1], Meta(description="The version of this type's schema.")]
+_Instant = Annotated[datetime, Meta(tz=True, description="When it happened, in UTC.")]
 _CampaignStatus: TypeAlias = Literal["open", "paused", "cancelled", "deleted"]
 
 
 class _Event(msgspec.Struct, tag_field="type", kw_only=True, frozen=True):
     version: _Version = 1
     sequence: _Sequence
-    at: datetime
+    at: _Instant
     organization_id: str
     campaign_id: str
 

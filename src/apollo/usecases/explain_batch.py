@@ -7,10 +7,11 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from apollo.core import ids
-from apollo.core.diagnosis import Diagnosis, ReasonShown, explain
+from apollo.core.diagnosis import Diagnosis, ReasonShown, explain, wants_comparison
+from apollo.core.diagnosis.evidence import WriteFault
 from apollo.core.diagnosis.snapshot import Settings
 from apollo.core.diagnosis.words import stamp
 from apollo.errors import NotFound
@@ -19,23 +20,28 @@ from apollo.storage import diagnosis as storage
 from apollo.storage.database import Database
 
 
+class OwnCondition(Protocol):
+    """What the process that answers knows of itself: its heartbeat does."""
+
+    @property
+    def clock_skew(self) -> timedelta | None:
+        """Its clock minus the database's; None until both were seen."""
+
+    @property
+    def write_fault(self) -> WriteFault | None:
+        """What keeps it from writing, while it does."""
+
+
 class ExplainBatch:
     """Explains a batch of the caller's organisation."""
 
     def __init__(
-        self,
-        *,
-        db: Database,
-        clock: Clock,
-        stuck_after: timedelta,
-        ring_timeout: timedelta,
-        bus_kind: str,
+        self, *, db: Database, clock: Clock, settings: Settings, own: OwnCondition | None = None
     ) -> None:
         self._db = db
         self._clock = clock
-        self._settings = Settings(
-            stuck_after=stuck_after, ring_timeout=ring_timeout, bus_kind=bus_kind
-        )
+        self._settings = settings
+        self._own = own
 
     async def explain(
         self, organization_id: str, batch_id: str, *, verify: bool = False
@@ -64,7 +70,7 @@ class ExplainBatch:
         self, organization_id: str, batch_id: uuid.UUID, *, verify: bool
     ) -> Diagnosis:
         async with self._db.transaction(snapshot=True) as connection:
-            now = self._clock.now()
+            now = self._now()
             snapshot = await storage.read_snapshot(
                 connection,
                 organization_id=organization_id,
@@ -75,12 +81,21 @@ class ExplainBatch:
             )
             if snapshot is None:
                 raise NotFound("Batch not found")
+            if self._own is not None:
+                snapshot = replace(snapshot, write_fault=self._own.write_fault)
+            if wants_comparison(snapshot, now):
+                snapshot = await storage.read_comparison(connection, snapshot)
             diagnosis = explain(snapshot, now)
             if diagnosis.stuck_pending:
                 # Another batch may have held the campaign's slots until a moment ago.
                 freed_at = await storage.read_slot_freed_at(connection, snapshot, now)
                 diagnosis = explain(replace(snapshot, slot_freed_at=freed_at), now)
         return diagnosis
+
+    def _now(self) -> datetime:
+        """Tell the database's time: everything that is read was dated by it."""
+        skew = None if self._own is None else self._own.clock_skew
+        return self._clock.now() - (skew or timedelta())
 
 
 def as_json(diagnosis: Diagnosis) -> dict[str, Any]:

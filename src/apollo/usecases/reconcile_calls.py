@@ -222,7 +222,6 @@ class ReconcileCalls:
     async def _ask(self, call: OverdueCall) -> _Look:
         """Past its deadline: ask, hang up what still lives, and conclude from what is gone."""
         provider_call_id = call.provider_call_id or ""
-        again_at = call.read_at + _AFTER_HANG_UP
         try:
             found = await self._driver.read_call(provider_call_id)
             if found is not None:
@@ -232,16 +231,26 @@ class ReconcileCalls:
                 if event is not None and observed_later(call, event):
                     return _Look(event)
                 if await self._driver.hang_up(provider_call_id, was_answered=call.was_answered):
-                    return _Look(again_at=again_at)
+                    return _Look(again_at=call.read_at + _AFTER_HANG_UP)
+        except DriverError as e:
+            return self._ask_again(call, e)
+        try:
             record = await self._record_of(call, provider_call_id)
         except DriverError as e:
-            _log.warning("call.not_looked_up", execution_id=ids.execution_id(call.id), error=str(e))
-            return _Look(again_at=call.read_at + _LOOK_EVERY)
+            if call.read_at - call.requested_at < self._patience(call):
+                return self._ask_again(call, e)
+            # Nobody keeps records here: the call is gone, and must not hold its slot for ever.
+            record = None
         if record is not None:
             return _Look(_event_of(record, call.read_at, Evidence.RECORD))
         return _Look(CallVanished(at=call.read_at, evidence=Evidence.ASSUMED))
 
+    def _ask_again(self, call: OverdueCall, error: DriverError) -> _Look:
+        _log.warning("call.not_looked_up", execution_id=ids.execution_id(call.id), error=str(error))
+        return _Look(again_at=call.read_at + _LOOK_EVERY)
+
     def _patience(self, call: OverdueCall) -> timedelta:
+        """How long records are asked for before it is taken that nobody keeps any."""
         longest = self._deadlines.time_limit if call.was_answered else timedelta()
         return longest + _RECORDS_PATIENCE
 

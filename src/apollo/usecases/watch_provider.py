@@ -1,7 +1,10 @@
 """Compares what the provider says with what we believe, now and then: evidence for the diagnosis.
 
 It asks for the list of live calls, for the hook of one application, and whether somebody answers
-at one call hook. Must never change a call: what it finds is only reported.
+at one call hook. An end that the list shows and nobody told us is handed in as an event like any
+other: while our API or the database was away the only report of it was lost, and its slot must not
+wait for the deadline, which for an answered call is half an hour off. It never concludes from
+absence: what is not in the list is only reported.
 """
 
 import asyncio
@@ -13,17 +16,22 @@ from typing import Any, Final
 
 import structlog
 
+from apollo.core.events import CallEnded, Evidence
+from apollo.core.observed import observe
 from apollo.errors import DriverError, Stale, Unavailable
-from apollo.ports import AgentRoute, Clock, TelephonyDriver
+from apollo.ports import AgentRoute, Clock, LiveCall, TelephonyDriver
 from apollo.storage import watching as storage
 from apollo.storage.database import Database
+from apollo.storage.diagnosis import bare_address
 from apollo.storage.watching import OpenCall
+from apollo.usecases.record_call_events import Arrival
 
 _log = structlog.get_logger("apollo.watch")
 
 # A list and an application are two requests out of the provider's budget, jambonz's being 120 a
 # minute for everybody; after a difference the next look comes sooner, since two make a finding.
-_EVERY_S: Final = 15.0
+# Slots whose end was never told are free again within 15 s, which this has to stay below.
+_EVERY_S: Final = 12.0
 _AGAIN_S: Final = 8.0
 _LOOK_S: Final = 1.0
 # jambonz forgets an answered call after an hour: then its absence proves nothing.
@@ -33,6 +41,8 @@ _LISTED: Final = frozenset({"trying", "ringing", "early-media", "in-progress", "
 ApplicationHookOf = Callable[[str], Awaitable[tuple[str, str] | None]]
 # Why nobody answers at an address; empty when somebody does. Never raises.
 Reach = Callable[[str], Awaitable[str]]
+# Takes an event as if a webhook had brought it.
+Take = Callable[[Arrival], Awaitable[object]]
 
 
 class WatchProvider:
@@ -47,6 +57,7 @@ class WatchProvider:
         default_route: AgentRoute | None,
         application_hook: ApplicationHookOf,
         reach: Reach,
+        take: Take,
     ) -> None:
         self._db = db
         self._driver = driver
@@ -54,6 +65,7 @@ class WatchProvider:
         self._default_route = default_route
         self._application_hook = application_hook
         self._reach = reach
+        self._take = take
         self._missing_before: frozenset[uuid.UUID] = frozenset()
         self._live: dict[str, Any] | None = None
         self._applications: dict[str, dict[str, Any]] = {}
@@ -80,7 +92,7 @@ class WatchProvider:
     async def look(self) -> None:
         """Look once at everything that may be seen now."""
         async with self._db.connection() as connection:
-            calls = await storage.read_heard_calls(connection, self._driver.provider)
+            calls = await storage.read_open_calls(connection, self._driver.provider)
             routes = await storage.read_routes(connection)
         if self._default_route is not None:
             routes.append((self._default_route.application_sid, self._default_route.call_hook))
@@ -97,7 +109,10 @@ class WatchProvider:
         """Find open calls that the provider does not have, twice in a row."""
         listed = await self._driver.list_live() if calls else []
         alive = {one.provider_call_id for one in listed if one.call_status in _LISTED}
-        missing = {call.id: call for call in calls if call.provider_call_id not in alive}
+        await self._hand_in_ends(calls, listed)
+        missing = {
+            call.id: call for call in calls if call.was_heard and call.provider_call_id not in alive
+        }
         # Missing once may be an end that is on its way to us.
         sure = [call for call_id, call in missing.items() if call_id in self._missing_before]
         self._missing_before = frozenset(missing)
@@ -110,11 +125,41 @@ class WatchProvider:
             },
         }
 
+    async def _hand_in_ends(self, calls: list[OpenCall], listed: list[LiveCall]) -> None:
+        """Record the ends that nobody told us; one that is on its way becomes a repeat."""
+        over = {one.provider_call_id: one for one in listed if one.call_status not in _LISTED}
+        ends = [
+            Arrival(call.id, end)
+            for call in calls
+            if call.provider_call_id in over
+            and (end := self._end_of(over[call.provider_call_id])) is not None
+        ]
+        if ends:
+            _log.warning("calls.ended_unheard", calls=len(ends))
+            await asyncio.gather(*(self._take(end) for end in ends))
+
+    def _end_of(self, found: LiveCall) -> CallEnded | None:
+        event = observe(
+            call_status=found.call_status,
+            at=self._clock.now(),
+            evidence=Evidence.POLL,
+            provider_call_id=found.provider_call_id,
+            sip_status=found.sip_status,
+            sip_reason=found.sip_reason,
+            duration_s=found.duration_s,
+            hangup_by=found.hangup_by,
+        )
+        return event if isinstance(event, CallEnded) else None
+
     async def _look_at_applications(self, wanted: set[str]) -> None:
         sid = _least_recent(wanted, self._applications)
         if sid is None:
             return
-        found = await self._application_hook(sid)
+        try:
+            found = await self._application_hook(sid)
+        except DriverError as e:
+            _log.warning("application.not_read", application_sid=sid, error=str(e))
+            return
         self._applications[sid] = {
             "application_sid": sid,
             "checked_at": _iso(self._clock.now()),
@@ -127,7 +172,8 @@ class WatchProvider:
             return
         error = await self._reach(hook)
         self._call_hooks[hook] = {
-            "call_hook": hook,
+            # Its query often holds a key, and whoever may read a batch may read this.
+            "call_hook": bare_address(hook),
             "checked_at": _iso(self._clock.now()),
             "error": error,
         }

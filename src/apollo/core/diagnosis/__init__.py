@@ -13,6 +13,7 @@ from apollo.core.diagnosis.explain import (
     StatusLine,
     Verdict,
     explain,
+    wants_comparison,
 )
 from apollo.core.diagnosis.snapshot import Snapshot
 
@@ -24,4 +25,5 @@ __all__ = [
     "StatusLine",
     "Verdict",
     "explain",
+    "wants_comparison",
 ]

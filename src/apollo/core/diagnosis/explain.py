@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from apollo.core import ids
+from apollo.core.diagnosis import answers
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.rules import RULES
 from apollo.core.diagnosis.snapshot import Snapshot
@@ -138,6 +139,11 @@ def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
         binding=binding,
         binding_until=until,
     )
+
+
+def wants_comparison(snapshot: Snapshot, now: datetime) -> bool:
+    """Whether so few people pick up that it is worth reading what to compare them with."""
+    return answers.is_suspicious(look(snapshot, now))
 
 
 def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:

@@ -35,8 +35,9 @@ class Settings:
     time_limit: timedelta = timedelta(minutes=30)
     # The pace over all workers; None: as fast as slots allow.
     calls_per_second: float | None = None
-    # The application that agents without one of their own are called with.
+    # How agents that are not registered are reached.
     default_application_sid: str = ""
+    default_call_hook: str = ""
     # The program that answers, and the schema it was made for.
     version: str = ""
     schema_version: int | None = None

@@ -8,6 +8,7 @@ from apollo.core.diagnosis.evidence import Process
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.holding import claimable_since, is_held
 from apollo.core.diagnosis.view import View
+from apollo.core.diagnosis.words import span
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus
 
@@ -78,12 +79,10 @@ def _could_take(view: View) -> bool:
 def _is_idle(view: View, worker: Process) -> bool:
     if worker.provider is not None and worker.provider.state != "ok":
         return False
-    last = worker.last_claim_at or worker.started_at
+    last = worker.last_claim_at
     return last is not None and last < view.now - _IDLE
 
 
 def _idleness(view: View, worker: Process) -> str:
-    if worker.last_claim_at is None:
-        return "it never asked for a contact"
-    ago = int((view.now - worker.last_claim_at).total_seconds())
-    return f"it last asked for contacts {ago} s ago, and {view.claimable} could be dialled"
+    ago = view.now - (worker.last_claim_at or view.now)
+    return f"it last asked for contacts {span(ago)} ago, and {view.claimable} could be dialled"

@@ -161,7 +161,9 @@ select distinct on (k.ended_at, k.id)
   from life l
  cross join generate_series(0, 9) as n
  cross join lateral (
-   select e.*
+   select e.id, e.kind, e.outcome, e.from_number, e.phone_number, e.requested_at, e.ended_at,
+          e.answered_at, e.sip_status, e.sip_reason, e.hangup_by, e.hangup_reason,
+          e.duration_seconds, e.evidence, e.heard_at
      from calls e
     where e.batch_id = :batch_id and e.outcome is not null
       and e.ended_at >= l.first_at + (:before::timestamptz - l.first_at) * n / 10
@@ -181,7 +183,9 @@ select k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended
          order by o.created_at desc, o.id
          limit 5) as b
  cross join lateral (
-   select e.*
+   select e.id, e.kind, e.outcome, e.from_number, e.phone_number, e.requested_at, e.ended_at,
+          e.answered_at, e.sip_status, e.sip_reason, e.hangup_by, e.hangup_reason,
+          e.duration_seconds, e.evidence, e.heard_at
      from calls e
     where e.batch_id = b.id and e.outcome is not null
     order by e.ended_at desc

@@ -7,13 +7,13 @@ on conflict (provider) do update set watched_at = clock_timestamp()
     or p.watched_at < clock_timestamp() - make_interval(secs => :patience_s::float8)
 returning p.provider;
 
--- name: heard_calls
--- Open calls the provider reported on within the hour that its list remembers them.
-select id, batch_id, provider_call_id
+-- name: open_calls
+-- Open calls of a provider, within the hour that its list remembers them.
+select id, batch_id, provider_call_id, heard_at is not null as was_heard
   from calls
  where ended_at is null and provider = :provider and provider_call_id is not null
-   and heard_at is not null
-   and coalesce(answered_at, ringing_at, heard_at) > clock_timestamp() - interval '55 minutes'
+   and coalesce(answered_at, ringing_at, heard_at, requested_at)
+       > clock_timestamp() - interval '55 minutes'
  limit 5000;
 
 -- name: routes

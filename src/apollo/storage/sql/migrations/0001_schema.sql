@@ -135,7 +135,7 @@ create table contacts (
   -- When the status last changed.
   updated_at timestamptz not null,
   primary key (batch_id, position)
-) with (fillfactor = 80);
+) with (fillfactor = 50);
 
 -- Contacts that are not reached through the cursor: they have a due time, or had one. A thin table,
 -- so that the fat one needs no index on a column that moves.

@@ -1,0 +1,306 @@
+"""Apollo, made wrong on purpose: the negative control of the simulation.
+
+Each mutant replaces functions of the real code while a seed runs; nothing in `src` knows of it. The
+same runs that find nothing wrong with Apollo must catch every one of them.
+"""
+
+import asyncio
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Final
+
+from apollo.core.events import (
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallRinging,
+    CallTrying,
+    Evidence,
+    LeaseExpired,
+    QuarantineOver,
+    RequestLost,
+    RequestNotPlaced,
+)
+from apollo.core.lifecycle import Step
+from apollo.core.model import Call, CallSetting, Contact
+from apollo.core.states import BatchStatus, CallState, ContactStatus
+from apollo.usecases import dial_contacts, reconcile_calls, record_call_events
+from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
+from apollo.usecases.reconcile_calls import ReconcileCalls
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents
+from tests.simulation.engine import Blocked, Server, Transaction
+
+Switch = Callable[[], Iterator[None]]
+
+
+@contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    before = getattr(owner, name)
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, before)
+
+
+def mark_after_post() -> Iterator[None]:
+    """The call is written down when the provider has answered, not before it is asked."""
+    real_end, real_claim, real_place = Transaction.end, DialContacts.claim, DialContacts.place
+    kept: dict[uuid.UUID, Transaction] = {}
+    under_way: dict[Any, set[Any]] = {}
+    claiming: set[Transaction] = set()
+
+    def end(transaction: Transaction, *, commits: bool) -> None:
+        new = [i for i, row in transaction.own.get("calls", {}).items() if _is_new(row)]
+        if commits and new and not transaction.is_over and transaction not in claiming:
+            for call_id in new:
+                kept[call_id] = transaction
+            commits = False
+        real_end(transaction, commits=commits)
+
+    async def claim(dial: DialContacts, campaign_id: uuid.UUID, request_slots: int) -> Claimed:
+        # A process knows what it is busy with; another one does not.
+        busy = under_way.setdefault(dial, set())
+        claimed = await real_claim(dial, campaign_id, request_slots)
+        fresh = [job for job in claimed.calls if job.call.contact not in busy]
+        busy.update(job.call.contact for job in fresh)
+        return replace(claimed, calls=fresh, has_more=False)
+
+    async def place(dial: DialContacts, job: ToPlace) -> CallEvent:
+        event = await real_place(dial, job)
+        await asyncio.sleep(0.002)
+        _mark(kept.pop(job.call.id, None), job.call.id)
+        under_way[dial].discard(job.call.contact)
+        return event
+
+    with (
+        _replaced(Transaction, "end", end),
+        _replaced(DialContacts, "claim", claim),
+        _replaced(DialContacts, "place", place),
+    ):
+        yield
+
+
+def _is_new(row: Any) -> bool:
+    return row is not None and row["state"] == "placing" and row["version"] == 1
+
+
+def _mark(transaction: Transaction | None, call_id: uuid.UUID) -> None:
+    """Write down a call that was made, if its contact and its number are still free."""
+    if transaction is None:
+        return
+    server: Server = transaction.server
+    call = transaction.own["calls"][call_id]
+    assert call is not None
+    key = call["batch_id"], call["position"]
+    contact = server.tables["contacts"][key]
+    is_taken = any(
+        c["ended_at"] is None and c["phone_number"] == call["phone_number"]
+        for c in server.tables["calls"].values()
+    )
+    if contact["status"] in {"dispatched", "in_progress"} or is_taken:
+        return
+    mine = server.begin()
+    try:
+        mine.put("calls", call_id, {**call, "attempt": contact["attempts"] + 1})
+        moved = {**contact, "status": "dispatched", "wait_reason": None}
+        moved["attempts"] = contact["attempts"] + 1
+        moved["tries"] = contact["tries"] + 1
+        mine.put("contacts", key, moved)
+        mine.delete("due_contacts", key)
+        cursor = server.tables["batch_cursors"][key[0]]
+        after = max(cursor["next_position"], key[1] + 1)
+        mine.put("batch_cursors", key[0], {**cursor, "next_position": after})
+        mine.counts[call["campaign_id"], "attempts"] += 1
+    except Blocked:
+        Transaction.end(mine, commits=False)
+        return
+    mine.own["calls"][call_id] = {**(mine.own["calls"][call_id] or {}), "version": 2}
+    Transaction.end(mine, commits=True)
+
+
+def requeue_on_lease_expiry() -> Iterator[None]:
+    """A call whose worker is gone goes back into the queue, as in an ordinary job queue."""
+
+    def expired(**given: Any) -> CallEvent:
+        return RequestNotPlaced(reason="lease_expired", **given)
+
+    with _replaced(reconcile_calls, "LeaseExpired", expired):
+        yield
+
+
+def timeout_is_failed() -> Iterator[None]:
+    """No usable answer means that the call failed, and may be tried again."""
+
+    def lost(*, reason: str, **given: Any) -> CallEvent:
+        del reason
+        return CallEnded(call_status="failed", **given)
+
+    with _replaced(dial_contacts, "RequestLost", lost):
+        yield
+
+
+def not_found_is_retry() -> Iterator[None]:
+    """An unknown call that the first look-up does not find was never placed."""
+    real = ReconcileCalls._search
+
+    async def search(reconcile: ReconcileCalls, call: Any, live: Any) -> Any:
+        look = await real(reconcile, call, live)
+        if look.event is None or isinstance(look.event, QuarantineOver):
+            event = RequestNotPlaced(
+                at=call.read_at, evidence=Evidence.ASSUMED, reason="not_found"
+            )
+            return type(look)(event)
+        return look
+
+    with _replaced(ReconcileCalls, "_search", search):
+        yield
+
+
+def last_webhook_wins() -> Iterator[None]:
+    """Events are applied in the order in which they arrive, whatever their rank."""
+    real = record_call_events.step
+    states = {
+        CallTrying: CallState.ACCEPTED,
+        CallRinging: CallState.RINGING,
+        CallAnswered: CallState.ANSWERED,
+    }
+
+    def step(
+        call: Call, contact: Contact, setting: CallSetting, event: CallEvent, **more: Any
+    ) -> Step:
+        state = states.get(type(event))
+        is_back = state is not None and call.state in {
+            CallState.RINGING,
+            CallState.ANSWERED,
+            CallState.ENDED,
+        }
+        if event.evidence is not Evidence.WEBHOOK or state is None or not is_back:
+            return real(call, contact, setting, event, **more)
+        moved = replace(call, state=state, ended_at=None, outcome=None, deadline_at=None)
+        shown = ContactStatus.IN_PROGRESS
+        return Step(moved, replace(contact, status=shown, due=None, updated_at=event.at))
+
+    with _replaced(record_call_events, "step", step):
+        yield
+
+
+def correlate_by_provider_id() -> Iterator[None]:
+    """A webhook is matched by the provider's id alone, which is not known before the 201."""
+    real = record_call_events._Pass._find
+
+    async def find(mine: Any, arrivals: Sequence[Arrival]) -> list[uuid.UUID | None]:
+        blind = [a if a.webhook is None else replace(a, execution_id=None) for a in arrivals]
+        return await real(mine, blind)
+
+    with _replaced(record_call_events._Pass, "_find", find):
+        yield
+
+
+def ignore_after_cancel() -> Iterator[None]:
+    """Events of calls of a cancelled batch are thrown away."""
+    real = record_call_events._Pass._apply
+
+    def apply(mine: Any, arrival: Arrival, call_id: uuid.UUID | None) -> str:
+        locked = mine._now.get(call_id)
+        if locked is not None and locked.batch_status is BatchStatus.CANCELLED:
+            return str(mine._off("ignored"))
+        return real(mine, arrival, call_id)
+
+    with _replaced(record_call_events._Pass, "_apply", apply):
+        yield
+
+
+def no_number_index() -> Iterator[None]:
+    """Nothing stops two open calls to one number."""
+    real = Server.__init__
+
+    def init(server: Server, *given: Any) -> None:
+        real(server, *given)
+        server.has_number_index = False
+
+    with _replaced(Server, "__init__", init):
+        yield
+
+
+def send_however_late() -> Iterator[None]:
+    """A claimed call is asked for even if the process was stopped in between."""
+    with _replaced(dial_contacts, "SEND_WITHIN_S", 1e6), _replaced(
+        dial_contacts, "_DIAL_WITHIN", dial_contacts._DIAL_WITHIN * 1e4
+    ):
+        real = DialContacts._to_place
+
+        def to_place(dial: DialContacts, *given: Any) -> list[ToPlace]:
+            return [replace(job, send_before=float("inf")) for job in real(dial, *given)]
+
+        with _replaced(DialContacts, "_to_place", to_place):
+            yield
+
+
+def unknown_holds_no_slot() -> Iterator[None]:
+    """A call of which nothing is known is not counted against the limits."""
+    from tests.simulation import lifecycle_statements as table  # noqa: PLC0415 - its own table
+
+    text, (params, real) = next(
+        (text, entry)
+        for text, entry in table.STATEMENTS.items()
+        if entry[1].__name__ == "read_loads"
+    )
+
+    def read_loads(t: Transaction, *given: Any, **named: Any) -> list[dict[str, Any]]:
+        rows = real(t, *given, **named)
+        unknown = [c["batch_id"] for c in t.rows("calls") if c["state"] == "unknown"]
+        for row in rows:
+            row["open_calls"] -= unknown.count(row["batch_id"])
+            row["campaign_open_calls"] -= sum(
+                1 for r in rows for b in unknown if b == r["batch_id"]
+            )
+        return rows
+
+    changed = dict(table.STATEMENTS)
+    changed[text] = (params, read_loads)
+    from tests.simulation import world  # noqa: PLC0415 - the place that uses the table
+
+    with _replaced(world, "STATEMENTS", changed):
+        yield
+
+
+def retry_after_a_late_answer() -> Iterator[None]:
+    """Late evidence that the person was reached is not weighed at all."""
+    real = record_call_events.step
+
+    def step(
+        call: Call, contact: Contact, setting: CallSetting, event: CallEvent, **more: Any
+    ) -> Step:
+        if call.state is CallState.ENDED:
+            return Step(call, contact)
+        return real(call, contact, setting, event, **more)
+
+    with _replaced(record_call_events, "step", step):
+        yield
+
+
+# In the words of spec/dialling.md; the last ones are our own.
+MUTANTS: Final[dict[str, Callable[[], Iterator[None]]]] = {
+    "mark after POST": mark_after_post,
+    "requeue on lease expiry": requeue_on_lease_expiry,
+    "timeout = failed": timeout_is_failed,
+    "not found = retry": not_found_is_retry,
+    "last webhook wins": last_webhook_wins,
+    "correlate by provider id only": correlate_by_provider_id,
+    "ignore events after cancel": ignore_after_cancel,
+    "claim without the unique index": no_number_index,
+    "send however late": send_however_late,
+    "unknown holds no slot": unknown_holds_no_slot,
+    "late answers are ignored": retry_after_a_late_answer,
+}
+
+
+def switched(name: str) -> Any:
+    """Give the context in which Apollo is this mutant."""
+    return contextmanager(MUTANTS[name])()
+
+
+__all__ = ["MUTANTS", "LeaseExpired", "RecordCallEvents", "RequestLost", "switched"]
