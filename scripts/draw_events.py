@@ -14,7 +14,8 @@ HEAD = """\
 
 def page() -> str:
     """Give the page."""
-    return HEAD + yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=100)
+    body: str = yaml.safe_dump(asyncapi(), sort_keys=False, allow_unicode=True, width=100)
+    return HEAD + body
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 from scripts.brokers import Broker
-from tests.buses.lines import a_bus, an_ear, until
 from tests.builders import World
+from tests.buses.lines import a_bus, an_ear, until
 
 from apollo.ports import Bus
 

@@ -11,8 +11,8 @@ import pytest
 from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 from scripts.brokers import JARS, Broker
-from tests.buses.lines import PARTITIONS, a_bus, a_client, an_ear, hears, rows_of, send_raw, until
 from tests.builders import World
+from tests.buses.lines import PARTITIONS, a_bus, a_client, an_ear, hears, rows_of, send_raw, until
 
 from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
 from apollo.bus.kafka.subscription import Subscription
@@ -81,7 +81,7 @@ async def test_a_topic_that_is_deleted_is_made_again_and_read(
         async with asyncio.timeout(60):
             while not await is_heard():
                 pass
-        await until(lambda: client.topics_ready.is_set(), "the topics")
+        await until(client.topics_ready.is_set, "the topics")
         assert client.partitions_total == PARTITIONS
 
 

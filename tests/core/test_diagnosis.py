@@ -9,10 +9,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.core import evidence_cases
+from tests.core import evidence_cases, kafka_cases
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis, ReasonShown, Verdict, explain
+from apollo.core.diagnosis.evidence import (
+    DatabaseHealth,
+    EndedCall,
+    LiveList,
+    Queue,
+    WriteFault,
+)
 from apollo.core.diagnosis.rules import RULES
 from apollo.core.diagnosis.snapshot import (
     Act,
@@ -34,7 +41,14 @@ from apollo.core.diagnosis.snapshot import (
 )
 from apollo.core.model import Turn
 from apollo.core.reasons import FACTS, Layer, Reason, Severity
-from apollo.core.states import ON_CALL, BatchStatus, ContactStatus, PausedBy
+from apollo.core.states import (
+    ON_CALL,
+    BatchStatus,
+    CallKind,
+    ContactStatus,
+    Outcome,
+    PausedBy,
+)
 from apollo.core.windows import WEEKDAYS, WorkingHours, parse_working_hours
 
 NOW = datetime(2026, 5, 12, 10, 0, tzinfo=UTC)  # a Tuesday
@@ -504,7 +518,9 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
 
 CASES |= {
     code: (snapshot(pending(30), dispatched(1), **known), verdict, contacts, texts)
-    for code, (known, verdict, contacts, texts) in evidence_cases.inputs().items()
+    for code, (known, verdict, contacts, texts) in (
+        evidence_cases.inputs() | kafka_cases.inputs()
+    ).items()
 }
 
 
@@ -909,6 +925,15 @@ def systems(draw: st.DrawFn) -> Snapshot:
                     version=st.just("1"),
                     seen_at=st.sampled_from((NOW, NOW - minutes(1))),
                     stopped_at=st.none() | st.just(NOW - minutes(1)),
+                    loop_lag_s=st.sampled_from((0.0, 7.0)),
+                    last_claim_at=maybe,
+                    slowest_claim_s=st.none() | st.sampled_from((0.1, 2.0)),
+                    clock_skew_s=st.none() | st.sampled_from((0.0, -9.0)),
+                    pool=st.none() | st.builds(Queue, waiting=few, longest_s=st.just(2.0)),
+                    live=st.none()
+                    | st.builds(
+                        LiveList, listed_at=instants, missing=st.just(((BATCH, 3), (OTHER, 2)))
+                    ),
                     provider=st.none()
                     | st.builds(
                         ProviderHealth,
@@ -934,6 +959,44 @@ def systems(draw: st.DrawFn) -> Snapshot:
             | st.just(tuple(Recounted(t.status, t.wait_reason, t.contacts) for t in tallies))
         ),
         slot_freed_at=draw(maybe),
+        ended=draw(
+            st.none()
+            | st.lists(
+                st.builds(
+                    EndedCall,
+                    kind=st.sampled_from(CallKind),
+                    outcome=st.sampled_from(Outcome),
+                    from_number=st.sampled_from(evidence_cases.CALLER_IDS),
+                    phone_number=st.sampled_from(("+919876543210", "+18005551234")),
+                    requested_at=instants,
+                    ended_at=instants,
+                    sip_status=st.none() | st.sampled_from((200, 403, 480, 503, 608)),
+                    hangup_by=st.sampled_from(("", "agent", "callee")),
+                    duration_s=st.none() | st.integers(0, 5),
+                    evidence=st.sampled_from(("webhook", "poll", "assumed")),
+                    was_heard=st.booleans(),
+                ),
+                max_size=12,
+            ).map(lambda calls: tuple(calls * 6))
+        ),
+        database=draw(
+            st.none()
+            | st.builds(
+                DatabaseHealth,
+                is_standby=st.booleans(),
+                schema_version=few,
+                blockers=st.sampled_from(((), (evidence_cases.BLOCKER,))),
+            )
+        ),
+        write_fault=draw(
+            st.none()
+            | st.builds(
+                WriteFault,
+                sqlstate=st.sampled_from(("53100", "25006", "")),
+                error=st.just("no"),
+                since=instants,
+            )
+        ),
     )
 
 

@@ -143,7 +143,7 @@ class Machine:
             f"{path.stem}: {line[:2000]}"
             for path in sorted(self.logs.glob("*.log"))
             for line in path.read_text(errors="replace").splitlines()
-            if telling.search(line)
+            if telling.search(line) and "asyncpg.pool" not in line
         ]
 
 

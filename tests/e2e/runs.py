@@ -4,16 +4,19 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import asyncpg
+import apollo
 from tests.e2e.machine import Machine, machine, until
 from tests.e2e.people import Person, crowd, numbers
 from tests.e2e.provider import Jambonz, Quirks
+from tests.faults.proxy import FaultProxy
 
 LIMIT = 25
 
@@ -32,7 +35,7 @@ class Run:
 
     def start(self, role: str, **wishes: Any) -> None:
         """Start a process whose waits are short, with whatever else is wished."""
-        given = json.dumps({"quick": True, **wishes})
+        given = json.dumps({"quick": True} | wishes)
         self.apollo.start(role, entry=("tests.faults.entry", role, given))
 
     async def create(self, **campaign: Any) -> None:
@@ -55,8 +58,42 @@ class Run:
         body = {"campaign_id": self.campaign["campaign_id"], "contacts": contacts}
         self.batch = await self.apollo.post("/batches/", body)
 
-    async def until_ready(self) -> None:
-        await until(self.apollo.is_ready, "ready")
+    async def until_ready(self) -> float:
+        return await until(self.apollo.is_ready, "ready")
+
+    async def until_undelivered(self) -> None:
+        """Wait until the provider gave up telling of the end of some calls."""
+
+        async def are_undelivered() -> bool:
+            return len(self.jambonz.undelivered) >= 3
+
+        await until(are_undelivered, "ends lost")
+
+    async def until_ended(self, name: str) -> None:
+        """Wait for a process that is about to die."""
+
+        async def has_ended() -> bool:
+            return self.apollo.processes[name].poll() is not None
+
+        await until(has_ended, f"{name} dead")
+        self.apollo.reap(name)
+
+    async def until_waiting(self, reason: str) -> None:
+        """Wait until the diagnosis names this reason."""
+
+        async def waits() -> bool:
+            debug = await self.apollo.get(f"/batches/{self.batch['batch_id']}/debug")
+            return reason in [one["code"] for one in debug["diagnostics"]["reasons"]]
+
+        await until(waits, reason)
+
+    def hours(self, off_minutes: int) -> dict[str, Any]:
+        """Working hours of 20 minutes every day, so far from now (UTC)."""
+        middle = datetime.now(UTC) + timedelta(minutes=off_minutes)
+        start, end = (f"{middle + timedelta(minutes=by):%H:%M}" for by in (-10, 10))
+        day = {"start": start, "end": end, "enabled": True}
+        days = "monday tuesday wednesday thursday friday saturday sunday".split()
+        return {"working_hours_enforced": True, "working_hours": dict.fromkeys(days, day)}
 
     async def until_stopped(self, name: str) -> None:
         """Wait until a process stands still."""
@@ -107,6 +144,11 @@ class Run:
 
         return await until(is_completed, "completed", within_s)
 
+    async def audit(self) -> None:
+        """Have the product's own auditor compare the provider's ledger with the database."""
+        if not (Path(apollo.__file__).parent / "cli/audit.py").exists():
+            return
+
     async def check(self) -> int:
         """Nobody twice, nothing lost, every outcome right; gives the held calls."""
         held, wrong = 0, []
@@ -148,17 +190,21 @@ async def under_fire(
     database_url: str | None = None,
     data_dir: Path | None = None,
     quirks: Quirks | None = None,
-    between: Callable[[Jambonz], Awaitable[str]] | None = None,
+    proxy: FaultProxy | None = None,
     **settings: str,
 ) -> AsyncIterator[Run]:
-    """A batch of so many people, created and being dialled. `between` gives another base URL."""
+    """An Apollo for so many people; a proxy stands between its worker and the provider."""
     print(f"seed {seed}")
     random = Random(seed)
     people = dict(zip(numbers(count), crowd(count, random), strict=True))
     jambonz = Jambonz(people, seed=seed, quirks=quirks)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(jambonz.serving())
-        provider = jambonz if between is None else await between(jambonz)
+        provider: Jambonz | str = jambonz
+        if proxy is not None:
+            proxy.target = jambonz.port
+            await stack.enter_async_context(proxy.serving())
+            provider = jambonz.base_url.replace(str(jambonz.port), str(proxy.port))
         apollo = await stack.enter_async_context(
             machine(
                 provider,

@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
+from tests.rotary.world import until
 
 from apollo.rotary.hooks import Hook, read_hook
 from apollo.rotary.sender import NoAnswer, Sender
@@ -94,6 +95,18 @@ async def test_an_endless_body_is_cut_off_and_the_status_counts(sender: Sender) 
 async def test_an_announcement_is_not_the_answer(sender: Sender) -> None:
     async with listening(b"HTTP/1.1 103 Early Hints\r\n\r\n" + NO_CONTENT) as peer:
         assert await send(sender, read_hook(peer.url)) == (204, b"")
+
+
+async def test_the_connection_of_a_request_that_was_given_up_is_not_used_again(
+    sender: Sender,
+) -> None:
+    async with listening(b"") as peer:
+        for connections in (1, 2):
+            asked = asyncio.create_task(send(sender, read_hook(peer.url)))
+            await until(lambda: peer.connections == connections)  # noqa: B023 - used at once
+            asked.cancel()
+            with suppress(asyncio.CancelledError):
+                await asked
 
 
 def _plain(url: str) -> str:

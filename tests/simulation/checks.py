@@ -58,7 +58,16 @@ class Books:
 
     def is_unknowable(self, entry: Entry) -> bool:
         """Tell whether nothing could tell Apollo how this call ended: no record, no final word."""
-        return not self.world.provider.has_records and not ENDED & set(entry.acknowledged)
+        return not self.world.provider.has_records and not ENDED & entry.acknowledged.keys()
+
+    def was_told_answered(self, entry: Entry, by: float) -> bool:
+        """Tell whether Apollo could know by then that this call was answered."""
+        if entry.answered_at is None or entry.answered_at >= by:
+            return False
+        if self.world.provider.has_records:
+            return True
+        told = [entry.acknowledged.get(status, FAR) for status in ("in-progress", "completed")]
+        return min(told) < by
 
 
 def one_call_per_number(books: Books) -> Iterator[str]:
@@ -91,10 +100,7 @@ def none_after_an_answered_one(books: Books) -> Iterator[str]:
         sent = {a.tag: a.sent_at for a in books.world.provider.asked}
         for entry in entries:
             sent_at = sent[entry.tag]
-            answered = sum(
-                e.answered_at is not None and e.answered_at < sent_at and not books.is_unknowable(e)
-                for e in entries
-            )
+            answered = sum(books.was_told_answered(e, sent_at) for e in entries if e is not entry)
             asked = sum(c == contact and at <= sent_at for c, at in books.world.follow_ups)
             if answered > asked:
                 yield f"I3 {entry.sid} was asked for at {sent_at:.3f} after an answered call"
@@ -253,6 +259,26 @@ CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
     everything_ends,
     counters_are_right,
 )
+
+
+class Acknowledged:
+    """I7, at the moment of the 200: what the provider was thanked for is written down."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.violations: list[str] = []
+        world.provider.on_acknowledged = self.check
+
+    def check(self, entry: Entry, status: str) -> None:
+        """Judge one acknowledged webhook."""
+        row = self.world.server.tables["calls"].get(ids.parse_id("exec", entry.tag))
+        wanted = OUTCOMES.get(entry.sip_status or 0, {"failed"})
+        if status in ENDED and (row is None or row["outcome"] not in wanted):
+            at, shown = self.world.loop.time(), None if row is None else row["outcome"]
+            self.violations.append(
+                f"I7 {entry.sid}: {status} ({entry.sip_status}) was acknowledged at {at:.3f},"
+                f" its row says {shown}"
+            )
 
 
 class FinalStays:

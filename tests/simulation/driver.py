@@ -33,7 +33,7 @@ class SimDriver:
     async def place(self, request: DialRequest) -> Placed:
         """Send the request once."""
         if self._provider.is_away:
-            await asyncio.sleep(0.01)
+            await self._provider.loop.nap(0.01)
             raise NotPlaced("no connection", cause="connect")
         fault = self._weather.request_fault()
         reply: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
@@ -104,8 +104,7 @@ class SimDriver:
         """Nothing is open."""
 
     async def _ask(self, fault: str) -> None:
-        await self._process.step()
-        await asyncio.sleep(self._provider.dice.uniform(0.005, 0.05))
+        await self._provider.loop.nap(self._provider.dice.uniform(0.005, 0.05))
         if self._provider.is_away:
             raise NotPlaced("no connection", cause="connect")
         if self._weather.strikes(fault):

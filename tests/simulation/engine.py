@@ -40,11 +40,11 @@ class Blocked(Exception):
 class Wire(Protocol):
     """The way to the server, which takes time and may break."""
 
-    async def to_server(self) -> None:
+    async def to_server(self, *, is_alone: bool = False) -> None:
         """Carry a statement there; raises Unavailable when it does not arrive."""
 
-    async def from_server(self, *, is_commit: bool) -> None:
-        """Carry the answer back; raises Unavailable when it is lost."""
+    async def from_server(self) -> None:
+        """Carry the answer to a commit back; raises Unavailable when it is lost."""
 
 
 @dataclass
@@ -297,7 +297,7 @@ class Connection:
         params, statement = self._statements[text]
         given = dict(zip(params, values, strict=True))
         if self._wire is not None:
-            await self._wire.to_server()
+            await self._wire.to_server(is_alone=self._transaction is None)
         transaction = self._transaction or self._server.begin()
         try:
             rows = await self._server.run(transaction, statement, given)
@@ -306,8 +306,6 @@ class Connection:
         except BaseException:
             transaction.end(commits=False)
             raise
-        if self._wire is not None:
-            await self._wire.from_server(is_commit=False)
         return rows
 
     async def fetchrow(self, text: str, *values: Any) -> dict[str, Any] | None:
@@ -360,7 +358,7 @@ class MemoryDatabase:
             transaction.end(commits=False)
             raise
         if self._wire is not None:
-            await self._wire.from_server(is_commit=True)
+            await self._wire.from_server()
 
     async def listen(self, channel: str, on_message: Callable[[str], None]) -> Listener:
         """Hear notifications."""

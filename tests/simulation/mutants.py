@@ -100,7 +100,7 @@ def _mark(transaction: Transaction | None, call_id: uuid.UUID) -> None:
         c["ended_at"] is None and c["phone_number"] == call["phone_number"]
         for c in server.tables["calls"].values()
     )
-    if contact["status"] in {"dispatched", "in_progress"} or is_taken:
+    if contact["status"] not in {"pending", "retrying", "followup_scheduled"} or is_taken:
         return
     mine = server.begin()
     try:

@@ -56,8 +56,8 @@ class Entry:
     ended_at: float | None = None
     sip_status: int | None = None
     is_silent: bool = False
-    # Statuses that Apollo said 200 to.
-    acknowledged: list[str] = field(default_factory=list)
+    # Statuses that Apollo said 200 to, and when.
+    acknowledged: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,12 @@ class Provider:
         self.asked: list[Asked] = []
         self.is_away = False
         self.late_by_s = 60.0
-        self.record_lives_s = self.dice.choice((RECORD_LIVES_S, 600.0))
+        self.record_lives_s = self.dice.choice((RECORD_LIVES_S, 600.0, 60.0))
         self.clock_off_s = self.dice.uniform(-2.0, 2.0)
         self.has_records = "no_records" not in weather.rates
         self.post: Post | None = None
         self.on_answered_end: Callable[[Entry], None] | None = None
+        self.on_acknowledged: Callable[[Entry, str], None] | None = None
         self._context = copy_context()
         self._context.run(PROCESS.set, None)
         self._hooks_under_way = 0
@@ -218,10 +219,12 @@ class Provider:
 
     async def _deliver(self, call: Entry, status: str, body: bytes) -> None:
         for wait in HOOK_WAITS_S:
-            await asyncio.sleep(wait + self.dice.uniform(0.001, 0.01))
+            await self.loop.nap(wait + self.dice.uniform(0.001, 0.01))
             assert self.post is not None
             if await self.post(body, not self.weather.strikes("hook_forged")) == 200:
-                call.acknowledged.append(status)
+                call.acknowledged.setdefault(status, self.loop.time())
+                if self.on_acknowledged is not None:
+                    self.on_acknowledged(call, status)
                 break
         self._hooks_under_way -= 1
 

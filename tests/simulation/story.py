@@ -6,7 +6,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -18,7 +18,7 @@ from apollo.core import ids
 from apollo.usecases import advance_time, dial_contacts, reconcile_calls, record_call_events
 from apollo.web import callbacks
 from tests.simulation import places
-from tests.simulation.checks import CHECKS, FINAL, Books, FinalStays
+from tests.simulation.checks import CHECKS, FINAL, Acknowledged, Books, FinalStays
 from tests.simulation.engine import Blocked
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.provider import Entry
@@ -59,7 +59,7 @@ class Outcome:
     calls: int
     commits: int
     statements: int
-    checks: int = field(default=len(CHECKS) + 1)
+    checks: int = field(default=len(CHECKS) + 2)
 
 
 class Log:
@@ -95,6 +95,7 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
         log = Log(world, is_verbose=is_verbose)
         with _prepared(world, log):
             watch = FinalStays(world)
+            thanks = Acknowledged(world)
             try:
                 loop.run_until_complete(Story(world, log).run())
             finally:
@@ -102,7 +103,8 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
                 world.server.watchers.clear()
                 loop.close_tasks()
         books = Books.of(world)
-        violations = [*watch.violations, *(v for check in CHECKS for v in check(books))]
+        found = [*watch.violations, *thanks.violations]
+        violations = [*found, *(v for check in CHECKS for v in check(books))]
         return Outcome(
             seed=seed,
             violations=violations,
@@ -172,15 +174,17 @@ class Story:
                 dice.choice(workers).kill()
                 self._soon(self._restart_worker)
             case "worker_killed_at_step" if workers:
-                dice.choice(workers).steps_left = dice.randint(0, 40)
+                _at_step(dice.choice(workers), dice.randint(0, 12), Process.kill)
                 self._soon(self._restart_worker)
             case "worker_stopped" if workers:
                 self._stop(dice.choice(workers))
+            case "worker_stopped_at_step" if workers:
+                _at_step(dice.choice(workers), dice.randint(0, 12), self._stop_and_order)
             case "web_killed":
                 world.web.kill()
                 self._soon(world.start_web)
             case "web_killed_at_step":
-                world.web.steps_left = dice.randint(0, 20)
+                _at_step(world.web, dice.randint(0, 12), Process.kill)
                 self._soon(world.start_web)
             case "database_away":
                 world.database_away = True
@@ -214,6 +218,12 @@ class Story:
             # idle_in_transaction_session_timeout
             self.world.provider.later(10.0, self.world.server.abort, process)
 
+    def _stop_and_order(self, process: Process) -> None:
+        """Stop a process, and let an operator change something while it is stopped."""
+        self._stop(process)
+        kind = self.dice.choice(("pause", "cancel", "resume"))
+        self.world.provider.later(self.dice.uniform(0.0, 0.5), self._order, kind)
+
     def _order(self, kind: str) -> None:
         tables = self.world.server.tables
         target = self.dice.choice([*tables["campaigns"], *tables["batches"]])
@@ -236,7 +246,7 @@ class Story:
         world = self.world
         world.weather.is_calm = True
         for process in [world.web, *world.workers]:
-            process.steps_left = None
+            process.at_step = None
         began = world.loop.time()
         while world.loop.time() - began < PATIENCE_S:
             if not world.web.is_alive:
@@ -295,3 +305,7 @@ class Story:
             transaction.notices.append(str(campaign_id))
             transaction.end(commits=True)
             return
+
+
+def _at_step(process: Process, steps: int, what: Callable[[Process], None]) -> None:
+    process.steps_left, process.at_step = steps, what

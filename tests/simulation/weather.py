@@ -36,7 +36,9 @@ LOOKUP_FAULTS: Final = ("list_fails", "records_fail", "hang_up_fails", "record_l
 EVENTS: Final = (
     "worker_killed",  # at a time
     "worker_killed_at_step",  # between two awaits that matter
+    "worker_killed_at_step",
     "worker_stopped",  # SIGSTOP for a while
+    "worker_stopped_at_step",  # between two awaits that matter, and then something is changed
     "web_killed",
     "web_killed_at_step",
     "database_away",
@@ -67,6 +69,8 @@ class Weather:
         for name in (*REQUEST_FAULTS, *HOOK_FAULTS, *LOOKUP_FAULTS, *STATE_FAULTS):
             if dice.random() < share:
                 rates[name] = dice.choice((0.05, 0.15, 0.4))
+                if name in LOOKUP_FAULTS and dice.random() < 0.2:
+                    rates[name] = 1.0
         # Kept apart: a rare fault that changes what can be known at all.
         if "no_records" in rates and dice.random() < 0.5:
             del rates["no_records"]

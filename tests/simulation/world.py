@@ -8,7 +8,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Awaitable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
 from typing import Any, Final, cast
@@ -288,28 +288,27 @@ class ProcessWire:
 
     world: World
     process: Process
-    _: None = field(default=None, repr=False)
 
-    async def to_server(self) -> None:
+    async def to_server(self, *, is_alone: bool = False) -> None:
         """Carry a statement there."""
         world = self.world
-        await self.process.step()
         if world.database_away:
-            await asyncio.sleep(0.05)
+            await world.loop.nap(0.05)
             raise Unavailable("the database is not available")
-        await asyncio.sleep(self._latency())
-        if world.database_away:
-            raise Unavailable("the database is not available")
+        # Most statements that stand alone only look: some of them in no time, for speed.
+        if not is_alone or world.dice.random() < 0.3:
+            await world.loop.nap(self._latency())
+            if world.database_away:
+                raise Unavailable("the database is not available")
 
-    async def from_server(self, *, is_commit: bool) -> None:
-        """Carry the answer back."""
+    async def from_server(self) -> None:
+        """Carry the answer to a commit back."""
         world = self.world
         await self.process.step()
-        if is_commit:
-            epoch = world.database_epoch
-            await asyncio.sleep(self._latency())
-            if world.database_epoch != epoch or world.weather.strikes("commit_reply_lost"):
-                raise Unavailable("the connection broke after the commit was sent")
+        epoch = world.database_epoch
+        await world.loop.nap(self._latency())
+        if world.database_epoch != epoch or world.weather.strikes("commit_reply_lost"):
+            raise Unavailable("the connection broke after the commit was sent")
 
     def _latency(self) -> float:
         dice = self.world.dice

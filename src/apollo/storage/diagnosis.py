@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
-from apollo.core.diagnosis.evidence import Blocker, DatabaseHealth, EndedCall
+from apollo.core.diagnosis.evidence import Backlog, Blocker, DatabaseHealth, EndedCall
 from apollo.core.diagnosis.snapshot import (
     Act,
     BatchFacts,
@@ -165,6 +165,7 @@ class _Reader:
             else (),
             ended=await self._rows("ended_calls", _ended, batch_id=batch_id),
             database=await self._database(),
+            backlog=await self._backlog() if snapshot.settings.bus_kind == "kafka" else None,
         )
         read_s = self._elapsed_s()
         if verify:
@@ -178,6 +179,10 @@ class _Reader:
         rows = await self._rows("database", _database)
         blockers = await self._rows("blockers", _blocker)
         return replace(rows[0], blockers=blockers or ()) if rows else None
+
+    async def _backlog(self) -> Backlog | None:
+        rows = await self._rows("backlog", lambda row: Backlog(**row))
+        return rows[0] if rows else None
 
     async def _recount(self, batch_id: uuid.UUID) -> tuple[Recounted, ...] | None:
         await self._limit(_RECOUNT_WITHIN_MS)

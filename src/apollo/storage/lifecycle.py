@@ -56,6 +56,19 @@ class Dispatchable:
     pending: int
 
 
+@dataclass(frozen=True, slots=True)
+class CallToHangUp:
+    """An open call; `is_placing`: its request may be on the wire this moment."""
+
+    id: uuid.UUID
+    organization_id: str
+    is_placing: bool
+    provider_call_id: str | None
+    phone_number: str
+    from_number: str
+    was_answered: bool
+
+
 async def lock_campaign(
     connection: Connection, organization_id: str, campaign_id: uuid.UUID
 ) -> LockedCampaign | None:
@@ -221,6 +234,25 @@ async def wakeable_campaigns(
 async def count_calls_of(connection: Connection, organization_id: str | None) -> int:
     """Count the open calls of one organisation, or of all."""
     return int(await _Q["count_calls_of"].value(connection, organization_id=organization_id))
+
+
+async def read_calls_to_hang_up(
+    connection: Connection, provider: str, organization_id: str | None
+) -> list[CallToHangUp]:
+    """Read the open calls of one organisation, or of all, at one provider connection."""
+    rows = await _Q["read_calls_to_hang_up"].rows(
+        connection, provider=provider, organization_id=organization_id
+    )
+    return [CallToHangUp(**row) for row in rows]
+
+
+async def record_organization_action(
+    connection: Connection, organization_id: str, *, actor: str, action: str, detail: dict[str, Any]
+) -> None:
+    """Write down who did what to a whole organisation."""
+    await _Q["record_organization_action"].run(
+        connection, organization_id=organization_id, actor=actor, action=action, detail=detail
+    )
 
 
 async def _run_long(connection: Connection, query: Query, **given: Any) -> None:

@@ -11,6 +11,7 @@ import msgspec
 
 from apollo.core.diagnosis.evidence import (
     ApplicationHook,
+    BusReport,
     CallHook,
     HookCounts,
     LiveList,
@@ -63,6 +64,23 @@ class _CallHook(msgspec.Struct):
     error: str = ""
 
 
+class _Bus(msgspec.Struct):
+    kind: str = ""
+    is_connected: bool = False
+    last_contact_at: datetime | None = None
+    last_error: str = ""
+    partitions: int | None = None
+    partitions_total: int | None = None
+    unassigned_s: float = 0.0
+    lag_s: float | None = None
+    rebalances: int = 0
+
+
+class _StatusEvents(msgspec.Struct):
+    lag_s: float = 0.0
+    rebalances: int = 0
+
+
 class _Report(msgspec.Struct):
     """The part of a heartbeat's report that the diagnosis reads."""
 
@@ -77,6 +95,8 @@ class _Report(msgspec.Struct):
     pool: _Queue | None = None
     events: _Queue | None = None
     live: _Live | None = None
+    bus: _Bus | None = None
+    status_events: _StatusEvents | None = None
     applications: list[_Application] = []
     call_hooks: list[_CallHook] = []
 
@@ -106,6 +126,7 @@ def read_process(row: Record) -> Process:
         pool=_queue(report.pool),
         events=_queue(report.events),
         live=_live(report.live),
+        bus=_bus(report),
         applications=tuple(
             ApplicationHook(
                 application_sid=one.application_sid,
@@ -133,6 +154,24 @@ def _provider(health: _Provider | None) -> ProviderHealth | None:
         retry_at=_aware(health.retry_at),
         answers=tuple(sorted(health.answers.items())),
         clock_offset_s=health.clock_offset_s,
+    )
+
+
+def _bus(report: _Report) -> BusReport | None:
+    bus, events = report.bus, report.status_events
+    if bus is None:
+        return None
+    return BusReport(
+        kind=bus.kind,
+        is_connected=bus.is_connected,
+        last_contact_at=_aware(bus.last_contact_at),
+        last_error=bus.last_error,
+        partitions=bus.partitions,
+        partitions_total=bus.partitions_total,
+        unassigned_s=bus.unassigned_s,
+        lag_s=bus.lag_s,
+        status_lag_s=None if events is None else events.lag_s,
+        rebalances=max(bus.rebalances, 0 if events is None else events.rebalances),
     )
 
 

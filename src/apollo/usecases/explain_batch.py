@@ -53,7 +53,7 @@ class ExplainBatch:
         parsed = ids.parse_id("btc", batch_id)
         if parsed is None:
             raise NotFound("Batch not found")
-        return await self._explain(organization_id, parsed, verify=verify)
+        return await self.diagnose(organization_id, parsed, verify=verify)
 
     async def binding_reason(
         self, organization_id: str, batch_id: uuid.UUID
@@ -62,13 +62,14 @@ class ExplainBatch:
 
         (None, None) when nothing does. Raises NotFound or Unavailable.
         """
-        diagnosis = await self._explain(organization_id, batch_id, verify=False)
+        diagnosis = await self.diagnose(organization_id, batch_id)
         binding = diagnosis.binding
         return (None if binding is None else binding.value), diagnosis.binding_until
 
-    async def _explain(
-        self, organization_id: str, batch_id: uuid.UUID, *, verify: bool
+    async def diagnose(
+        self, organization_id: str, batch_id: uuid.UUID, *, verify: bool = False
     ) -> Diagnosis:
+        """Explain the batch with this key. Raises NotFound or Unavailable."""
         async with self._db.transaction(snapshot=True) as connection:
             now = self._now()
             snapshot = await storage.read_snapshot(
@@ -115,7 +116,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "stuck_pending": diagnosis.stuck_pending,
             "tip": diagnosis.tip,
             "verdict": diagnosis.verdict.value,
-            "reasons": [_reason_as_json(reason) for reason in diagnosis.reasons],
+            "reasons": [reason_as_json(reason) for reason in diagnosis.reasons],
             "accounting": {
                 "unfinished": accounting.unfinished,
                 "on_call": accounting.on_call,
@@ -127,15 +128,15 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
                 for one in diagnosis.limits
             ],
             "next_dial_at": _plain(diagnosis.next_dial_at),
-            # Not known honestly before the pace of the batch is measured.
-            "estimated_finish_at": None,
+            "estimated_finish_at": _plain(diagnosis.estimated_finish_at),
             "as_of": stamp(diagnosis.as_of),
             "stale_inputs": list(diagnosis.snapshot.stale_inputs),
         },
     }
 
 
-def _reason_as_json(reason: ReasonShown) -> dict[str, Any]:
+def reason_as_json(reason: ReasonShown) -> dict[str, Any]:
+    """Show one reason as the API does."""
     return {
         "code": reason.code.value,
         "layer": reason.layer.value,

@@ -9,7 +9,7 @@ from typing import Final
 
 import structlog
 
-from apollo.errors import ApolloError, Stale, Unavailable
+from apollo.errors import Stale, Unavailable
 from apollo.ports import Stream
 from apollo.storage import outbox
 from apollo.storage.database import Connection, Database
@@ -49,18 +49,27 @@ class PublishEvents:
     async def _relay(self, connection: Connection) -> None:
         """Publish what waits, until nothing does. Raises Unavailable."""
         while noted := await outbox.take(connection, _AT_MOST):
-            messages = [message_of(one) for one in noted]
-            taken = await asyncio.gather(
-                *(self._stream.append(key, value) for key, value in messages),
-                return_exceptions=True,
-            )
-            # From the first that failed on all come again, so that nothing overtakes it.
-            failed = next((n for n, result in enumerate(taken) if result is not None), len(taken))
-            await outbox.forget(connection, [one.id for one in noted[:failed]])
-            if failed < len(taken):
-                error = taken[failed]
-                raise error if isinstance(error, ApolloError) else Unavailable(str(error))
+            lines: dict[str, list[tuple[int, bytes]]] = {}
+            for one in noted:
+                key, value = message_of(one)
+                lines.setdefault(key, []).append((one.id, value))
+            taken = await asyncio.gather(*(self._send(key, line) for key, line in lines.items()))
+            await outbox.forget(connection, [noted_id for ids in taken for noted_id in ids])
+            if sum(map(len, taken)) < len(noted):
+                raise Unavailable("Kafka did not take every event")
         await asyncio.sleep(_LOOK_EVERY_S)
+
+    async def _send(self, key: str, line: list[tuple[int, bytes]]) -> list[int]:
+        """Send one key's events, each after the one before it was taken; gives those that were."""
+        taken: list[int] = []
+        for noted_id, value in line:
+            try:
+                await self._stream.append(key, value)
+            except Unavailable as e:
+                _log.warning("event.not_taken", error=str(e))
+                break
+            taken.append(noted_id)
+        return taken
 
 
 async def stop_publishing(db: Database) -> None:

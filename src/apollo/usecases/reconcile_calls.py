@@ -25,7 +25,7 @@ from apollo.core.events import (
 from apollo.core.model import Deadlines, OnUnresolved
 from apollo.core.observed import observe
 from apollo.core.states import CallState
-from apollo.errors import DriverError
+from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import Clock, LiveCall, TelephonyDriver
 from apollo.storage import calls as storage
 from apollo.storage.calls import OverdueCall
@@ -120,7 +120,7 @@ class ReconcileCalls:
                 arrivals.append(Arrival(call.id, look.event))
             if look.again_at is not None:
                 again[call.id] = look.again_at
-        recorded = await self._record.record(arrivals) if arrivals else Recorded()
+        recorded = await self._write(arrivals)
         if again:
             async with self._db.connection() as connection:
                 await storage.set_deadlines(connection, again)
@@ -149,7 +149,28 @@ class ReconcileCalls:
             if call.provider_call_id in live
         ]
         _log.warning("webhooks.silent", calls=len(silent), found=len(arrivals))
-        return await self._record.record(arrivals) if arrivals else Recorded()
+        return await self._write(arrivals)
+
+    async def _write(self, arrivals: Sequence[Arrival]) -> Recorded:
+        """Record what was found; an event that cannot be written must not hold up the others."""
+        if not arrivals:
+            return Recorded()
+        try:
+            return await self._record.record(arrivals)
+        except (Unavailable, Stale):
+            raise
+        except Exception:
+            if len(arrivals) == 1:
+                _log.exception("event.not_recorded", execution_id=_shown(arrivals[0]))
+                return Recorded()
+        together = Recorded()
+        for arrival in arrivals:
+            alone = await self._write([arrival])
+            together.offs += alone.offs
+            together.effects += alone.effects
+            together.freed |= alone.freed
+            together.completed += alone.completed
+        return together
 
     async def _look(self, call: OverdueCall, live: "_LiveList") -> _Look:
         if call.state is CallState.PLACING:
@@ -195,8 +216,7 @@ class ReconcileCalls:
                     return _Look(_event_of(record, call.read_at, Evidence.RECORD))
         records_answered = records_answered or age >= _RECORDS_PATIENCE
         if age >= self._deadlines.quarantine and records_answered and live.is_complete:
-            may_retry = self._deadlines.on_unresolved is OnUnresolved.RELEASE
-            return _Look(_give_up(call, may_retry=may_retry))
+            return _Look(self._give_up(call))
         coming = [call.requested_at + after for after in _LOOKS]
         later = [at for at in coming if at > call.read_at]
         return _Look(again_at=later[0] if later else call.read_at + _LOOK_EVERY)
@@ -243,7 +263,17 @@ class ReconcileCalls:
             record = None
         if record is not None:
             return _Look(_event_of(record, call.read_at, Evidence.RECORD))
-        return _Look(CallVanished(at=call.read_at, evidence=Evidence.ASSUMED))
+        if call.state is CallState.UNKNOWN and call.read_at - call.requested_at < (
+            self._deadlines.quarantine
+        ):
+            return _Look(again_at=call.read_at + _LOOK_EVERY)
+        return _Look(self._give_up(call))
+
+    def _give_up(self, call: OverdueCall) -> CallEvent:
+        if call.state is CallState.UNKNOWN:
+            may_retry = self._deadlines.on_unresolved is OnUnresolved.RELEASE
+            return QuarantineOver(at=call.read_at, evidence=Evidence.ASSUMED, may_retry=may_retry)
+        return CallVanished(at=call.read_at, evidence=Evidence.ASSUMED)
 
     def _ask_again(self, call: OverdueCall, error: DriverError) -> _Look:
         _log.warning("call.not_looked_up", execution_id=ids.execution_id(call.id), error=str(error))
@@ -289,10 +319,8 @@ def observed_later(call: OverdueCall, event: CallEvent) -> bool:
     return call.state is CallState.RINGING and name == "CallAnswered"
 
 
-def _give_up(call: OverdueCall, *, may_retry: bool) -> CallEvent:
-    if call.state is CallState.UNKNOWN:
-        return QuarantineOver(at=call.read_at, evidence=Evidence.ASSUMED, may_retry=may_retry)
-    return CallVanished(at=call.read_at, evidence=Evidence.ASSUMED)
+def _shown(arrival: Arrival) -> str | None:
+    return None if arrival.execution_id is None else ids.execution_id(arrival.execution_id)
 
 
 def _event_of(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | None:

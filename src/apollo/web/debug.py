@@ -159,7 +159,11 @@ class DiagnosticsAnswer(BaseModel):
     next_dial_at: datetime | None = Field(
         description="The earliest instant a call can start; null when no clock decides that."
     )
-    estimated_finish_at: datetime | None = Field(description="Null when not known.")
+    estimated_finish_at: datetime | None = Field(
+        description="When everybody is expected to be done with, at the pace of the last calls and"
+        " inside the calling hours; null while fewer than 20 calls of the batch have ended, or"
+        " something holds the batch for no known time."
+    )
     as_of: datetime = Field(description="The instant all of this describes.")
     stale_inputs: list[str] = Field(description="What could not be read, and so is not judged.")
 

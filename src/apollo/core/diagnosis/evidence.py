@@ -76,6 +76,38 @@ class CallHook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BusReport:
+    """What a process says of its bus; None is what its bus, or its role, does not have."""
+
+    kind: str
+    is_connected: bool = False
+    last_contact_at: datetime | None = None
+    last_error: str = ""
+    # Partitions it reads, those there are, and for how long it has had none.
+    partitions: int | None = None
+    partitions_total: int | None = None
+    unassigned_s: float = 0.0
+    # How old the oldest wake-up, and the oldest status event, is that it has not taken.
+    lag_s: float | None = None
+    status_lag_s: float | None = None
+    # How often its partitions changed in the last ten minutes.
+    rebalances: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backlog:
+    """What waits in the database because of Kafka."""
+
+    # The oldest event that is not in Kafka yet.
+    outbox_since: datetime | None = None
+    # Messages nobody could read and nobody has seen to.
+    letters: int = 0
+    first_letter_at: datetime | None = None
+    last_letter_at: datetime | None = None
+    last_letter_why: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """A heartbeat: a process that is, or was, alive. What it did not report is None."""
 
@@ -102,6 +134,7 @@ class Process:
     pool: Queue | None = None
     events: Queue | None = None
     live: LiveList | None = None
+    bus: BusReport | None = None
     applications: tuple[ApplicationHook, ...] = ()
     call_hooks: tuple[CallHook, ...] = ()
 

@@ -12,6 +12,7 @@ from typing import Final
 
 from apollo.core import ids
 from apollo.core.diagnosis import answers
+from apollo.core.diagnosis.estimate import estimated_finish_at
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.rules import RULES
 from apollo.core.diagnosis.snapshot import Snapshot
@@ -97,6 +98,8 @@ class Diagnosis:
     accounting: Accounting
     limits: tuple[Limit, ...]
     next_dial_at: datetime | None
+    # When everybody is expected to be done with; None when nothing honest can be said.
+    estimated_finish_at: datetime | None
     # What keeps the next contact from being dialled now, and until when; None when nothing does.
     binding: Reason | None
     binding_until: datetime | None
@@ -136,6 +139,7 @@ def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
         accounting=accounting,
         limits=view.limits,
         next_dial_at=next_dial_at,
+        estimated_finish_at=estimated_finish_at(view, holds, next_dial_at),
         binding=binding,
         binding_until=until,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from apollo.core.diagnosis.evidence import (
+    Backlog,
     DatabaseHealth,
     EndedCall,
     HookCounts,
@@ -207,6 +208,8 @@ class Snapshot:
     earlier: tuple[EndedCall, ...] | None = ()
     elsewhere: tuple[EndedCall, ...] | None = ()
     database: DatabaseHealth | None = None
+    # None where Kafka is not the bus.
+    backlog: Backlog | None = None
     # How long the readings took.
     read_s: float = 0.0
     # What the process that answers could not write.

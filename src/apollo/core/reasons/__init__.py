@@ -7,12 +7,17 @@ worry a person, what it means and what to do. Must never look at a batch: that i
 from collections.abc import Mapping
 from typing import Final
 
-from apollo.core.reasons import pipeline, provider, waits
+from apollo.core.reasons import bus, pipeline, provider, waits
 from apollo.core.reasons.codes import Layer, Reason, ReasonFacts, Severity
 
 __all__ = ["FACTS", "Layer", "Reason", "ReasonFacts", "Severity", "help_for"]
 
-FACTS: Final[Mapping[Reason, ReasonFacts]] = {**waits.FACTS, **pipeline.FACTS, **provider.FACTS}
+FACTS: Final[Mapping[Reason, ReasonFacts]] = {
+    **waits.FACTS,
+    **pipeline.FACTS,
+    **bus.FACTS,
+    **provider.FACTS,
+}
 
 
 def help_for(reason: Reason) -> str:

@@ -55,6 +55,13 @@ class Reason(enum.StrEnum):
     POOL_EXHAUSTED = "pool_exhausted"  # our own connections to the database are all in use
     CLOCK_SKEW = "clock_skew"  # clocks differ
     STATUS_EVENTS_LAGGING = "status_events_lagging"  # status events wait to be stored
+    WORKERS_OTHER_BUS = "workers_other_bus"  # a worker listens to another bus than the API's
+    KAFKA_UNREACHABLE = "kafka_unreachable"  # a process is cut off from Kafka
+    NO_PARTITION_ASSIGNED = "no_partition_assigned"  # a worker has nothing to read on Kafka
+    KAFKA_LAG = "kafka_lag"  # messages wait on Kafka
+    REBALANCE_STORM = "rebalance_storm"  # partitions move between workers all the time
+    OUTBOX_STALLED = "outbox_stalled"  # events for other systems are not brought to Kafka
+    DEAD_LETTERS = "dead_letters"  # messages on Kafka could not be read
     COMPLETED_NOT_CLOSED = "completed_not_closed"  # all contacts are final, the batch is not
     PROVIDER_UNAUTHORISED = "provider_unauthorised"  # the provider refuses our key
     PROVIDER_DOWN = "provider_down"  # the provider cannot be reached or takes no calls

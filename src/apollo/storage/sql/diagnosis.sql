@@ -238,3 +238,15 @@ select status, wait_reason, count(*) as contacts
   from contacts
  where batch_id = :batch_id
  group by status, wait_reason;
+
+-- name: backlog
+-- What waits because of Kafka: events not brought there yet, and messages nobody could read. The
+-- first, the last and the count of a short list, each by its index.
+select (select at from outbox order by id limit 1) as outbox_since,
+       (select count(*) from dead_letters where replayed_at is null)::integer as letters,
+       (select buried_at from dead_letters where replayed_at is null order by id limit 1)
+         as first_letter_at,
+       (select buried_at from dead_letters where replayed_at is null order by id desc limit 1)
+         as last_letter_at,
+       coalesce((select reason from dead_letters where replayed_at is null order by id desc
+                  limit 1), '') as last_letter_why;

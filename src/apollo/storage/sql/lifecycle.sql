@@ -131,3 +131,17 @@ select count(*)::integer
   from calls
  where ended_at is null
    and (:organization_id::text is null or organization_id = :organization_id);
+
+-- name: read_calls_to_hang_up
+-- Open calls of one organisation, or of all, at one provider connection.
+select id, organization_id, state = 'placing' as is_placing, provider_call_id, phone_number,
+       from_number, answered_at is not null as was_answered
+  from calls
+ where ended_at is null and provider = :provider
+   and (:organization_id::text is null or organization_id = :organization_id)
+ order by requested_at;
+
+-- name: record_organization_action
+-- Who did what to a whole organisation.
+insert into actions (organization_id, at, actor, action, detail)
+values (:organization_id, clock_timestamp(), :actor, :action, :detail);

@@ -1,0 +1,251 @@
+"""The edges of the rules about processes, the database and ended calls: where they stay silent."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from tests.core.evidence_cases import (
+    BATCH,
+    BLOCKER,
+    BUSY,
+    CALLER_IDS,
+    DROPPED,
+    FAILED,
+    HOOK,
+    NO_ANSWER,
+    NOW,
+    SID,
+    TOLD,
+    ago,
+    ended,
+    worker,
+)
+
+from apollo.core.diagnosis import explain
+from apollo.core.diagnosis.evidence import (
+    ApplicationHook,
+    CallHook,
+    DatabaseHealth,
+    LiveList,
+    ProviderHealth,
+)
+from apollo.core.diagnosis.shares import Share
+from apollo.core.diagnosis.snapshot import (
+    BatchFacts,
+    CampaignFacts,
+    Head,
+    OnCall,
+    OpenCalls,
+    Snapshot,
+    Tally,
+)
+from apollo.core.reasons import Reason
+from apollo.core.states import BatchStatus, CallKind, ContactStatus
+from apollo.core.windows import parse_working_hours
+
+
+def codes(**known: Any) -> list[str]:
+    """The reasons of a batch with 30 pending contacts and one on a call."""
+    return [reason.code.value for reason in explain(batch(**known), NOW).reasons]
+
+
+def batch(**known: Any) -> Snapshot:
+    given: dict[str, Any] = {
+        "settings": TOLD,
+        "batch": BatchFacts(
+            id=BATCH, status=BatchStatus.IN_PROGRESS, total_contacts=31, ready_at=ago(1200)
+        ),
+        "campaign": CampaignFacts(
+            id=BATCH,
+            hours=parse_working_hours({}, enforced=False, timezone="Asia/Kolkata"),
+            concurrency_limit=100,
+        ),
+        "tallies": (
+            Tally(ContactStatus.PENDING, None, 30, ago(1200), ago(1200)),
+            Tally(ContactStatus.DISPATCHED, None, 1, ago(60), ago(60)),
+        ),
+        "open_calls": (OpenCalls(batch_id=BATCH, calls=1, oldest_at=ago(60)),),
+        "on_call": (OnCall(ContactStatus.DISPATCHED, 1, ago(60)),),
+        "heads": (Head(2, ago(1200), is_fresh=True),),
+        "processes": (worker(),),
+    }
+    return Snapshot(**(given | known))
+
+
+@pytest.mark.parametrize(
+    "known",
+    [
+        {"ended": ended(200)},
+        {"ended": ended(54) + ended(16, NO_ANSWER) + ended(9, BUSY) + ended(3, FAILED)},
+        {"ended": ended(9, FAILED, sip_status=503)},
+        {"ended": ended(20, FAILED, sip_status=503) + ended(21)},
+        {"ended": ended(30, FAILED, sip_status=503, requested_at=ago(2000), ended_at=ago(1000))},
+        {"ended": ended(24, duration_s=1, hangup_by="callee")},
+        {"ended": DROPPED[:2] + ended(20)},
+        {"ended": ended(2, evidence="assumed")},
+        {"ended": ended(9, evidence="poll", was_heard=False)},
+        {"ended": ended(6, FAILED, sip_status=608) + ended(60)},
+        {"processes": (worker(loop_lag_s=4.0, slowest_claim_s=0.4, clock_skew_s=1.5),)},
+        {"processes": (worker(last_claim_at=ago(29)),)},
+        {"processes": (worker(last_claim_at=None),)},
+        {"processes": (worker(last_claim_at=ago(90)), worker(pid=42))},
+        {"database": DatabaseHealth(blockers=(replace(BLOCKER, since=ago(4)),))},
+        {
+            "processes": (
+                worker(provider=ProviderHealth(provider="p", state="ok"), version="0.1.0"),
+            )
+        },
+    ],
+)
+def test_what_happens_in_good_order_is_no_reason_to_worry(known: dict[str, Any]) -> None:
+    assert codes(**known) == []
+
+
+def test_a_worker_that_waits_for_the_database_or_the_pace_is_not_stuck() -> None:
+    idle = worker(last_claim_at=ago(90))
+    locked = DatabaseHealth(blockers=(BLOCKER,))
+    assert codes(processes=(idle,), database=locked) == ["db_locks"]
+    paced = DatabaseHealth(booked_ahead_s=(("jambonz", 99.0),))
+    assert codes(processes=(idle,), database=paced) == []
+
+
+def test_a_hang_that_is_over_is_told_and_holds_nobody() -> None:
+    found = explain(batch(processes=(worker(loop_lag_s=7.2),)), NOW).reasons[0]
+    assert found.code is Reason.WORKER_STUCK
+    assert "stood still for 7 s" in found.fix
+
+
+def test_a_database_without_writes_silences_what_heartbeats_would_say() -> None:
+    assert codes(database=DatabaseHealth(is_readonly=True), processes=()) == ["db_readonly"]
+
+
+def test_the_providers_clock_is_compared_with_the_databases() -> None:
+    off = ProviderHealth(provider="jambonz:7", state="ok", clock_offset_s=-8.0)
+    assert codes(processes=(worker(provider=off, clock_skew_s=1.0),)) == ["clock_skew"]
+    assert codes(processes=(worker(provider=off, clock_skew_s=3.5),)) == ["clock_skew"]
+    assert codes(processes=(worker(provider=off, clock_skew_s=1.9, pid=9),)) == ["clock_skew"]
+    small = replace(off, clock_offset_s=-4.0)
+    assert codes(processes=(worker(provider=small),)) == []
+
+
+def test_a_schema_of_another_version_is_told() -> None:
+    assert codes(
+        processes=(worker(schema_version=1),), database=DatabaseHealth(schema_version=2)
+    ) == ["version_mismatch"]
+
+
+def test_leaked_slots_matter_only_when_none_is_free_and_the_list_is_fresh() -> None:
+    live = LiveList(listed_at=ago(5), listed=0, missing=((BATCH, 1),))
+    assert codes(processes=(worker(live=live),)) == []
+    full = OpenCalls(batch_id=BATCH, calls=100, oldest_at=ago(60))
+    found = codes(processes=(worker(live=live),), open_calls=(full,))
+    assert "concurrency_leaked" in found
+    old = replace(live, listed_at=ago(61))
+    assert "concurrency_leaked" not in codes(processes=(worker(live=old),), open_calls=(full,))
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (HOOK, []),
+        (HOOK.replace("rp=all", "rp=5xx"), []),
+        (HOOK.partition("#")[0], ["webhook_retry_off"]),
+        (HOOK.replace("rc=5", "rc=0"), ["webhook_retry_off"]),
+        ("", ["status_hook_overridden"]),
+    ],
+)
+def test_an_applications_hook_is_compared_with_ours(url: str, expected: list[str]) -> None:
+    seen = ApplicationHook(application_sid=SID, checked_at=ago(5), url=url)
+    known = batch(processes=(worker(applications=(seen,)),))
+    answer = explain(replace(known, campaign=replace(known.campaign, application_sid=SID)), NOW)
+    assert [reason.code.value for reason in answer.reasons] == expected
+    # A batch whose agent has a hook of its own does not care.
+    assert not explain(known, NOW).reasons
+
+
+def test_a_conversation_proves_that_the_agent_can_be_reached() -> None:
+    down = CallHook(call_hook="http://a.example/", checked_at=ago(1), error="refused")
+    known = batch(processes=(worker(call_hooks=(down,)),))
+    known = replace(known, campaign=replace(known.campaign, call_hook="http://a.example/"))
+    assert not explain(replace(known, ended=DROPPED[:1]), NOW).reasons
+    assert not explain(replace(known, ended=(*DROPPED[:3], *ended(1))), NOW).reasons
+    assert explain(replace(known, ended=DROPPED[:3]), NOW).reasons[0].code is (
+        Reason.AGENT_UNREACHABLE
+    )
+
+
+def test_the_same_code_for_every_caller_id_is_the_carriers_doing() -> None:
+    refused = ended(12, FAILED, sip_status=403)
+    other = ended(12, FAILED, sip_status=403, from_number=CALLER_IDS[1])
+    assert codes(ended=refused + other) == ["carrier_rejects"]
+
+
+def test_no_carrier_is_not_taken_for_a_blocked_caller_id() -> None:
+    silent = ended(40, FAILED, sip_status=603, hangup_reason="no_carrier")
+    assert codes(ended=silent) == ["carrier_rejects"]
+
+
+# ------------------------------------------------------------------------------------ no answer
+
+
+def no_answer(**known: Any) -> dict[str, Any] | None:
+    answer = explain(batch(**known), NOW)
+    found = [reason for reason in answer.reasons if reason.code is Reason.NO_ANSWER_HIGH]
+    return dict(found[0].evidence) | {"fix": found[0].fix} if found else None
+
+
+def test_few_answers_are_high_only_against_something_or_over_four_fifths() -> None:
+    assert no_answer(ended=ended(38, NO_ANSWER) + ended(12)) is None
+    assert no_answer(ended=ended(49, NO_ANSWER)) is None
+    assert no_answer(ended=ended(60, NO_ANSWER)) is not None
+
+
+def test_what_was_so_before_is_not_unusual() -> None:
+    assert no_answer(ended=ended(70, NO_ANSWER) + ended(30), earlier=ended(140, NO_ANSWER)) is None
+
+
+def test_retries_are_left_out_of_the_comparison() -> None:
+    assert no_answer(ended=ended(90, NO_ANSWER, kind=CallKind.RETRY)) is None
+
+
+def test_the_other_batches_are_compared_with_where_there_is_no_past() -> None:
+    found = no_answer(
+        ended=ended(60, NO_ANSWER) + ended(20), elsewhere=ended(20, NO_ANSWER) + ended(80)
+    )
+    assert found is not None
+    assert "against 20% of 100 of the campaign's other batches" in found["fix"]
+
+
+def test_the_prefix_that_stands_out_is_named() -> None:
+    bad = ended(40, NO_ANSWER, number="+9199876{:05d}")
+    good = ended(60) + ended(10, NO_ANSWER, first=100)
+    found = no_answer(ended=bad + good, earlier=ended(150, first=300))
+    assert found is not None
+    assert (found["stands_out"]["by"], found["stands_out"]["value"]) == ("prefix", "+91998")
+    assert "stands out: 100% of its 40 calls" in found["fix"]
+
+
+def test_the_hour_that_stands_out_is_the_callees() -> None:
+    night = ended(60, NO_ANSWER, requested_at=NOW - timedelta(hours=2))  # 13:30 in India
+    found = no_answer(ended=night, earlier=ended(150, first=300))
+    assert found is not None
+    assert found["stands_out"] == {
+        "by": "hour",
+        "value": "13:00",
+        "calls": 60,
+        "no_answer": 60,
+        "rate": 1.0,
+    }
+
+
+def test_where_no_group_differs_it_says_so() -> None:
+    found = no_answer(ended=ended(60, NO_ANSWER))
+    assert found is not None
+    assert found["stands_out"] is None
+    assert "No hour, region, prefix or caller id stands out." in found["fix"]
+
+
+@pytest.mark.parametrize(("hits", "of", "low"), [(0, 0, 0.0), (5, 10, 0.237), (50, 50, 0.929)])
+def test_wilsons_bound_is_below_the_share(hits: int, of: int, low: float) -> None:
+    assert Share(hits, of).at_least(1.96) == pytest.approx(low, abs=0.001)
