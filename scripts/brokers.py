@@ -63,7 +63,7 @@ class Broker:
     def start(self) -> None:
         """Start it and wait until it takes connections."""
         with (self.folder / "broker.log").open("ab") as log:
-            self._process = subprocess.Popen(
+            self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         deadline = time.monotonic() + _READY_WITHIN_S
@@ -126,7 +126,7 @@ class Apache(Broker):
             _PROPERTIES.format(port=self.port, controller=free_port(), folder=folder)
         )
         format_it = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(settings)]
-        subprocess.run(self._java(*format_it), check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(self._java(*format_it), check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - as above
 
     def _command(self) -> list[str]:
         return self._java("kafka.Kafka", str(self.folder / "server.properties"))

@@ -6,9 +6,8 @@ things and put them together.
 
 import asyncio
 import contextlib
-import os
+import gc
 import signal
-import socket
 import uuid
 import zoneinfo
 from collections.abc import AsyncGenerator, Coroutine
@@ -33,7 +32,7 @@ from apollo.ports import Bus, Clock, TelephonyDriver
 from apollo.rotary import RotarySettings
 from apollo.rotary import serve as serve_rotary
 from apollo.storage.database import Database, migrate_patiently
-from apollo.storage.heartbeats import Process
+from apollo.storage.heartbeats import Process, this_process
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.telephony.reach import reach
 from apollo.usecases.advance_time import AdvanceTime
@@ -42,7 +41,6 @@ from apollo.usecases.beat import Heartbeat
 from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
-from apollo.usecases.check_status_events import CheckStatusEvents
 from apollo.usecases.create_batches import CreateBatches
 from apollo.usecases.dial_contacts import DialContacts, DialSettings
 from apollo.usecases.explain_batch import ExplainBatch
@@ -120,17 +118,6 @@ def deadlines(settings: Settings) -> Deadlines:
     )
 
 
-def _process(role: str, clock: Clock) -> Process:
-    return Process(
-        id=uuid.uuid4(),
-        role=role,
-        host=socket.gethostname(),
-        pid=os.getpid(),
-        version=__version__,
-        started_at=clock.now(),
-    )
-
-
 # ------------------------------------------------------------------------------------ the worker
 
 
@@ -146,37 +133,21 @@ async def _work(settings: Settings) -> None:
         _database(settings, name="apollo worker") as db,
         open_line(settings.kafka_client(), settings.kafka_topics(), db=db, clock=clock) as line,
     ):
-        bus = line.bus
-        process = _process("worker", clock)
-        rules = deadlines(settings)
+        process = this_process("worker", __version__, clock.now())
         record = _record(settings, db, line)
-        dial = DialContacts(
-            db=db,
-            driver=driver,
-            clock=clock,
-            settings=DialSettings(
-                ring_timeout=rules.ring_timeout,
-                time_limit=rules.time_limit,
-                calls_per_second=settings.calls_per_second,
-                default_route=default_route(settings),
-                agent_key_secret=await ReadAgentCall(db=db).secret(),
-            ),
-            worker_id=process.id,
-            random=SystemRandom(),
-        )
         worker = Worker(
-            dial=dial,
+            dial=await _dial(settings, db, driver, clock, process),
             record=record,
             reconcile=ReconcileCalls(
                 db=db,
                 driver=driver,
                 clock=clock,
-                deadlines=rules,
+                deadlines=deadlines(settings),
                 record=record,
-                events_lag=None if line.kafka is None else CheckStatusEvents(db=db).are_late,
+                events_lag=line.events_lag,
             ),
-            time=AdvanceTime(db=db, expire=ChangeLifecycle(db=db, bus=bus).expire),
-            bus=bus,
+            time=AdvanceTime(db=db, expire=ChangeLifecycle(db=db, bus=line.bus).expire),
+            bus=line.bus,
             driver=driver,
             clock=clock,
         )
@@ -193,7 +164,7 @@ async def _work(settings: Settings) -> None:
         heartbeat = Heartbeat(
             db=db,
             process=process,
-            bus=bus,
+            bus=line.bus,
             clock=clock,
             report=lambda: worker.report() | watch.report() | line.report(),
         )
@@ -202,6 +173,26 @@ async def _work(settings: Settings) -> None:
             await worker.run(heartbeat.run, watch.run, *loops)
         finally:
             await driver.close()
+
+
+async def _dial(
+    settings: Settings, db: Database, driver: TelephonyDriver, clock: Clock, process: Process
+) -> DialContacts:
+    rules = deadlines(settings)
+    return DialContacts(
+        db=db,
+        driver=driver,
+        clock=clock,
+        settings=DialSettings(
+            ring_timeout=rules.ring_timeout,
+            time_limit=rules.time_limit,
+            calls_per_second=settings.calls_per_second,
+            default_route=default_route(settings),
+            agent_key_secret=await ReadAgentCall(db=db).secret(),
+        ),
+        worker_id=process.id,
+        random=SystemRandom(),
+    )
 
 
 # --------------------------------------------------------------------------------------- the API
@@ -222,7 +213,7 @@ async def _serve(settings: Settings) -> None:
         callbacks = _callbacks(settings, db, driver, clock, line)
         heartbeat = Heartbeat(
             db=db,
-            process=_process("web", clock),
+            process=this_process("web", __version__, clock.now()),
             bus=line.bus,
             clock=clock,
             report=lambda: {"hooks": callbacks.report.as_json(), "events": callbacks.queue()},
@@ -397,4 +388,7 @@ def _run(main: Coroutine[Any, Any, None]) -> None:
 
     # The zones that were tested are those of the pinned package, not the machine's.
     zoneinfo.reset_tzpath(to=())
+    # What lives as long as we do, and what an event makes and drops, need no search for cycles.
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     uvloop.run(guarded())

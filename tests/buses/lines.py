@@ -3,7 +3,7 @@
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +27,15 @@ async def until(condition: Callable[[], object], what: str = "the condition") ->
     while not condition():
         assert time.monotonic() - began < PATIENCE_S, f"not within {PATIENCE_S} s: {what}"
         await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+async def until_so(ask: Callable[[], Awaitable[object]], what: str) -> float:
+    """Ask until the answer is yes; gives the seconds it took."""
+    began = time.monotonic()
+    while not await ask():
+        assert time.monotonic() - began < PATIENCE_S, f"not within {PATIENCE_S} s: {what}"
+        await asyncio.sleep(0.02)
     return time.monotonic() - began
 
 

@@ -11,7 +11,7 @@ import yaml
 from scripts.brokers import Broker
 from scripts.draw_events import page
 from tests.builders import World
-from tests.buses.lines import a_client, rows_of, until
+from tests.buses.lines import a_client, rows_of, until, until_so
 
 from apollo.bus.kafka import Topic
 from apollo.bus.kafka.subscription import Subscription
@@ -63,9 +63,7 @@ async def relayed(world: World, shelf: Shelf, count: int) -> None:
 
 
 async def rows_are_gone(world: World) -> None:
-    async with asyncio.timeout(20):
-        while await world.value("select count(*) from outbox"):
-            await asyncio.sleep(0.01)
+    await until_so(lambda: world.value("select count(*) = 0 from outbox"), "an empty outbox")
 
 
 async def test_nothing_is_noted_where_kafka_is_not_the_bus(world: World) -> None:

@@ -1,4 +1,4 @@
-"""What every bus can do: wake whoever listens, lose nobody while it is up, block nobody when not."""
+"""What every bus can do: wake whoever listens, lose none while it is up, block nobody when not."""
 
 import asyncio
 import time

@@ -12,7 +12,17 @@ from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient
 from scripts.brokers import JARS, Broker
 from tests.builders import World
-from tests.buses.lines import PARTITIONS, a_bus, a_client, an_ear, hears, rows_of, send_raw, until
+from tests.buses.lines import (
+    PARTITIONS,
+    a_bus,
+    a_client,
+    an_ear,
+    hears,
+    rows_of,
+    send_raw,
+    until,
+    until_so,
+)
 
 from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
 from apollo.bus.kafka.subscription import Subscription
@@ -75,12 +85,9 @@ async def test_a_topic_that_is_deleted_is_made_again_and_read(
 
         async def is_heard() -> bool:
             await bus.wake([again])
-            await asyncio.sleep(0.2)
             return again in ear.heard and bus.health().is_connected
 
-        async with asyncio.timeout(60):
-            while not await is_heard():
-                pass
+        await until_so(is_heard, "a wake-up over the new topic")
         await until(client.topics_ready.is_set, "the topics")
         assert client.partitions_total == PARTITIONS
 

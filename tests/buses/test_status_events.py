@@ -229,7 +229,7 @@ async def test_letters_are_replayed_only_where_they_exist_and_kafka_is_the_bus(
         await ReplayDeadLetters(db=world.db, resend=None).replay(1)
 
     async def resend(topic: str, key: bytes | None, value: bytes) -> None:
-        raise AssertionError(topic)
+        raise AssertionError((topic, key, value))
 
     with pytest.raises(NotFound):
         await ReplayDeadLetters(db=world.db, resend=resend).replay(1)

@@ -1,13 +1,13 @@
 """One contact, any sequence of claims, events, pauses and cancels: what must hold all the same."""
 
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from apollo.core.events import (
     Alarm,

@@ -7,12 +7,12 @@ call's new state, the contact's, and the effects. Times are seconds since the st
 
 import shlex
 import uuid
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from apollo.core.events import (
     CallAccepted,

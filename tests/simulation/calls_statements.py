@@ -147,7 +147,7 @@ def write_moves(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     for campaign_id, counted, calls in zip(
         given["campaign_ids"], given["counted"], given["counts"], strict=True
     ):
-        t.counts[campaign_id, counted] += calls
+        t.count(campaign_id, counted, calls)
     for provider, declines in zip(given["providers"], given["declines"], strict=True):
         row = t.get("providers", provider) or {"provider": provider, **NEW_PROVIDER}
         t.put("providers", provider, {**row, "declines_in_a_row": declines})

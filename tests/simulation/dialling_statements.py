@@ -258,9 +258,9 @@ def _win(t: Transaction, call: dict[str, Any]) -> None:
         updated_at=call["requested_at"],
     )
     t.delete("due_contacts", key)
-    t.counts[call["campaign_id"], "attempts"] += 1
+    t.count(call["campaign_id"], "attempts", 1)
     if call["kind"] == "follow_up":
-        t.counts[call["campaign_id"], "follow_up_attempts"] += 1
+        t.count(call["campaign_id"], "follow_up_attempts", 1)
 
 
 def _park(t: Transaction, now: datetime, key: tuple[uuid.UUID, int], turn: int) -> None:

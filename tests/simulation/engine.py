@@ -29,6 +29,15 @@ TABLES: Final = (
 )
 
 
+# Statements that lock and write nothing: alone, they need no transaction of their own.
+READS: Final = frozenset(
+    {
+        *("read_expired_batches", "read_next_instant", "read_dialable_campaigns", "read_silent"),
+        *("read_known_provider_ids", "find_batch"),
+    }
+)
+
+
 class Blocked(Exception):
     """A statement needs a row that another transaction holds."""
 
@@ -55,7 +64,7 @@ class Commit:
     after: dict[tuple[str, Key], Row | None]
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Transaction:
     """One transaction: what it wrote, what it holds, and whether it still is."""
 
@@ -63,7 +72,7 @@ class Transaction:
     process: Process | None
     own: dict[str, dict[Key, Row | None]] = field(default_factory=dict)
     held: list[tuple[str, Key]] = field(default_factory=list)
-    counts: Counter[tuple[Any, str]] = field(default_factory=Counter)
+    counts: dict[tuple[Any, str], int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     # What a statement saw when it began; one that had to wait goes on with it.
     first_sight: dict[str, Any] = field(default_factory=dict)
@@ -99,6 +108,11 @@ class Transaction:
         row = self.get(table, key)
         assert row is not None
         self.put(table, key, {**row, **columns})
+
+    def count(self, campaign_id: Any, counted: str, by: int) -> None:
+        """Add to a counter of calls."""
+        key = campaign_id, counted
+        self.counts[key] = self.counts.get(key, 0) + by
 
     def delete(self, table: str, key: Key) -> None:
         """Delete a row, if it is there."""
@@ -167,6 +181,7 @@ class Server:
         self.listeners: dict[Listener, Callable[[str], None]] = {}
         self.watchers: list[Callable[[Transaction, Commit], None]] = []
         self.statements_run = 0
+        self.reader = Transaction(self, None)
         # Mutant switch: the unique index on open (provider, number).
         self.has_number_index = True
 
@@ -298,6 +313,10 @@ class Connection:
         given = dict(zip(params, values, strict=True))
         if self._wire is not None:
             await self._wire.to_server(is_alone=self._transaction is None)
+        if self._transaction is None and statement.__name__ in READS:
+            server = self._server
+            server.statements_run += 1
+            return statement(server.reader, server.clock(), **given)
         transaction = self._transaction or self._server.begin()
         try:
             rows = await self._server.run(transaction, statement, given)

@@ -113,7 +113,7 @@ def _mark(transaction: Transaction | None, call_id: uuid.UUID) -> None:
         cursor = server.tables["batch_cursors"][key[0]]
         after = max(cursor["next_position"], key[1] + 1)
         mine.put("batch_cursors", key[0], {**cursor, "next_position": after})
-        mine.counts[call["campaign_id"], "attempts"] += 1
+        mine.count(call["campaign_id"], "attempts", 1)
     except Blocked:
         Transaction.end(mine, commits=False)
         return

@@ -80,14 +80,19 @@ def table_of(hours: str, change: datetime) -> dict[str, Any]:
     return table
 
 
-@lru_cache(maxsize=256)
-def stretches(place: Place) -> tuple[tuple[float, float], ...]:
-    """Give the open stretches in virtual seconds, from the oracle."""
-    zone = ZoneInfo(place.zone)
-    noon = place.start.replace(hour=12, minute=0, second=0)
-    first, last = noon - timedelta(days=2), noon + timedelta(days=3)
-    table: Table = place.table()
-    found = open_stretches(table, zone, first, last)
-    return tuple(
-        ((a - place.start).total_seconds(), (b - place.start).total_seconds()) for a, b in found
-    )
+def stretches(place: Place) -> list[tuple[float, float]]:
+    """Give the open stretches around the change in virtual seconds, from the oracle."""
+    return [
+        ((opens - place.start).total_seconds(), (closes - place.start).total_seconds())
+        for opens, closes in _stretches(place.zone, place.hours, place.change)
+    ]
+
+
+@lru_cache(maxsize=256)  # a second of work for each, and there are few
+def _stretches(
+    zone: str, hours: str, change: datetime
+) -> tuple[tuple[datetime, datetime], ...]:
+    around = change.replace(hour=0, minute=0, tzinfo=UTC)
+    first, last = around - timedelta(hours=42), around + timedelta(hours=66)
+    table: Table = table_of(hours, change)
+    return tuple(open_stretches(table, ZoneInfo(zone), first, last))

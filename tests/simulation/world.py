@@ -104,6 +104,7 @@ class World:
         self.changes: ChangeLifecycle | None = None
         self.results: RecordCallResult | None = None
         self.commands: list[Command] = []
+        self.resuming: Counter[uuid.UUID] = Counter()
         self.hours_changed_at: float | None = None
         # Which contact a follow-up was asked for, and when.
         self.follow_ups: list[tuple[tuple[uuid.UUID, int], float]] = []
@@ -217,6 +218,7 @@ class World:
         is_campaign = target in self.server.tables["campaigns"]
         if kind == "resume":
             self._lift(target)
+            self.resuming[target] += 1
         public = ids.campaign_id(target) if is_campaign else ids.batch_id(target)
         for _ in range(40):
             process, changes = self.web, self.changes
@@ -224,11 +226,13 @@ class World:
                 name = f"{kind}_{'campaign' if is_campaign else 'batch'}"
                 done = await self._in_web(process, getattr(changes, name)(OPERATOR, public))
                 if isinstance(done, Refused):
-                    return
+                    break
                 if done is not None:
                     self._note(kind, target, done.calls_in_progress)
-                    return
+                    break
             await asyncio.sleep(TOLD)
+        if kind == "resume":
+            self.resuming[target] -= 1
 
     async def result(self, call_id: uuid.UUID, contact: tuple[uuid.UUID, int], at: datetime) -> None:
         """Let the agent ask for a follow-up, until it is answered."""
@@ -266,7 +270,8 @@ class World:
         return answer
 
     def _note(self, kind: str, target: uuid.UUID, in_progress: int) -> None:
-        if kind == "resume":
+        # A pause that meets a resume under way promises nothing.
+        if kind == "resume" or self.resuming[target]:
             return
         tables = self.server.tables
         open_calls = frozenset(

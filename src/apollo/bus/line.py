@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from apollo.bus.postgres import PostgresBus
 from apollo.ports import Bus, Clock, Stream, TelephonyDriver
 from apollo.storage.database import Database
+from apollo.usecases.check_status_events import CheckStatusEvents
 from apollo.usecases.publish_events import PublishEvents, stop_publishing
 from apollo.usecases.record_call_events import Arrival
 
@@ -28,6 +29,8 @@ class Line:
     told_after_commit: Bus | None = None
     # Where verified status events go first; None: straight to PostgreSQL.
     status_stream: Stream | None = None
+    # Whether status events wait unread somewhere; None: they never wait outside PostgreSQL.
+    events_lag: Callable[[], Awaitable[bool]] | None = None
     kafka: "KafkaClient | None" = None
     _reports: dict[str, Callable[[], Any]] = field(default_factory=dict)
 
@@ -74,6 +77,7 @@ async def open_line(
     client.start()
     bus = KafkaBus(client, db, clock)
     try:
-        yield Line(bus, bus, client.stream(Topic.STATUS), client)
+        late = CheckStatusEvents(db=db).are_late
+        yield Line(bus, bus, client.stream(Topic.STATUS), late, client)
     finally:
         await client.close()

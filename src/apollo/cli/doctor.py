@@ -14,9 +14,8 @@ from rich.text import Text
 
 from apollo.cli import checks
 from apollo.cli.checks import Finding, State
-from apollo.cli.rehearsal import connected, kept_secrets
+from apollo.cli.rehearsal import settings_in_force
 from apollo.cli.terminal import AsJson, out, print_json
-from apollo.config import Settings, load
 from apollo.errors import Misconfigured
 
 _MARKS: Final = {
@@ -52,7 +51,7 @@ def _show(one: Finding) -> None:
 
 async def _look() -> list[Finding]:
     try:
-        settings = _settings_in_force()
+        settings = settings_in_force(os.environ)
     except Misconfigured as wrong:
         return [
             Finding("configuration", State.FAULT, fault, "correct the setting")
@@ -69,13 +68,3 @@ async def _look() -> list[Finding]:
         findings += await checks.webhooks(settings)  # else it would only say the same again
     findings += checks.packages()
     return findings
-
-
-def _settings_in_force() -> Settings:
-    """The settings; without a provider of one's own, those that `apollo up` makes of them."""
-    settings = load(os.environ)
-    if settings.jambonz_url is None:
-        shared = kept_secrets(settings.data_dir)
-        if shared is not None:
-            return load(connected(os.environ, settings, shared))
-    return settings

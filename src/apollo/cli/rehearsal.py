@@ -92,3 +92,13 @@ def connected(environ: Mapping[str, str], settings: Settings, shared: Secrets) -
     if settings.default_call_hook is None and settings.default_application_sid is None:
         connected["APOLLO_DEFAULT_CALL_HOOK"] = f"{rotary}/rotary/hook"
     return connected
+
+
+def settings_in_force(environ: Mapping[str, str]) -> Settings:
+    """The settings; without a provider of one's own, those that `apollo up` makes of them."""
+    settings = load(environ)
+    if settings.jambonz_url is None:
+        shared = kept_secrets(settings.data_dir)
+        if shared is not None:
+            return load(connected(environ, settings, shared))
+    return settings

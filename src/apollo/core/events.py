@@ -9,6 +9,8 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
+import msgspec
+
 
 class Evidence(enum.StrEnum):
     """Where we know it from, strongest first."""
@@ -21,8 +23,7 @@ class Evidence(enum.StrEnum):
     ASSUMED = "assumed"  # nothing proves it; the best guess after every look-up
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallEvent:
+class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
     """Something that happened to one call, and when we learnt of it."""
 
     at: datetime
@@ -31,13 +32,11 @@ class CallEvent:
     sip_call_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallAccepted(CallEvent):
+class CallAccepted(CallEvent, frozen=True, kw_only=True):
     """The provider answered 201."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestNotPlaced(CallEvent):
+class RequestNotPlaced(CallEvent, frozen=True, kw_only=True):
     """Certainly no call exists and the person is not to blame."""
 
     reason: str
@@ -45,42 +44,35 @@ class RequestNotPlaced(CallEvent):
     is_permanent: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NumberRefused(CallEvent):
+class NumberRefused(CallEvent, frozen=True, kw_only=True):
     """Certainly no call exists and the provider names the number as the reason."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestLost(CallEvent):
+class RequestLost(CallEvent, frozen=True, kw_only=True):
     """The request was written and no usable answer came: there may be a call."""
 
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LeaseExpired(CallEvent):
+class LeaseExpired(CallEvent, frozen=True, kw_only=True):
     """The process that was placing the call is gone: there may be a call."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallTrying(CallEvent):
+class CallTrying(CallEvent, frozen=True, kw_only=True):
     """The provider works on it: proof that the call was placed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallRinging(CallEvent):
+class CallRinging(CallEvent, frozen=True, kw_only=True):
     """The phone rings, or early media plays."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallAnswered(CallEvent):
+class CallAnswered(CallEvent, frozen=True, kw_only=True):
     """Somebody, or something, picked up."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallEnded(CallEvent):
+class CallEnded(CallEvent, frozen=True, kw_only=True):
     """The provider says it is over."""
 
     call_status: str
@@ -90,13 +82,11 @@ class CallEnded(CallEvent):
     hangup_by: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallVanished(CallEvent):
+class CallVanished(CallEvent, frozen=True, kw_only=True):
     """Past its deadline, and the provider knows nothing of it any more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class QuarantineOver(CallEvent):
+class QuarantineOver(CallEvent, frozen=True, kw_only=True):
     """An unknown call was looked for everywhere, for long enough, and not found."""
 
     may_retry: bool

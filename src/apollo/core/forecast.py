@@ -61,7 +61,7 @@ def calls_needed(contacts: int, *, max_retries: int, retry_share: float) -> floa
 def longest_wait(
     contacts: int, *, max_retries: int, retry_share: float, cooldown: timedelta
 ) -> timedelta:
-    """How long the last of them waits between retries: as many as one of them is expected to take."""
+    """How long the last of them waits between its retries: as many as one of them may need."""
     retries = 0
     while retries < max_retries and contacts * retry_share ** (retries + 1) >= 1.0:
         retries += 1

@@ -4,8 +4,10 @@
 clock or a table; the use-case reads, asks here, writes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec.structs import replace
 
 from apollo.core.events import (
     Alarm,

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
 from typing import Final
 
+import msgspec
+
 from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.reasons import Reason
@@ -101,8 +103,7 @@ class Deadlines:
     grace: timedelta = timedelta(seconds=120)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """One attempt to reach one contact."""
 
     id: uuid.UUID
@@ -135,16 +136,14 @@ class Call:
     prior_attempted_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Due:
+class Due(msgspec.Struct, frozen=True):
     """When, and in which turn, a contact may be taken again."""
 
     turn: Turn
     due_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Contact:
+class Contact(msgspec.Struct, frozen=True):
     """One person of a batch, as far as calling them goes."""
 
     key: ContactKey

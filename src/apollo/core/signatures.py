@@ -4,7 +4,6 @@
 results the same way, so that one check serves both.
 """
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Final
@@ -34,4 +33,4 @@ def is_signed(body: bytes, headers: Mapping[str, str], secret: bytes) -> bool:
 
 
 def _digest(body: bytes, secret: bytes, sent_at: str) -> str:
-    return hmac.new(secret, f"{sent_at}.".encode() + body, hashlib.sha256).hexdigest()
+    return hmac.digest(secret, f"{sent_at}.".encode() + body, "sha256").hex()

@@ -84,3 +84,8 @@ async def has_answered_call(connection: Connection, key: ContactKey) -> bool:
             connection, batch_id=key.batch_id, position=key.position
         )
     )
+
+
+async def read_attempts(connection: Connection, key: ContactKey) -> list[Record]:
+    """Read every attempt at a contact, oldest first, those that were never sent among them."""
+    return await _Q["read_attempts"].rows(connection, batch_id=key.batch_id, position=key.position)

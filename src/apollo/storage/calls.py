@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+import msgspec
+
 from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.model import Call, Contact, Due, RetryPolicy, RetryStrategy, Turn
@@ -17,8 +19,7 @@ from apollo.storage.database import Connection, Record, load_queries
 _Q = load_queries("calls")
 
 
-@dataclass(frozen=True, slots=True)
-class LockedCall:
+class LockedCall(msgspec.Struct, frozen=True):
     """A call with its contact and what surrounds them; this transaction holds their locks."""
 
     call: Call
@@ -32,8 +33,7 @@ class LockedCall:
     read_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEvent:
+class StoredEvent(msgspec.Struct, frozen=True):
     """A status webhook on its way into the table of raw events."""
 
     content_hash: uuid.UUID

@@ -141,6 +141,9 @@ class Database:
                         "plan_cache_mode": "force_generic_plan",
                         # A plan made while a table was small must not scan it when it is not.
                         "enable_seqscan": "off",
+                        # Nor walk through a whole batch to meet the few rows of a set in order.
+                        "enable_mergejoin": "off",
+                        "enable_hashjoin": "off",
                         # A transaction that nobody drives must not hold a campaign's lock.
                         "idle_in_transaction_session_timeout": "10s",
                     },

@@ -8,7 +8,7 @@ import asyncio
 import re
 import uuid
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -110,6 +110,34 @@ async def read_comparison(connection: Connection, snapshot: Snapshot) -> Snapsho
         snapshot,
         earlier=tuple(_ended(row) for row in earlier),
         elsewhere=tuple(_ended(row) for row in elsewhere),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignLoad:
+    """What a campaign has left, what would hold it, and how its last calls went."""
+
+    unfinished: int
+    is_paused: bool
+    is_cancelled: bool
+    is_stopped: bool
+    ended: tuple[EndedCall, ...]
+
+
+async def read_campaign_load(connection: Connection, campaign_id: uuid.UUID) -> CampaignLoad | None:
+    """Read what a forecast for a campaign needs; None when there is no such campaign."""
+    row = await _Q["campaign_load"].row(connection, campaign_id=campaign_id)
+    if row is None:
+        return None
+    # No batch has this key: the calls of all of them are wanted.
+    nobody = uuid.UUID(int=0)
+    ended = await _Q["calls_elsewhere"].rows(connection, batch_id=nobody, campaign_id=campaign_id)
+    return CampaignLoad(
+        unfinished=row["unfinished"],
+        is_paused=row["is_paused"],
+        is_cancelled=row["is_cancelled"],
+        is_stopped=row["is_stopped"],
+        ended=tuple(_ended(one) for one in ended),
     )
 
 

@@ -1,5 +1,7 @@
 """Who is alive: one row for each process, written every few seconds by the process itself."""
 
+import os
+import socket
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +23,11 @@ class Process:
     pid: int
     version: str
     started_at: datetime
+
+
+def this_process(role: str, version: str, started_at: datetime) -> Process:
+    """Introduce the process this runs in."""
+    return Process(uuid.uuid4(), role, socket.gethostname(), os.getpid(), version, started_at)
 
 
 async def beat(connection: Connection, process: Process, report: Mapping[str, Any]) -> datetime:

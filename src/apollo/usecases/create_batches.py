@@ -8,7 +8,7 @@ nor leave anything behind when they fail. Must never answer before the batch is 
 import asyncio
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
@@ -79,8 +79,8 @@ class CreateBatches:
         """Create a batch from rows; gives the batch object. Raises Refused, creating nothing."""
         campaign = await self._open_campaign(principal, wanted)
         times = self._times(wanted, campaign["timezone"])
-        with Intake(_rules(wanted, campaign, rows_are="contacts")) as intake:
-            await _take_in(intake, contacts, keep)
+        with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
+            await take_in(intake, contacts, keep)
             intake.close_books()
             return await self._load(
                 principal, wanted, campaign["id"], times, intake, on_created, keep
@@ -102,10 +102,10 @@ class CreateBatches:
         campaign = await self._open_campaign(principal, wanted)
         times = self._times(wanted, campaign["timezone"])
         reader = CsvReader()
-        with Intake(_rules(wanted, campaign, rows_are="rows")) as intake:
+        with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="rows")) as intake:
             async for piece in pieces:
-                await _take_in(intake, reader.feed(piece), keep)
-            await _take_in(intake, reader.finish(), keep)
+                await take_in(intake, reader.feed(piece), keep)
+            await take_in(intake, reader.finish(), keep)
             intake.close_books()
             return await self._load(
                 principal, wanted, campaign["id"], times, intake, on_created, keep
@@ -253,14 +253,15 @@ def _check_not_cancelled(campaign: Record) -> None:
         raise NotAllowedNow("the campaign is cancelled for good; create a new campaign")
 
 
-def _rules(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
+def rules_of(wanted: NewBatch, phone_numbers: Sequence[str], *, rows_are: str) -> Rules:
+    """Say what a batch asks of its rows. Raises Invalid for an unknown region."""
     if wanted.default_region is not None:
         try:
             check_region(wanted.default_region)
         except ValueError as fault:
             raise Invalid.field("default_region", str(fault)) from None
     return Rules(
-        country_codes=frozenset(map(country_code_of, campaign["phone_numbers"])),
+        country_codes=frozenset(map(country_code_of, phone_numbers)),
         default_region=wanted.default_region,
         on_invalid=wanted.on_invalid,
         on_duplicate=wanted.on_duplicate,
@@ -268,7 +269,8 @@ def _rules(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
     )
 
 
-async def _take_in(intake: Intake, contacts: Iterable[GivenContact], keep: Keep | None) -> None:
+async def take_in(intake: Intake, contacts: Iterable[GivenContact], keep: Keep | None) -> None:
+    """Check contacts one by one, letting others work in between."""
     for nth, contact in enumerate(contacts, 1):
         intake.add(contact)
         if nth % _ROWS_BEFORE_OTHERS == 0:

@@ -125,7 +125,7 @@ class ManageCampaigns:
             before = await campaigns.read(connection, organization_id, wanted)
             if locked is None or before is None:
                 raise NotFound(NOT_FOUND)
-            settings = checked(_replaced(before.settings, fields))
+            settings = changed_settings(before.settings, fields)
             if settings == before.settings:
                 return before
             at = locked.read_at
@@ -177,6 +177,11 @@ def _build(fields: Mapping[str, Any]) -> CampaignSettings:
     if missing:
         raise Invalid([FieldError(("body", name), "is required", "missing") for name in missing])
     return CampaignSettings(**given)
+
+
+def changed_settings(settings: CampaignSettings, fields: Mapping[str, Any]) -> CampaignSettings:
+    """Give the settings with the keys given replaced, null being the default. Raises Invalid."""
+    return checked(_replaced(settings, fields))
 
 
 def _replaced(settings: CampaignSettings, fields: Mapping[str, Any]) -> CampaignSettings:

@@ -159,7 +159,7 @@ class ReconcileCalls:
             return await self._record.record(arrivals)
         except (Unavailable, Stale):
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the others must be recorded
             if len(arrivals) == 1:
                 _log.exception("event.not_recorded", execution_id=_shown(arrivals[0]))
                 return Recorded()
@@ -246,8 +246,6 @@ class ReconcileCalls:
             found = await self._driver.read_call(provider_call_id)
             if found is not None:
                 event = _event_of(found, call.read_at, Evidence.POLL)
-                if isinstance(event, CallEnded):
-                    return _Look(event)
                 if event is not None and observed_later(call, event):
                     return _Look(event)
                 if await self._driver.hang_up(provider_call_id, was_answered=call.was_answered):
@@ -263,9 +261,12 @@ class ReconcileCalls:
             record = None
         if record is not None:
             return _Look(_event_of(record, call.read_at, Evidence.RECORD))
-        if call.state is CallState.UNKNOWN and call.read_at - call.requested_at < (
-            self._deadlines.quarantine
-        ):
+        return self._gone(call)
+
+    def _gone(self, call: OverdueCall) -> _Look:
+        """The provider named this call, and knows nothing of it any more."""
+        age = call.read_at - call.requested_at
+        if call.state is CallState.UNKNOWN and age < self._deadlines.quarantine:
             return _Look(again_at=call.read_at + _LOOK_EVERY)
         return _Look(self._give_up(call))
 
@@ -313,6 +314,8 @@ def _must_search(call: OverdueCall) -> bool:
 
 def observed_later(call: OverdueCall, event: CallEvent) -> bool:
     """Tell whether a poll shows more than we knew: then the call gets its next deadline."""
+    if isinstance(event, CallEnded):
+        return True
     name = type(event).__name__
     if call.state in {CallState.ACCEPTED, CallState.UNKNOWN}:
         return name in {"CallRinging", "CallAnswered"}

@@ -8,11 +8,12 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 
 from apollo.core import ids
 from apollo.core.events import (

@@ -21,6 +21,8 @@ async def listen(app: ASGIApp, host: str, port: int) -> None:
         # Our own log says what matters, once per decision; a line per request says nothing more.
         access_log=False,
         log_config=None,
+        # Nobody asks where a request came from.
+        proxy_headers=False,
         lifespan="off",
         # Longer than the provider's own keep-alive, so that it never writes to a closing socket.
         timeout_keep_alive=75,

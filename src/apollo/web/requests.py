@@ -38,13 +38,13 @@ class UseCases:
     readiness: CheckReadiness
 
 
-def use_cases(request: Request) -> UseCases:
+async def use_cases(request: Request) -> UseCases:
     """Give the use-cases of the running application."""
     found: UseCases = request.app.state.use_cases
     return found
 
 
-def principal(request: Request) -> Principal:
+async def principal(request: Request) -> Principal:
     """Give who is asking; the shell has checked the token before any route runs."""
     found: Principal = request.state.principal
     return found

@@ -1,4 +1,4 @@
-"""Rules about Kafka, where it is the bus: what processes report of it, and what waits because of it.
+"""Rules about Kafka, where it is the bus: what processes say of it, and what waits because of it.
 
 None of them holds a batch: without Kafka the sweep finds the work. They stay silent where
 PostgreSQL is the bus.

@@ -34,8 +34,8 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.WARNING,
         "Messages wait on Kafka longer than they should: wake-ups come late, or what the provider"
         " reported is not recorded yet.",
-        "{who} is {lag} behind with {what}. Look at the database first (db_locks, db_slow), which it"
-        " waits for; else run another worker.",
+        "{who} is {lag} behind with {what}. Look at the database first (db_locks, db_slow), which"
+        " it waits for; else run another worker.",
     ),
     Reason.REBALANCE_STORM: ReasonFacts(
         Layer.PIPELINE,
@@ -49,15 +49,15 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.WARNING,
         "Events for other systems wait in the database and are not brought to Kafka. Dialling does"
         " not depend on it.",
-        "The oldest event waits for {age}. See that a worker runs and reaches Kafka, and that it may"
-        " write to the topic of events.",
+        "The oldest event waits for {age}. See that a worker runs and reaches Kafka, and that it"
+        " may write to the topic of events.",
     ),
     Reason.DEAD_LETTERS: ReasonFacts(
         Layer.PIPELINE,
         Severity.WARNING,
-        "Messages on Kafka could not be read and were set aside. One from the topic of status events"
-        " may hold the outcome of a call.",
-        "{letters} messages could not be read, the last at {last_at}: {why}. `apollo dlq list` shows"
-        " them; mend the cause, then `apollo dlq replay --all`.",
+        "Messages on Kafka could not be read and were set aside. One from the topic of status"
+        " events may hold the outcome of a call.",
+        "{letters} messages could not be read, the last at {last_at}: {why}. `apollo dlq list`"
+        " shows them; mend the cause, then `apollo dlq replay --all`.",
     ),
 }

@@ -93,7 +93,7 @@ select b.id, b.organization_id, b.campaign_id, b.status, b.total_contacts, b.sch
 
 -- name: find_batch
 -- A batch of this organisation, by the keys that locking and reading its contacts need.
-select id, campaign_id
+select id, campaign_id, status, updated_at
   from batches
  where id = :batch_id and organization_id = :organization_id;
 

@@ -79,3 +79,13 @@ update calls set follow_up_at = :at, version = version + 1 where id = :call_id;
 select exists (
   select from calls
    where batch_id = :batch_id and position = :position and outcome = 'completed');
+
+-- name: read_attempts
+-- Every attempt at one contact with what was decided, released ones too: those were never sent.
+select id, attempt, kind, state, outcome, from_number, provider, provider_call_id, requested_at,
+       heard_at, ringing_at, answered_at, ended_at, deadline_at, duration_seconds, sip_status,
+       sip_reason, hangup_by, hangup_reason, evidence, window_opens_at, window_closes_at,
+       prior_due_at
+  from calls
+ where batch_id = :batch_id and position = :position
+ order by requested_at, id;

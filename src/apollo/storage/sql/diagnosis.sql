@@ -191,6 +191,22 @@ select k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended
     order by e.ended_at desc
     limit 60) as k;
 
+-- name: campaign_load
+-- What a campaign's live batches have left, and whether anything holds it as a whole.
+select coalesce((select sum(k.contacts)
+                   from batches b
+                   join batch_counters k on k.batch_id = b.id
+                  where b.campaign_id = c.id and b.status in ('pending', 'in_progress', 'paused')
+                    and k.status in ('pending', 'dispatched', 'in_progress', 'retrying',
+                                     'followup_scheduled')), 0)::bigint as unfinished,
+       c.paused_at is not null as is_paused, c.cancelled_at is not null as is_cancelled,
+       o.dialling_stopped_at is not null
+         or exists (select from installation i where i.dialling_stopped_at is not null)
+         as is_stopped
+  from campaigns c
+  join organizations o on o.id = c.organization_id
+ where c.id = :campaign_id and c.deleted_at is null;
+
 -- name: database
 -- Whether the database takes writes, which schema it has, how far ahead requests are booked.
 select pg_is_in_recovery() as is_standby,

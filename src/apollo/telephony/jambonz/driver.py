@@ -15,6 +15,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from apollo.core.signatures import is_signed
 from apollo.errors import DriverError, Misconfigured, NotPlaced, OutcomeUnknown
 from apollo.ports import Clock, DialRequest, LiveCall, Placed, RateLimit, StatusEvent
 from apollo.telephony.jambonz import answers, calls, webhooks
@@ -187,7 +188,7 @@ class JambonzDriver:
 
     def verify_status(self, body: bytes, headers: Mapping[str, str]) -> bool:
         """Check a webhook's signature over its raw bytes, of whatever age."""
-        return webhooks.is_signed(body, headers, self._secret)
+        return is_signed(body, headers, self._secret)
 
     def read_status(self, body: bytes, received_at: datetime) -> StatusEvent:
         """Read a verified webhook; raises ValueError that names the field."""

@@ -1,0 +1,65 @@
+"""What commands need that ask the provider about calls: `stop-all --hang-up` and `recover`.
+
+Owns how a provider is opened for the length of one command. It never dials.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from apollo.cli.rehearsal import settings_in_force
+from apollo.config import Settings, configure_logging
+from apollo.usecases.hang_up_calls import HangUpCalls
+from apollo.usecases.record_call_events import RecordCallEvents
+from apollo.usecases.recover_calls import RecoverCalls
+
+if TYPE_CHECKING:
+    from apollo.wiring import Office
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """The office, and what works on calls at the provider."""
+
+    office: "Office"
+    hang_up_calls: HangUpCalls
+    recover_calls: RecoverCalls
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
+    """Open database and provider. Raises Misconfigured when no provider is configured."""
+    from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
+
+    clock = wiring.SystemClock()
+    driver = wiring.make_driver(settings, clock)
+    try:
+        async with wiring.open_office(settings) as office:
+            record = RecordCallEvents(
+                db=office.db, deadlines=wiring.deadlines(settings), wakes_by_notify=True
+            )
+            yield Desk(
+                office=office,
+                hang_up_calls=HangUpCalls(db=office.db, driver=driver, clock=clock),
+                recover_calls=RecoverCalls(db=office.db, driver=driver, record=record),
+            )
+    finally:
+        await driver.close()
+
+
+def at_desk(work: Callable[[Desk], Awaitable[_T]]) -> _T:
+    """Do some work with database and provider at hand, and put them away again."""
+    settings = settings_in_force(os.environ)
+    configure_logging(settings.log, sys.stderr)  # stdout is for the result alone
+
+    async def inside() -> _T:
+        async with open_desk(settings) as desk:
+            return await work(desk)
+
+    return asyncio.run(inside())

@@ -1,0 +1,73 @@
+"""Reads everything of ours that an audit compares, from one snapshot."""
+
+import uuid
+from collections import defaultdict
+from datetime import datetime
+from typing import Any, Final
+
+from apollo.core.audit import Books, CampaignRules, Change, OurCall
+from apollo.core.ids import ContactKey
+from apollo.core.states import CallKind, CallState, Outcome
+from apollo.core.windows import parse_working_hours
+from apollo.storage.database import Connection, Record, load_queries
+
+_Q: Final = load_queries("audit")
+
+
+async def read_books(connection: Connection, since: datetime) -> Books:
+    """Read the rows of calls since an instant, and what surrounds them; needs a snapshot."""
+    # A person waits for it, once: an honest count of everything may take minutes.
+    await connection.execute("set local statement_timeout = 0; set local enable_seqscan = on")
+    batches = await connection.fetch(_Q["batches"].text, timeout=None)
+    changes = await _Q["changes"].rows(connection)
+    calls = await connection.fetch(_Q["calls"].text, since, timeout=None)
+    lost = await connection.fetch(_Q["lost_contacts"].text, timeout=None)
+    return Books(
+        calls=[_call(r) for r in calls],
+        campaigns=_rules(await _Q["campaigns"].rows(connection), batches),
+        changes=[Change(r["at"], r["action"], r["campaign_id"], r["batch_id"]) for r in changes],
+        contacts=int(await _Q["count_contacts"].value(connection)),
+        lost_contacts=[ContactKey(r["batch_id"], r["position"]) for r in lost],
+        wrong_counters={r["id"]: r["off_by"] for r in batches if r["off_by"]},
+        batches=len(batches),
+    )
+
+
+def _call(r: Record) -> OurCall:
+    return OurCall(
+        id=r["id"],
+        contact=ContactKey(r["batch_id"], r["position"]),
+        campaign_id=r["campaign_id"],
+        provider=r["provider"],
+        provider_call_id=r["provider_call_id"],
+        number=r["phone_number"],
+        kind=CallKind(r["kind"]),
+        state=CallState(r["state"]),
+        outcome=r["outcome"] and Outcome(r["outcome"]),
+        hangup_reason=r["hangup_reason"],
+        requested_at=r["requested_at"],
+        window_opens_at=r["window_opens_at"],
+        window_closes_at=r["window_closes_at"],
+    )
+
+
+def _rules(campaigns: list[Record], batches: list[Record]) -> dict[uuid.UUID, CampaignRules]:
+    limits: dict[uuid.UUID, dict[uuid.UUID, Any]] = defaultdict(dict)
+    retries: dict[uuid.UUID, dict[uuid.UUID, Any]] = defaultdict(dict)
+    for r in batches:
+        limits[r["campaign_id"]][r["id"]] = r["concurrency_limit"]
+        retries[r["campaign_id"]][r["id"]] = r["max_retries_override"]
+    return {
+        r["id"]: CampaignRules(
+            concurrency_limit=r["concurrency_limit"],
+            hours=parse_working_hours(
+                r["working_hours"] or {},
+                enforced=r["working_hours_enforced"],
+                timezone=r["timezone"],
+            ),
+            max_retries=r["retry_policy"]["max_retries"],
+            batch_limits=limits[r["id"]],
+            batch_retries=retries[r["id"]],
+        )
+        for r in campaigns
+    }

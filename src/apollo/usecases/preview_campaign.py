@@ -1,0 +1,178 @@
+"""What would happen: a batch that is not created, or a campaign's setting that is not changed.
+
+The same checks as for the real thing, and the same forecast as `/debug`. Must never write anything.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from apollo.core.campaign_settings import CONCURRENCY_DEFAULT, CampaignSettings
+from apollo.core.csv_rows import GivenContact
+from apollo.core.diagnosis.view import opening
+from apollo.core.forecast import Measured, calls_needed, finish_at, longest_wait, measure
+from apollo.core.windows import WorkingHours, local_start, parse_working_hours
+from apollo.errors import NotFound
+from apollo.ports import Clock
+from apollo.storage import diagnosis as storage
+from apollo.storage.database import Database
+from apollo.storage.diagnosis import CampaignLoad
+from apollo.usecases.authenticate import Principal
+from apollo.usecases.batch_views import View, whole
+from apollo.usecases.check_contacts import Intake, OnDuplicate, OnInvalid
+from apollo.usecases.create_batches import NewBatch, rules_of, take_in
+from apollo.usecases.manage_campaigns import ManageCampaigns, changed_settings
+
+_REJECTED_SHOWN: Final = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Planned:
+    """What somebody plans. Without contacts and count, it is about what the campaign has left."""
+
+    contacts: tuple[GivenContact, ...] | None = None
+    contacts_count: int | None = None
+    scheduled_start: str | datetime | None = None
+    concurrency_limit: int | None = None
+    max_retries_override: int | None = None
+    on_duplicate: OnDuplicate = OnDuplicate.SKIP
+    default_region: str | None = None
+    # Campaign keys as PATCH takes them.
+    changes: Mapping[str, Any] | None = None
+
+
+class PreviewCampaign:
+    """Previews batches and changes of a campaign."""
+
+    def __init__(
+        self,
+        *,
+        db: Database,
+        clock: Clock,
+        campaigns: ManageCampaigns,
+        ring_timeout: timedelta,
+        calls_per_second: float | None,
+    ) -> None:
+        self._db = db
+        self._clock = clock
+        self._campaigns = campaigns
+        self._ring_timeout = ring_timeout
+        self._calls_per_second = calls_per_second
+
+    async def preview(self, principal: Principal, campaign_id: str, planned: Planned) -> View:
+        """Say who would be called, from when, until when, and what limits. Raises Refused."""
+        campaign = await self._campaigns.read(principal, campaign_id)
+        settings = changed_settings(campaign.settings, planned.changes or {})
+        async with self._db.transaction(snapshot=True) as connection:
+            load = await storage.read_campaign_load(connection, campaign.id)
+        if load is None:
+            raise NotFound("Campaign not found")
+        accepted, rejected = await self._check(settings, planned, load)
+        now = self._clock.now()
+        starts_at = now
+        if planned.scheduled_start is not None:
+            starts_at = max(now, local_start(planned.scheduled_start, settings.timezone))
+        hours = parse_working_hours(
+            settings.working_hours or {},
+            enforced=settings.working_hours_enforced,
+            timezone=settings.timezone,
+        )
+        is_open, opens_at = opening(hours, self._ring_timeout, starts_at)
+        first_at = starts_at if is_open is not None else opens_at
+        measured = measure(load.ended, now)
+        limit = self._limit(settings, planned, measured)
+        finish = None
+        if first_at is not None and measured is not None:
+            finish = self._finish(hours, first_at, accepted, settings, planned, measured, limit)
+        held_by = _held_by(load, first_at)
+        return {
+            "campaign_id": campaign_id,
+            "accepted": accepted,
+            "rejected_count": 0 if rejected is None else rejected.rejected_count,
+            "rejected": [] if rejected is None else rejected.rejected[:_REJECTED_SHOWN],
+            "waiting_for": held_by,
+            "first_call_at": whole(first_at) if held_by is None else None,
+            "estimated_finish_at": whole(finish) if held_by is None else None,
+            "limit": limit,
+            "measured": None
+            if measured is None
+            else {
+                "calls": len(load.ended),
+                "seconds_per_call": round(measured.hold_s, 1),
+                "retry_share": round(measured.retry_share, 3),
+            },
+            "as_of": whole(now),
+        }
+
+    async def _check(
+        self, settings: CampaignSettings, planned: Planned, load: CampaignLoad
+    ) -> tuple[int, Intake | None]:
+        if planned.contacts is None:
+            count = planned.contacts_count
+            return (load.unfinished if count is None else count), None
+        wanted = NewBatch(
+            campaign_id="",
+            on_invalid=OnInvalid.SKIP,
+            on_duplicate=planned.on_duplicate,
+            default_region=planned.default_region,
+        )
+        rules = rules_of(wanted, settings.phone_numbers, rows_are="contacts")
+        with Intake(rules) as intake:
+            await take_in(intake, planned.contacts, None)
+            return intake.accepted, intake
+
+    def _limit(
+        self, settings: CampaignSettings, planned: Planned, measured: Measured | None
+    ) -> View:
+        """What binds: the fewest slots, or the pace where that is slower than they are."""
+        of_campaign = settings.metadata.get("concurrency_limit") or CONCURRENCY_DEFAULT
+        name, slots = "campaign.metadata.concurrency_limit", int(of_campaign)
+        if planned.concurrency_limit is not None and planned.concurrency_limit < slots:
+            name, slots = "batch.concurrency_limit", planned.concurrency_limit
+        per_second = None if measured is None else slots / measured.hold_s
+        pace = self._calls_per_second
+        if pace is not None and (per_second is None or pace < per_second):
+            if per_second is not None:
+                name = "APOLLO_CALLS_PER_SECOND"
+            per_second = pace if per_second is not None else None
+        rounded = None if per_second is None else round(per_second, 3)
+        return {"name": name, "calls_at_a_time": slots, "calls_per_second": rounded}
+
+    def _finish(
+        self,
+        hours: WorkingHours,
+        first_at: datetime,
+        contacts: int,
+        settings: CampaignSettings,
+        planned: Planned,
+        measured: Measured,
+        limit: Mapping[str, Any],
+    ) -> datetime | None:
+        policy = settings.retry_policy
+        retries = planned.max_retries_override
+        if retries is None:
+            retries = int(policy["max_retries"])
+        share = measured.retry_share
+        calls = calls_needed(contacts, max_retries=retries, retry_share=share)
+        done = finish_at(
+            hours,
+            first_at,
+            calls,
+            per_second=float(limit["calls_per_second"]) or 1 / measured.hold_s,
+            ring=self._ring_timeout,
+        )
+        cooldown = timedelta(minutes=policy["cooldown_minutes"])
+        waited = longest_wait(contacts, max_retries=retries, retry_share=share, cooldown=cooldown)
+        return None if done is None else max(done, first_at + waited)
+
+
+def _held_by(load: CampaignLoad, first_at: datetime | None) -> str | None:
+    """The reason for which nobody would be called at all, whatever the hours."""
+    if load.is_cancelled:
+        return "cancelled"
+    if load.is_stopped:
+        return "dialling_stopped"
+    if load.is_paused:
+        return "campaign_paused"
+    return None if first_at is not None else "window_never_opens"

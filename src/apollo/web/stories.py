@@ -1,0 +1,139 @@
+"""The stories behind `/debug`: one contact's, one batch's history, and what would happen.
+
+Owns paths, parameters and the shape of requests. Must never judge anything itself.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Path, Query, Response
+from pydantic import Field
+
+from apollo.core.csv_rows import GivenContact
+from apollo.usecases.check_contacts import OnDuplicate
+from apollo.usecases.explain_contact import ExplainContact
+from apollo.usecases.preview_campaign import Planned, PreviewCampaign
+from apollo.usecases.read_history import ReadHistory
+from apollo.web.batch_requests import answered
+from apollo.web.requests import Caller, StrictRoute
+from apollo.web.schemas import ERRORS, Body
+
+# What a body of 1 MiB holds; more are previewed by their number alone.
+_CONTACTS_MAX: Final = 10_000
+_COUNT_MAX: Final = 10_000_000
+
+_WHY: Final = """
+Why this person was not called, or not yet: what holds the contact back and until when, and what was
+decided at each attempt, as it was stored then: the window that allowed it, its turn and due time,
+the caller id, and what the provider answered.
+"""
+_HISTORY: Final = """
+When the batch moved and when it did not: intervals of verdict and reason, written down within
+seconds of each change, with what was done to the batch and its campaign meanwhile. `preceded_by`
+are the changes of the two minutes before an interval began.
+"""
+_PREVIEW: Final = """
+What would happen, without doing it: a batch of these contacts (or of so many), or the campaign's
+unfinished contacts under `changes`, which are keys as `PATCH /campaigns/{id}` takes them.
+
+`first_call_at` is null while something holds the campaign (`waiting_for`). `estimated_finish_at` is
+null while fewer than 20 calls of the campaign have ended: it is what the binding `limit` allows at
+the mean length of the campaign's last calls, with its share of retries, inside the calling hours.
+"""
+
+
+class PlannedContact(Body):
+    """A contact as `POST /batches` takes it."""
+
+    phone_number: str
+    call_variables: dict[str, Any] = Field(default_factory=dict)
+
+
+class PreviewBody(Body):
+    """What is planned; everything is optional."""
+
+    contacts: list[PlannedContact] | None = Field(default=None, max_length=_CONTACTS_MAX)
+    contacts_count: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
+    scheduled_start: str | None = None
+    concurrency_limit: int | None = Field(default=None, ge=1, le=10_000)
+    max_retries_override: int | None = Field(default=None, ge=0, le=100)
+    on_duplicate: str = Field(default="skip", pattern="^(skip|keep)$")
+    default_region: str | None = None
+    changes: dict[str, Any] | None = Field(
+        default=None, description="Campaign keys, as PATCH takes them."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stories:
+    """The use-cases behind these routes."""
+
+    contact: ExplainContact
+    history: ReadHistory
+    preview: PreviewCampaign
+
+
+def stories_router(uses: Stories) -> APIRouter:
+    """Build the routes."""
+    router = APIRouter(route_class=StrictRoute, responses={404: ERRORS[404], 503: ERRORS[503]})
+
+    @router.get(
+        "/batches/{batch_id}/contacts/{contact_id}/why",
+        tags=["batches"],
+        summary="Why a contact is not called",
+        description=_WHY,
+    )
+    async def why(
+        caller: Caller,
+        batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
+        contact_id: Annotated[str, Path(description="The contact, `con_…`.")],
+    ) -> Response:
+        return answered(await uses.contact.why(caller, batch_id, contact_id))
+
+    @router.get(
+        "/batches/{batch_id}/debug/history",
+        tags=["batches"],
+        summary="When a batch moved and when not",
+        description=_HISTORY,
+    )
+    async def history(
+        caller: Caller,
+        batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
+        start: Annotated[datetime | None, Query(description="From when; 24 h before end.")] = None,
+        end: Annotated[datetime | None, Query(description="Until when; now.")] = None,
+    ) -> Response:
+        return answered(
+            await uses.history.history(caller, batch_id, start=_aware(start), end=_aware(end))
+        )
+
+    @router.post(
+        "/campaigns/{campaign_id}/preview",
+        tags=["campaigns"],
+        summary="Preview a batch or a change",
+        description=_PREVIEW,
+    )
+    async def preview(
+        caller: Caller,
+        campaign_id: Annotated[str, Path(description="The campaign, `cmp_…`.")],
+        body: PreviewBody,
+    ) -> Response:
+        return answered(await uses.preview.preview(caller, campaign_id, _planned(body)))
+
+    return router
+
+
+def _planned(body: PreviewBody) -> Planned:
+    given = body.model_dump(exclude={"contacts", "on_duplicate"})
+    contacts = None
+    if body.contacts is not None:
+        contacts = tuple(
+            GivenContact(row, one.phone_number, one.call_variables)
+            for row, one in enumerate(body.contacts)
+        )
+    return Planned(**given, contacts=contacts, on_duplicate=OnDuplicate(body.on_duplicate))
+
+
+def _aware(at: datetime | None) -> datetime | None:
+    """A time without an offset is UTC, as in every answer."""
+    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
