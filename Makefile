@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test bench-quick fmt clean
+.PHONY: help venv demo test test-kafka cluster bench-quick fmt clean
 
 help:  ## List every target with its sentence.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -22,6 +22,17 @@ test: $(READY)  ## Check format, lint, types and imports, then run all tests.
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist worksteal
+
+test-kafka: $(READY)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
+	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \
+	if [ $$got = 3 ]; then exit 0; elif [ $$got != 0 ]; then exit $$got; fi; \
+	KAFKA_JARS=$(VENV)/kafka $(BIN)/pytest tests/buses
+
+cluster: $(READY)  ## Run the topology of deploy/compose.yaml as processes, and kill some.
+	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \
+	if [ $$got = 0 ]; then export KAFKA_JARS=$(VENV)/kafka; \
+	elif [ $$got != 3 ]; then exit $$got; fi; \
+	$(BIN)/python -m scripts.cluster
 
 bench-quick: $(READY)  ## Measure the figures that matter most.
 	$(BIN)/python benchmarks/quick.py

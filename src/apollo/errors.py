@@ -139,7 +139,7 @@ class WillNeverWork(DriverError):
 
 
 class OutcomeUnknown(DriverError):
-    """There may be a call. `cause`: server_error, timeout, reset, broken_body."""
+    """There may be a call. `cause`: server_error, timeout, reset, broken_body, too_many."""
 
 
 class Misconfigured(ApolloError):

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import gc
 import signal
-import uuid
 import zoneinfo
 from collections.abc import AsyncGenerator, Coroutine
 from dataclasses import dataclass
@@ -29,8 +28,6 @@ from apollo.config.parts import default_route, diagnosis_settings
 from apollo.core.model import Deadlines, OnUnresolved
 from apollo.errors import Misconfigured
 from apollo.ports import Bus, Clock, TelephonyDriver
-from apollo.rotary import RotarySettings
-from apollo.rotary import serve as serve_rotary
 from apollo.storage.database import Database, migrate_patiently
 from apollo.storage.heartbeats import Process, this_process
 from apollo.telephony.jambonz import JambonzDriver
@@ -42,6 +39,7 @@ from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
 from apollo.usecases.create_batches import CreateBatches
+from apollo.usecases.detect_restore import DetectRestore
 from apollo.usecases.dial_contacts import DialContacts, DialSettings
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.manage_campaigns import ManageCampaigns
@@ -50,11 +48,14 @@ from apollo.usecases.read_batches import ReadBatches
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
+from apollo.usecases.record_history import RecordHistory
 from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 from apollo.usecases.stop_dialling import StopDialling
+from apollo.usecases.stories import stories
+from apollo.usecases.tidy_up import TidyUp
 from apollo.usecases.watch_provider import WatchProvider
 from apollo.web import batches, calls, create_batches
 from apollo.web.app import create_app
@@ -63,6 +64,7 @@ from apollo.web.callbacks import Callbacks
 from apollo.web.debug import debug_router
 from apollo.web.listening import listen
 from apollo.web.requests import UseCases, principal
+from apollo.web.stories import stories_router
 from apollo.worker import Worker
 
 _log = structlog.get_logger("apollo")
@@ -150,6 +152,7 @@ async def _work(settings: Settings) -> None:
             bus=line.bus,
             driver=driver,
             clock=clock,
+            before_dialling=DetectRestore(db=db, driver=driver, clock=clock).run,
         )
         watch = WatchProvider(
             db=db,
@@ -160,6 +163,8 @@ async def _work(settings: Settings) -> None:
             reach=reach,
             take=worker.take,
         )
+        explain = ExplainBatch(db=db, clock=clock, settings=diagnosis_settings(settings))
+        history = RecordHistory(db=db, clock=clock, explain=explain)
         loops = await line.worker_loops(record=worker.take, driver=driver, db=db, clock=clock)
         heartbeat = Heartbeat(
             db=db,
@@ -170,7 +175,8 @@ async def _work(settings: Settings) -> None:
         )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:
-            await worker.run(heartbeat.run, watch.run, *loops)
+            tidy = TidyUp(db=db, clock=clock)
+            await worker.run(heartbeat.run, watch.run, history.run, tidy.run, *loops)
         finally:
             await driver.close()
 
@@ -253,6 +259,9 @@ def make_app(
         agents=agents,
         agent_calls=ReadAgentCall(db=db),
         readiness=CheckReadiness(db=db),
+        dead_letters=ReplayDeadLetters(db=db, resend=None)
+        if bus.health().kind == "kafka"
+        else None,
     )
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -266,6 +275,7 @@ def make_app(
     routers = [
         serving(batch_uses, create_batches.router, batches.router, calls.router),
         debug_router(explain, principal),
+        stories_router(stories(db, clock, explain, use_cases.campaigns)),
     ]
     return create_app(use_cases, registry=registry, routers=routers, routes=callbacks.routes())
 
@@ -295,27 +305,6 @@ def _record(settings: Settings, db: Database, line: Line) -> RecordCallEvents:
         deadlines=deadlines(settings),
         wakes_by_notify=line.told_after_commit is None,
         bus=line.told_after_commit,
-    )
-
-
-# ---------------------------------------------------------------------------------- RotaryRouter
-
-
-def run_rotary(settings: Settings) -> None:
-    """Run RotaryRouter until told to stop."""
-    key, secret = settings.rotary_api_key, settings.rotary_webhook_secret
-    serve_rotary(
-        RotarySettings(
-            host=settings.host,
-            port=settings.rotary_port,
-            api_key=key.get_secret_value() if key else "",
-            account_sid=settings.jambonz_account_sid or str(uuid.UUID(int=1)),
-            webhook_secret=secret.get_secret_value() if secret else "",
-            webhook_url=settings.webhook_url,
-            scenario=settings.rotary_scenario,
-            seed=settings.rotary_seed or 1,
-            ledger_path=settings.data_dir / "rotary-ledger.jsonl",
-        )
     )
 
 

@@ -40,6 +40,8 @@ _GATHER_S: Final = 0.05
 # A lock that is held is free again within milliseconds.
 _LOCKED_AGAIN_S: Final = 0.01
 _AWAY_AGAIN_S: Final = 0.5
+# A provider that does not answer before the first claim is asked again this often.
+_CLEAR_AGAIN_S: Final = 2.0
 # Requests under way get this long when the worker is told to stop.
 _STOP_WITHIN_S: Final = 20.0
 
@@ -57,6 +59,7 @@ class Worker:
         bus: Bus,
         driver: TelephonyDriver,
         clock: Clock,
+        before_dialling: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._dial = dial
         self._record = record
@@ -65,6 +68,8 @@ class Worker:
         self._bus = bus
         self._driver = driver
         self._clock = clock
+        # Has to come to its end once before anything is claimed.
+        self._before_dialling = before_dialling
         self._recorder: Collector[Arrival, Off | None] = Collector(self._write)
         self._pending: dict[uuid.UUID, None] = {}
         self._work = asyncio.Event()
@@ -112,6 +117,7 @@ class Worker:
         """Describe this worker for its heartbeat."""
         breaker, now = self._dial.breaker, self._clock.monotonic()
         return {
+            "is_cleared": self._before_dialling is None,
             "in_flight": len(self._in_flight),
             "request_slots": REQUEST_SLOTS,
             "last_claim_at": _iso(self._last_claim_at),
@@ -150,7 +156,26 @@ class Worker:
             self._forget_timer(campaign_id)
             self.wake([campaign_id])
 
+    async def _clear(self) -> None:
+        """Do what must be done before the first claim; again and again until it succeeds."""
+        breaker = self._dial.breaker
+        while self._before_dialling is not None:
+            try:
+                await self._before_dialling()
+            except DriverError as e:
+                # Nobody could be called now anyhow, and the diagnosis has to say why.
+                if e.cause == "unauthorised":
+                    breaker.refused(self._clock.monotonic(), str(e))
+                else:
+                    breaker.failed(self._clock.monotonic(), e.cause, str(e))
+                await asyncio.sleep(_CLEAR_AGAIN_S)
+            else:
+                self._before_dialling = None
+                if breaker.state is not GateState.OK:
+                    breaker.succeeded(self._clock.monotonic())
+
     async def _dial_woken(self) -> None:
+        await self._clear()
         await self._work.wait()
         self._work.clear()
         while self._pending:

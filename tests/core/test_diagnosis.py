@@ -33,6 +33,7 @@ from apollo.core.diagnosis.snapshot import (
     Process,
     ProviderHealth,
     Recounted,
+    Recovering,
     Settings,
     Snapshot,
     Stop,
@@ -311,6 +312,12 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         Verdict.BLOCKED,
         4,
         ["the organisation", "2026-05-12T09:55:00Z"],
+    ),
+    Reason.RECOVERY_MODE: (
+        snapshot(pending(4), recovering=Recovering(NOW, STOPPED, unknown_calls=50)),
+        Verdict.BLOCKED,
+        4,
+        ["50 calls since 2026-05-12T09:55:00Z", "apollo recover --confirm"],
     ),
     Reason.BATCH_EXPIRED: (
         snapshot(

@@ -28,7 +28,11 @@ HOURS = parse_working_hours(
     {"monday": {"start": "09:00", "end": "18:00"}}, enforced=True, timezone="UTC"
 )
 FREE_CAMPAIGN = CampaignFacts(
-    is_stopped=False, is_cancelled=False, is_paused=False, working_hours=HOURS
+    is_stopped=False,
+    is_recovering=False,
+    is_cancelled=False,
+    is_paused=False,
+    working_hours=HOURS,
 )
 
 
@@ -46,8 +50,9 @@ def test_an_open_window_is_the_answer() -> None:
     [
         (replace(FREE_CAMPAIGN, is_paused=True), Reason.CAMPAIGN_PAUSED),
         (replace(FREE_CAMPAIGN, is_stopped=True, is_paused=True), Reason.DIALLING_STOPPED),
+        (replace(FREE_CAMPAIGN, is_recovering=True, is_paused=True), Reason.RECOVERY_MODE),
         (
-            CampaignFacts(is_cancelled=True, is_stopped=True, is_paused=True, working_hours=HOURS),
+            replace(FREE_CAMPAIGN, is_cancelled=True, is_stopped=True, is_recovering=True),
             Reason.CANCELLED,
         ),
     ],

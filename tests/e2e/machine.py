@@ -107,6 +107,27 @@ class Machine:
                 if process.stdin is not None:
                     process.stdin.close()
 
+    async def command(self, *arguments: str) -> tuple[int, str]:
+        """Run a command of the command line: its exit code and what it printed."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "apollo.cli", *arguments),
+            env=self.environ,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        assert b"Traceback" not in err, err.decode()
+        return process.returncode, out.decode() or err.decode()
+
+    def tails(self) -> str:
+        """The last of every log, and what is telling in them."""
+        parts = []
+        for name in sorted(path.stem for path in self.logs.glob("*.log")):
+            lines = [line[:300] for line in self.log(name).splitlines()[-4:]]
+            parts += [f"--- {name}", *lines]
+        return "\n".join([*parts, *self.surprises()[:5]]) + "\n"
+
     async def is_ready(self) -> bool:
         try:
             async with self.http.get(f"{self.url}/readyz") as answer:
@@ -154,6 +175,7 @@ async def machine(
     logs: Path,
     database_url: str | None = None,
     data_dir: Path | None = None,
+    makes_token: bool = True,
     **more: str,
 ) -> AsyncIterator[Machine]:
     """An Apollo that knows this provider; nothing is started yet."""
@@ -180,18 +202,16 @@ async def machine(
     timeout = aiohttp.ClientTimeout(total=20)
     async with aiohttp.ClientSession(timeout=timeout) as http:
         one = Machine(environ=environ, logs=logs, url=f"http://127.0.0.1:{port}", http=http)
-        async with wiring.open_office(load(given)) as office:
-            one.token = (await office.authenticate.create_token("acme", "tests")).token
+        if makes_token:
+            async with wiring.open_office(load(given)) as office:
+                one.token = (await office.authenticate.create_token("acme", "tests")).token
         if isinstance(jambonz, Jambonz):
             jambonz.api_url = one.url
             jambonz.application_hook = f"{one.url}/webhooks/call-status#rc=5&rp=all"
         try:
             yield one
         except BaseException:
-            for name in sorted(path.stem for path in logs.glob("*.log")):
-                tail = "\n".join(line[:300] for line in one.log(name).splitlines()[-4:])
-                sys.stderr.write(f"--- {name}\n{tail}\n")
-            sys.stderr.write("\n".join(one.surprises()[:5]) + "\n")
+            sys.stderr.write(one.tails())
             raise
         finally:
             await asyncio.to_thread(one.stop)

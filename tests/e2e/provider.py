@@ -241,7 +241,9 @@ class Jambonz:
 
     async def _show(self, request: web.Request) -> web.Response:
         line = self.lines.get(request.match_info["sid"])
-        return web.json_response(line.shown()) if line else web.Response(status=404, text="Not Found")
+        return (
+            web.json_response(line.shown()) if line else web.Response(status=404, text="Not Found")
+        )
 
     async def _update(self, request: web.Request) -> web.Response:
         line = self.lines.get(request.match_info["sid"])

@@ -1,12 +1,12 @@
 """Processes that die or stand still in the middle of a batch, and come back."""
 
-import asyncio
 import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
+from tests.e2e.machine import until
 from tests.e2e.runs import Run, under_fire
 
 from apollo import embedded
@@ -97,9 +97,12 @@ async def test_a_worker_that_stood_still_sends_no_late_request(
         claimed = await run.count_calls("state = 'placing'")
         assert claimed > 0
         assert run.jambonz.requests == 0
-        at = time.monotonic() + 2.2
-        while time.monotonic() < at:
-            await asyncio.sleep(0.02)
+        began = time.monotonic()
+
+        async def is_too_late() -> bool:
+            return time.monotonic() - began > 2.2
+
+        await until(is_too_late, "two seconds later")
         run.apollo.tell("worker", signal.SIGCONT)
         await run.until_completed()
         assert await run.check() == 0

@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
-
 from tests.simulation.dialling_statements import (
     NEW_PROVIDER,
     Given,
@@ -271,9 +270,7 @@ def note_action(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     return [{}]
 
 
-def notify_campaigns(
-    t: Transaction, now: datetime, campaign_ids: Iterable[uuid.UUID]
-) -> Rows:
+def notify_campaigns(t: Transaction, now: datetime, campaign_ids: Iterable[uuid.UUID]) -> Rows:
     del now
     t.notices += [str(campaign_id) for campaign_id in campaign_ids]
     return [{} for _ in campaign_ids]
@@ -326,9 +323,7 @@ def set_deadlines(
     return [{}]
 
 
-def read_known_provider_ids(
-    t: Transaction, now: datetime, provider_call_ids: list[str]
-) -> Rows:
+def read_known_provider_ids(t: Transaction, now: datetime, provider_call_ids: list[str]) -> Rows:
     return find_by_provider_ids(t, now, provider_call_ids)
 
 

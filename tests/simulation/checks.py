@@ -8,24 +8,29 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Final
 
-from apollo.core import ids
-from apollo.core.model import CARRIER_FAILURES_MAX
 from tests.simulation import places
 from tests.simulation.engine import Commit, Row, Transaction
 from tests.simulation.provider import Entry
 from tests.simulation.world import World
+
+from apollo.core import ids
+from apollo.core.model import CARRIER_FAILURES_MAX
 
 FINAL: Final = frozenset(
     {"completed", "failed", "busy", "no_answer", "skipped", "max_retries_reached"}
 )
 OUTCOMES: Final = {
     200: {"completed"},
-    **dict.fromkeys((486, 600), {"busy"}),
+    486: {"busy"},
+    600: {"busy"},
     # Three in a row without ringing are the carrier's.
     603: {"busy", "failed"},
-    **dict.fromkeys((487, 480, 408), {"no_answer"}),
+    487: {"no_answer"},
+    480: {"no_answer"},
+    408: {"no_answer"},
 }
 FAR: Final = float("inf")
 ENDED: Final = frozenset({"completed", "failed", "busy", "no-answer"})
@@ -58,13 +63,20 @@ class Books:
 
     def is_unknowable(self, entry: Entry) -> bool:
         """Tell whether nothing could tell Apollo how this call ended: no record, no final word."""
+        if entry.is_misled:
+            return not {"in-progress", "completed"} & entry.acknowledged.keys()
         return not self.world.provider.has_records and not ENDED & entry.acknowledged.keys()
+
+    def claimed_at(self, entry: Entry) -> float:
+        """Give the virtual second at which Apollo decided to make this call."""
+        row = self.world.server.tables["calls"][ids.parse_id("exec", entry.tag)]
+        return float((row["requested_at"] - self.world.place.start).total_seconds())
 
     def was_told_answered(self, entry: Entry, by: float) -> bool:
         """Tell whether Apollo could know by then that this call was answered."""
         if entry.answered_at is None or entry.answered_at >= by:
             return False
-        if self.world.provider.has_records:
+        if self.world.provider.has_records and not entry.is_misled:
             return True
         told = [entry.acknowledged.get(status, FAR) for status in ("in-progress", "completed")]
         return min(told) < by
@@ -76,7 +88,7 @@ def one_call_per_number(books: Books) -> Iterator[str]:
     for entry, _ in books.pairs:
         by_number[entry.to].append(entry)
     for number, entries in by_number.items():
-        for earlier, later in zip(entries, entries[1:], strict=False):
+        for earlier, later in pairwise(entries):
             if later.placed_at < (FAR if earlier.ended_at is None else earlier.ended_at):
                 yield (
                     f"I1 ...{number[-4:]}: {later.sid} placed at {later.placed_at:.3f} while"
@@ -100,7 +112,11 @@ def none_after_an_answered_one(books: Books) -> Iterator[str]:
         sent = {a.tag: a.sent_at for a in books.world.provider.asked}
         for entry in entries:
             sent_at = sent[entry.tag]
-            answered = sum(books.was_told_answered(e, sent_at) for e in entries if e is not entry)
+            # News that comes after the claim can only hang the call up again.
+            claimed_at = books.claimed_at(entry)
+            answered = sum(
+                books.was_told_answered(e, claimed_at) for e in entries if e is not entry
+            )
             asked = sum(c == contact and at <= sent_at for c, at in books.world.follow_ups)
             if answered > asked:
                 yield f"I3 {entry.sid} was asked for at {sent_at:.3f} after an answered call"
@@ -195,7 +211,7 @@ def within_the_attempts(books: Books) -> Iterator[str]:
         budget = 1 + (policy["max_retries"] if override is None else override)
         promised = sum(c == contact for c, _ in books.world.follow_ups)
         carrier = sum(
-            (entry.sip_status or 0) >= 500 and entry.sip_status not in {600, 603, 607}
+            ((entry.sip_status or 0) >= 500 and entry.sip_status not in {600, 603, 607})
             or entry.sip_status == 603
             for entry in entries
         )
@@ -315,5 +331,5 @@ def _has_correction(commit: Commit, contact: tuple[uuid.UUID, int]) -> bool:
         after: Any = commit.after[table, key]
         is_same = (before["batch_id"], before["position"]) == contact
         if is_same and before["outcome"] is not None and before["outcome"] != after["outcome"]:
-            return after["state"] == "ended"
+            return bool(after["state"] == "ended")
     return False

@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import asyncpg
-
 from tests.simulation.engine import NO_KEY, UPDATE, Blocked, Row, Transaction
 
 Given = dict[str, Any]
@@ -27,6 +26,7 @@ def lock_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID) -> Rows
         {
             **c,
             "is_stopped": organization["dialling_stopped_at"] is not None,
+            "is_recovering": False,
             "call_hook": "https://agent.test/hook",
             "application_sid": None,
             "speech_synthesis": None,
@@ -150,7 +150,7 @@ def _pick(
     for batch_id, take in quota:
         waiting = [d for d in t.rows("due_contacts") if d["batch_id"] == batch_id and d["is_due"]]
         waiting.sort(key=lambda d: (d["turn"], d["due_at"], d["position"]))
-        mine = []
+        mine: list[Row] = []
         for d in waiting:
             if len(mine) == take:
                 break
@@ -283,7 +283,7 @@ def _park(t: Transaction, now: datetime, key: tuple[uuid.UUID, int], turn: int) 
 
 def promote_due(t: Transaction, now: datetime, at_most: int) -> Rows:
     waiting = [d for d in t.rows("due_contacts") if not d["is_due"] and d["due_at"] <= now]
-    ripe = []
+    ripe: list[tuple[uuid.UUID, int]] = []
     for d in sorted(waiting, key=lambda d: d["due_at"]):
         key = d["batch_id"], d["position"]
         if len(ripe) < at_most and lock_both(t, key):
@@ -311,10 +311,8 @@ def unpark(t: Transaction, keys: list[tuple[uuid.UUID, int]]) -> list[uuid.UUID]
 
 
 def start_batches(t: Transaction, now: datetime) -> Rows:
-    ripe = [
-        b for b in t.rows("batches") if b["status"] == "pending" and b["scheduled_start"] is not None
-    ]
-    ripe = [b for b in ripe if b["scheduled_start"] <= now]
+    pending = [b for b in t.rows("batches") if b["status"] == "pending"]
+    ripe = [b for b in pending if b["scheduled_start"] and b["scheduled_start"] <= now]
     for b in ripe:
         t.lock("batches", b["id"], NO_KEY)
     for b in ripe:
@@ -388,13 +386,10 @@ def complete(t: Transaction, batch_id: uuid.UUID, now: datetime) -> None:
 
 
 STATEMENTS = {
-    name: statement
-    for name, statement in globals().items()
-    if callable(statement)
-    and name
-    in {
+    name: globals()[name]
+    for name in (
         *("lock_campaign", "read_loads", "read_caller_id_loads", "lock_pace", "book_requests"),
         *("claim_contacts", "promote_due", "start_batches", "read_expired_batches"),
         *("read_next_instant", "read_dialable_campaigns", "close_finished_batches"),
-    }
+    )
 }

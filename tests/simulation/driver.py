@@ -8,11 +8,12 @@ import asyncio
 from collections.abc import Mapping
 from datetime import datetime
 
+from tests.simulation.loop import Process
+from tests.simulation.provider import Provider
+
 from apollo.errors import DriverError, NotPlaced, OutcomeUnknown, WillNeverWork
 from apollo.ports import DialRequest, LiveCall, Placed, RateLimit, StatusEvent
 from apollo.telephony.jambonz import webhooks
-from tests.simulation.loop import Process
-from tests.simulation.provider import Provider
 
 # The driver's own total timeout.
 TIMEOUT_S = 15.0
@@ -129,5 +130,3 @@ def _refusal(fault: str | None) -> DriverError | None:
         case "answer_480":
             return NotPlaced("480", status=480, cause="no_capacity")
     return None
-
-

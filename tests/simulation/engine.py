@@ -15,8 +15,9 @@ from datetime import datetime
 from random import Random
 from typing import Any, Final, Protocol
 
-from apollo.errors import Stale, Unavailable
 from tests.simulation.loop import PROCESS, Process
+
+from apollo.errors import Stale, Unavailable
 
 Row = Mapping[str, Any]
 Key = Any
@@ -371,7 +372,7 @@ class MemoryDatabase:
             if self._wire is not None:
                 await self._wire.to_server()
             if transaction.is_over:
-                raise Unavailable("the database is not available: the connection was closed")
+                raise Unavailable("the connection was closed")  # noqa: TRY301 - ends like any other
             transaction.end(commits=True)
         except BaseException:
             transaction.end(commits=False)

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from apollo.storage.database import load_queries
 from tests.simulation import calls_statements, dialling_statements
 from tests.simulation.dialling_statements import LIVE, Rows
 from tests.simulation.engine import NO_KEY, UPDATE, Statement, Transaction
+
+from apollo.storage.database import load_queries
 
 
 def lock_campaign(
@@ -85,25 +86,19 @@ def read_campaign_status(t: Transaction, now: datetime, campaign_id: uuid.UUID) 
     return [{"status": status}]
 
 
-def pause_campaign(
-    t: Transaction, now: datetime, campaign_id: uuid.UUID, at: datetime
-) -> Rows:
+def pause_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID, at: datetime) -> Rows:
     del now
     t.change("campaigns", campaign_id, paused_at=at, updated_at=at)
     return [{}]
 
 
-def resume_campaign(
-    t: Transaction, now: datetime, campaign_id: uuid.UUID, at: datetime
-) -> Rows:
+def resume_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID, at: datetime) -> Rows:
     del now
     t.change("campaigns", campaign_id, paused_at=None, updated_at=at)
     return [{}]
 
 
-def cancel_campaign(
-    t: Transaction, now: datetime, campaign_id: uuid.UUID, at: datetime
-) -> Rows:
+def cancel_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID, at: datetime) -> Rows:
     del now
     t.change("campaigns", campaign_id, cancelled_at=at, paused_at=None, updated_at=at)
     return [{}]
@@ -123,9 +118,7 @@ def _live(t: Transaction, batch_ids: list[uuid.UUID]) -> list[uuid.UUID]:
     return [b["id"] for b in found if b is not None and b["status"] in LIVE]
 
 
-def resume_batches(
-    t: Transaction, now: datetime, batch_ids: list[uuid.UUID], at: datetime
-) -> Rows:
+def resume_batches(t: Transaction, now: datetime, batch_ids: list[uuid.UUID], at: datetime) -> Rows:
     del now
     resumed = []
     for batch_id in batch_ids:
@@ -157,9 +150,7 @@ def close_batches(
     return [{}]
 
 
-def skip_contacts(
-    t: Transaction, now: datetime, batch_ids: list[uuid.UUID], at: datetime
-) -> Rows:
+def skip_contacts(t: Transaction, now: datetime, batch_ids: list[uuid.UUID], at: datetime) -> Rows:
     del now
     waiting = [
         (c["batch_id"], c["position"])
@@ -177,9 +168,7 @@ def skip_contacts(
 def drop_due_contacts(t: Transaction, now: datetime, batch_ids: list[uuid.UUID]) -> Rows:
     del now
     waiting = [
-        (d["batch_id"], d["position"])
-        for d in t.rows("due_contacts")
-        if d["batch_id"] in batch_ids
+        (d["batch_id"], d["position"]) for d in t.rows("due_contacts") if d["batch_id"] in batch_ids
     ]
     for key in waiting:
         t.lock("due_contacts", key, UPDATE)
@@ -220,7 +209,7 @@ def _table() -> Mapping[str, tuple[tuple[str, ...], Statement]]:
         "lifecycle": here,
     }
     return {
-        query.text: (query.params, files[file][name])
+        query.text: (query.params, statements[name])
         for file, statements in files.items()
         for name, query in load_queries(file).items()
         if name in statements

@@ -65,10 +65,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now = 0.0
-        self._timers: list[tuple[float, int, Handle]] = []
+        self._timers: list[tuple[float, int, Any]] = []
         self._count = 0
         # The queue in which the base class, too, puts what is to be run.
-        self._queue: deque[Handle] = vars(self)["_ready"]
+        self._queue: deque[Any] = vars(self)["_ready"]
         # Kept, so that nothing of a killed process is tidied up by the garbage collector.
         self._kept: list[asyncio.Task[Any]] = []
         self.failures: list[str] = []
@@ -83,7 +83,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Debugging costs more than running."""
         return False
 
-    def call_soon(
+    def call_soon(  # type: ignore[override] # the stub's TypeVarTuple says no more
         self, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> Handle:
         """Run a callback in this instant, after those that were asked for before it."""
@@ -91,7 +91,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._queue.append(handle)
         return handle
 
-    def call_later(
+    def call_later(  # type: ignore[override] # as above
         self,
         delay: float,
         callback: Callable[..., object],
@@ -101,7 +101,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """Run a callback after so many virtual seconds."""
         return self.call_at(self._now + delay, callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override] # as above
         self,
         when: float,
         callback: Callable[..., object],
@@ -150,13 +150,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 handle = queue.popleft()
             elif timers:
                 when, _, handle = heapq.heappop(timers)
-                if not handle._cancelled:  # type: ignore[attr-defined] # read a million times
+                if not handle._cancelled:
                     self._now = max(self._now, when)
             else:
                 raise RuntimeError("nothing can happen any more")
-            if handle._cancelled:  # type: ignore[attr-defined] # as above
+            if handle._cancelled:
                 continue
-            context: Context = handle._context  # type: ignore[attr-defined] # whose it is
+            context: Context = handle._context
             process = context.get(PROCESS)
             if process is not None:
                 if not process.is_alive:

@@ -11,6 +11,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
+from tests.simulation.engine import Blocked, Server, Transaction
+
+from apollo.core import lifecycle
 from apollo.core.events import (
     CallAnswered,
     CallEnded,
@@ -18,9 +21,7 @@ from apollo.core.events import (
     CallRinging,
     CallTrying,
     Evidence,
-    LeaseExpired,
     QuarantineOver,
-    RequestLost,
     RequestNotPlaced,
 )
 from apollo.core.lifecycle import Step
@@ -29,10 +30,7 @@ from apollo.core.states import BatchStatus, CallState, ContactStatus
 from apollo.usecases import dial_contacts, reconcile_calls, record_call_events
 from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
 from apollo.usecases.reconcile_calls import ReconcileCalls
-from apollo.usecases.record_call_events import Arrival, RecordCallEvents
-from tests.simulation.engine import Blocked, Server, Transaction
-
-Switch = Callable[[], Iterator[None]]
+from apollo.usecases.record_call_events import Arrival
 
 
 @contextmanager
@@ -149,9 +147,7 @@ def not_found_is_retry() -> Iterator[None]:
     async def search(reconcile: ReconcileCalls, call: Any, live: Any) -> Any:
         look = await real(reconcile, call, live)
         if look.event is None or isinstance(look.event, QuarantineOver):
-            event = RequestNotPlaced(
-                at=call.read_at, evidence=Evidence.ASSUMED, reason="not_found"
-            )
+            event = RequestNotPlaced(at=call.read_at, evidence=Evidence.ASSUMED, reason="not_found")
             return type(look)(event)
         return look
 
@@ -161,7 +157,7 @@ def not_found_is_retry() -> Iterator[None]:
 
 def last_webhook_wins() -> Iterator[None]:
     """Events are applied in the order in which they arrive, whatever their rank."""
-    real = record_call_events.step
+    real = lifecycle.step
     states = {
         CallTrying: CallState.ACCEPTED,
         CallRinging: CallState.RINGING,
@@ -227,8 +223,9 @@ def no_number_index() -> Iterator[None]:
 
 def send_however_late() -> Iterator[None]:
     """A claimed call is asked for even if the process was stopped in between."""
-    with _replaced(dial_contacts, "SEND_WITHIN_S", 1e6), _replaced(
-        dial_contacts, "_DIAL_WITHIN", dial_contacts._DIAL_WITHIN * 1e4
+    with (
+        _replaced(dial_contacts, "SEND_WITHIN_S", 1e6),
+        _replaced(dial_contacts, "_DIAL_WITHIN", dial_contacts._DIAL_WITHIN * 1e4),
     ):
         real = DialContacts._to_place
 
@@ -269,7 +266,7 @@ def unknown_holds_no_slot() -> Iterator[None]:
 
 def retry_after_a_late_answer() -> Iterator[None]:
     """Late evidence that the person was reached is not weighed at all."""
-    real = record_call_events.step
+    real = lifecycle.step
 
     def step(
         call: Call, contact: Contact, setting: CallSetting, event: CallEvent, **more: Any
@@ -301,6 +298,3 @@ MUTANTS: Final[dict[str, Callable[[], Iterator[None]]]] = {
 def switched(name: str) -> Any:
     """Give the context in which Apollo is this mutant."""
     return contextmanager(MUTANTS[name])()
-
-
-__all__ = ["MUTANTS", "LeaseExpired", "RecordCallEvents", "RequestLost", "switched"]

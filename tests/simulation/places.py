@@ -89,9 +89,7 @@ def stretches(place: Place) -> list[tuple[float, float]]:
 
 
 @lru_cache(maxsize=256)  # a second of work for each, and there are few
-def _stretches(
-    zone: str, hours: str, change: datetime
-) -> tuple[tuple[datetime, datetime], ...]:
+def _stretches(zone: str, hours: str, change: datetime) -> tuple[tuple[datetime, datetime], ...]:
     around = change.replace(hour=0, minute=0, tzinfo=UTC)
     first, last = around - timedelta(hours=42), around + timedelta(hours=66)
     table: Table = table_of(hours, change)

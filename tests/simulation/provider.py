@@ -13,15 +13,18 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from apollo.ports import DialRequest, LiveCall
 from tests.simulation.loop import PROCESS, VirtualLoop
 from tests.simulation.weather import Weather
+
+from apollo.ports import DialRequest, LiveCall
 
 # Retries of a status webhook, in seconds, as `#rc=5` asks for.
 HOOK_WAITS_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
 # A live record stays this long after a final status, and this long without one.
 RECORD_LIVES_S: Final = 3600.0
 STALE_LIVES_S: Final = 12 * 3600.0
+# How an untrue status is filed.
+WRONG: Final = "wrong"
 WORDS: Final = {200: "completed", 486: "busy", 603: "busy", 487: "no-answer"}
 # How a call ends: final code, does it ring first, how often.
 ENDINGS: Final = (
@@ -56,6 +59,8 @@ class Entry:
     ended_at: float | None = None
     sip_status: int | None = None
     is_silent: bool = False
+    # The provider first said that it rang out, and it was answered.
+    is_misled: bool = False
     # Statuses that Apollo said 200 to, and when.
     acknowledged: dict[str, float] = field(default_factory=dict)
 
@@ -97,7 +102,9 @@ class Provider:
 
     # ------------------------------------------------------------------------------- placing
 
-    def take(self, request: DialRequest, fault: str | None, reply: "asyncio.Future[str | None]") -> None:
+    def take(
+        self, request: DialRequest, fault: str | None, reply: "asyncio.Future[str | None]"
+    ) -> None:
         """Take a request as it arrives, and answer after a while, or never."""
         self.asked.append(Asked(request.execution_id, request.to, self.loop.time(), fault))
         if fault is not None and (fault.startswith("answer_4") or fault == "refused_connection"):
@@ -172,7 +179,16 @@ class Provider:
         call.sip_status = 200 if call.answered_at is not None else code
         if not call.is_silent:
             call.status = WORDS.get(call.sip_status, "failed")
-        self._tell(call)
+        answered = call.answered_at is not None and not call.is_silent
+        if answered and self.weather.strikes("hook_contradicts"):
+            call.is_misled = True
+            wrong = {"call_status": "no-answer", "sip_status": 487}
+            self.later(
+                self.dice.uniform(0.01, 0.1), self._send, call, WRONG, self._body(call, wrong)
+            )
+            self.later(self.dice.choice((0.2, self.dice.uniform(1.0, 200.0))), self._tell, call)
+        else:
+            self._tell(call)
         if call.answered_at is not None and self.on_answered_end is not None:
             self.on_answered_end(call)
 
@@ -200,7 +216,7 @@ class Provider:
         if not weather.strikes("hook_lost"):
             self.later(delay, self._send, call, call.status, body)
 
-    def _body(self, call: Entry) -> bytes:
+    def _body(self, call: Entry, wrong: dict[str, object] | None = None) -> bytes:
         status: dict[str, object] = {
             "call_sid": call.sid,
             "call_id": f"sip-{call.sid}",
@@ -211,7 +227,7 @@ class Provider:
             status["sip_status"] = call.sip_status
             if call.answered_at is not None:
                 status["duration"] = round(call.ended_at - call.answered_at)
-        return json.dumps(status).encode()
+        return json.dumps(status | (wrong or {})).encode()
 
     def _send(self, call: Entry, status: str, body: bytes) -> None:
         self._hooks_under_way += 1

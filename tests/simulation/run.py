@@ -1,3 +1,4 @@
+# ruff: noqa: T201 - it is a command
 """Runs seeds from the command line: `python -m tests.simulation.run --seeds 20000`.
 
 Prints what was run, what was injected and what was found; `--json FILE` writes the same for the

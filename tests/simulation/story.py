@@ -12,18 +12,20 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
 
+from tests.simulation import places
+from tests.simulation.checks import CHECKS, FINAL, Acknowledged, Books, FinalStays
+from tests.simulation.engine import Blocked
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.people import fill
+from tests.simulation.provider import Entry
+from tests.simulation.weather import EVENTS
+from tests.simulation.world import World
+
 from apollo import worker
 from apollo.bus import postgres
 from apollo.core import ids
 from apollo.usecases import advance_time, dial_contacts, reconcile_calls, record_call_events
 from apollo.web import callbacks
-from tests.simulation import places
-from tests.simulation.checks import CHECKS, FINAL, Acknowledged, Books, FinalStays
-from tests.simulation.engine import Blocked
-from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.provider import Entry
-from tests.simulation.weather import EVENTS
-from tests.simulation.world import World, fill
 
 # A run that has not ended by itself so long after its last fault never will.
 PATIENCE_S: Final = 24 * 3600.0
@@ -154,7 +156,8 @@ class Story:
             world.start_worker()
         lasts_s = dice.choice((20.0, 60.0, 300.0))
         moments = sorted(
-            (dice.uniform(0, lasts_s), dice.choice(EVENTS)) for _ in range(dice.choice((0, 1, 3, 6)))
+            (dice.uniform(0, lasts_s), dice.choice(EVENTS))
+            for _ in range(dice.choice((0, 1, 3, 6)))
         )
         for at, event in moments:
             await asyncio.sleep(at - world.loop.time())
@@ -167,7 +170,7 @@ class Story:
     def _happen(self, event: str) -> None:
         world, dice = self.world, self.dice
         world.weather.injected[event] += 1
-        self.log.info("story." + event)
+        self.log.info("story", what=event)
         workers = [p for p in world.workers if p.is_alive]
         match event:
             case "worker_killed" if workers:
@@ -190,7 +193,9 @@ class Story:
                 world.database_away = True
                 world.database_epoch += 1
                 world.server.abort()
-                world.provider.later(dice.uniform(0.1, 45.0), setattr, world, "database_away", False)
+                world.provider.later(
+                    dice.uniform(0.1, 45.0), setattr, world, "database_away", False
+                )
             case "provider_away":
                 world.provider.is_away = True
                 world.provider.later(

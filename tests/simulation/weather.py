@@ -29,7 +29,10 @@ REQUEST_FAULTS: Final = (
     "answer_480",
 )
 # What may become of a status webhook.
-HOOK_FAULTS: Final = ("hook_lost", "hook_doubled", "hook_late", "hook_reordered", "hook_forged")
+HOOK_FAULTS: Final = (
+    *("hook_lost", "hook_doubled", "hook_late", "hook_reordered", "hook_forged"),
+    "hook_contradicts",  # an answered call is first said to have rung out
+)
 # What may become of a question to the provider.
 LOOKUP_FAULTS: Final = ("list_fails", "records_fail", "hang_up_fails", "record_late")
 # What happens to our own processes and the database, a number of times in a run.

@@ -14,6 +14,13 @@ from random import Random
 from typing import Any, Final, cast
 
 from starlette.requests import Request
+from tests.simulation import places
+from tests.simulation.driver import SimDriver
+from tests.simulation.engine import MemoryDatabase, Server
+from tests.simulation.lifecycle_statements import STATEMENTS
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.provider import Provider
+from tests.simulation.weather import Weather
 
 from apollo.bus.postgres import PostgresBus
 from apollo.core import ids
@@ -29,18 +36,9 @@ from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.record_call_result import CallResult, RecordCallResult
 from apollo.web.callbacks import Callbacks
 from apollo.worker import Worker
-from tests.simulation import places
-from tests.simulation.driver import SimDriver
-from tests.simulation.engine import MemoryDatabase, Server
-from tests.simulation.lifecycle_statements import STATEMENTS
-from tests.simulation.loop import Process, VirtualLoop
-from tests.simulation.provider import Provider
-from tests.simulation.weather import Weather
 
 ORGANIZATION: Final = "org_acme"
 OPERATOR: Final = Principal(ORGANIZATION, "operator")
-NUMBERS: Final = [f"+9198765432{n:02d}" for n in range(10, 40)]
-CALLER_IDS: Final = ["+919876500001", "+919876500002"]
 TOLD: Final = 5.0
 
 
@@ -105,6 +103,7 @@ class World:
         self.results: RecordCallResult | None = None
         self.commands: list[Command] = []
         self.resuming: Counter[uuid.UUID] = Counter()
+        self.resumed_at: dict[uuid.UUID, float] = {}
         self.hours_changed_at: float | None = None
         # Which contact a follow-up was asked for, and when.
         self.follow_ups: list[tuple[tuple[uuid.UUID, int], float]] = []
@@ -208,7 +207,7 @@ class World:
                 reply.set_result(answer.status_code)
 
         process.start(serve())
-        timer = self.loop.call_later(10.0, lambda: reply.done() or reply.set_result(None))
+        timer = self.loop.call_later(10.0, _settle, reply)
         status = await reply
         timer.cancel()
         return status
@@ -219,22 +218,28 @@ class World:
         if kind == "resume":
             self._lift(target)
             self.resuming[target] += 1
+            self.resumed_at[target] = self.loop.time()
         public = ids.campaign_id(target) if is_campaign else ids.batch_id(target)
         for _ in range(40):
             process, changes = self.web, self.changes
+            began = self.loop.time()
             if process.is_alive and changes is not None:
                 name = f"{kind}_{'campaign' if is_campaign else 'batch'}"
                 done = await self._in_web(process, getattr(changes, name)(OPERATOR, public))
                 if isinstance(done, Refused):
                     break
                 if done is not None:
-                    self._note(kind, target, done.calls_in_progress)
+                    # A pause that met a resume on its way promises nothing.
+                    if not self.resuming[target] and self.resumed_at.get(target, -1.0) < began:
+                        self._note(kind, target, done.calls_in_progress)
                     break
             await asyncio.sleep(TOLD)
         if kind == "resume":
             self.resuming[target] -= 1
 
-    async def result(self, call_id: uuid.UUID, contact: tuple[uuid.UUID, int], at: datetime) -> None:
+    async def result(
+        self, call_id: uuid.UUID, contact: tuple[uuid.UUID, int], at: datetime
+    ) -> None:
         """Let the agent ask for a follow-up, until it is answered."""
         for _ in range(40):
             process, results = self.web, self.results
@@ -264,15 +269,12 @@ class World:
                 reply.set_result(answer)
 
         process.start(serve())
-        timer = self.loop.call_later(60.0, lambda: reply.done() or reply.set_result(None))
+        timer = self.loop.call_later(60.0, _settle, reply)
         answer = await reply
         timer.cancel()
         return answer
 
     def _note(self, kind: str, target: uuid.UUID, in_progress: int) -> None:
-        # A pause that meets a resume under way promises nothing.
-        if kind == "resume" or self.resuming[target]:
-            return
         tables = self.server.tables
         open_calls = frozenset(
             c["id"]
@@ -322,6 +324,12 @@ class ProcessWire:
         return dice.uniform(0.0002, 0.003)
 
 
+def _settle(reply: asyncio.Future[Any]) -> None:
+    """Nobody answered in time."""
+    if not reply.done():
+        reply.set_result(None)
+
+
 def _request(body: bytes, is_signed: bool) -> Request:
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": body, "more_body": False}
@@ -329,81 +337,3 @@ def _request(body: bytes, is_signed: bool) -> Request:
     signature = b"good" if is_signed else b"bad"
     scope = {"type": "http", "method": "POST", "headers": [(b"x-signature", signature)]}
     return Request(scope, receive)
-
-
-def fill(world: World) -> None:
-    """Put campaigns, batches and people into the database."""
-    dice, tables = world.dice, world.server.tables
-    now = world.clock_now()
-    tables["organizations"][ORGANIZATION] = {"id": ORGANIZATION, "dialling_stopped_at": None}
-    few = dice.sample(NUMBERS, dice.choice((2, 4, 8)))
-    for _ in range(dice.choice((1, 1, 2))):
-        campaign_id = uuid.UUID(int=dice.getrandbits(128))
-        tables["campaigns"][campaign_id] = {
-            "id": campaign_id,
-            "organization_id": ORGANIZATION,
-            "agent_id": "agent_1",
-            "phone_numbers": CALLER_IDS,
-            "phone_number_strategy": dice.choice(("round_robin", "random", "least_loaded")),
-            "working_hours": world.place.table(),
-            "working_hours_enforced": world.place.is_enforced,
-            "timezone": world.place.zone,
-            "retry_policy": {
-                "max_retries": dice.choice((0, 1, 2, 3)),
-                "strategy": dice.choice(("fixed", "exponential")),
-                "cooldown_minutes": dice.choice((0, 0, 1, 3)),
-            },
-            "concurrency_limit": dice.choice((1, 2, 3, 10)),
-            "caller_ids_used": 0,
-            "paused_at": None,
-            "cancelled_at": None,
-            "deleted_at": None,
-            "updated_at": now,
-        }
-        for _ in range(dice.choice((1, 1, 2))):
-            _fill_batch(world, campaign_id, few, now)
-
-
-def _fill_batch(world: World, campaign_id: uuid.UUID, few: list[str], now: datetime) -> None:
-    dice, tables = world.dice, world.server.tables
-    batch_id = uuid.UUID(int=dice.getrandbits(128))
-    total = dice.randint(1, 5)
-    starts_at = now + timedelta(seconds=60) if dice.random() < 0.15 else None
-    ends_at = now + timedelta(seconds=dice.uniform(70, 900)) if dice.random() < 0.15 else None
-    tables["batches"][batch_id] = {
-        "id": batch_id,
-        "organization_id": ORGANIZATION,
-        "campaign_id": campaign_id,
-        "status": "in_progress" if starts_at is None else "pending",
-        "total_contacts": total,
-        "concurrency_limit": dice.choice((None, 1, 2)),
-        "max_retries_override": dice.choice((None, None, 1)),
-        "scheduled_start": starts_at,
-        "ends_at": ends_at,
-        "paused_by": None,
-        "pause_reason": None,
-        "ready_at": now,
-        "completed_at": None,
-        "created_at": now,
-        "updated_at": now,
-    }
-    tables["batch_cursors"][batch_id] = {"next_position": 1, "last_claimed_at": None}
-    for position in range(1, total + 1):
-        tables["contacts"][batch_id, position] = {
-            "batch_id": batch_id,
-            "position": position,
-            # Few numbers for many contacts: the same person in several batches, or twice in one.
-            "phone_number": dice.choice(few),
-            "status": "pending",
-            "wait_reason": None,
-            "attempts": 0,
-            "tries": 0,
-            "retry_count": 0,
-            "follow_up_count": 0,
-            "carrier_failures": 0,
-            "is_reached": False,
-            "last_attempted_at": None,
-            "updated_at": now,
-        }
-
-

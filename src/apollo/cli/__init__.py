@@ -9,7 +9,7 @@ from typing import Final
 
 import typer
 
-from apollo.cli import access, batches, dlq, doctor, processes, stopping
+from apollo.cli import access, audit, batches, calls, dlq, doctor, processes, recovering, stopping
 from apollo.cli.terminal import print_fault
 from apollo.errors import ApolloError
 
@@ -22,9 +22,12 @@ app: Final = typer.Typer(
 )
 processes.add_to(app)
 batches.add_to(app)
+calls.add_to(app)
 access.add_to(app)
 stopping.add_to(app)
+recovering.add_to(app)
 doctor.add_to(app)
+audit.add_to(app)
 dlq.add_to(app)
 
 

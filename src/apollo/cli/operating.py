@@ -47,7 +47,7 @@ async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
             yield Desk(
                 office=office,
                 hang_up_calls=HangUpCalls(db=office.db, driver=driver, clock=clock),
-                recover_calls=RecoverCalls(db=office.db, driver=driver, record=record),
+                recover_calls=RecoverCalls(db=office.db, driver=driver, clock=clock, record=record),
             )
     finally:
         await driver.close()

@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final
 
@@ -61,9 +62,22 @@ def worker(parent_pipe: ParentPipe = False) -> None:
 def rotary(parent_pipe: ParentPipe = False) -> None:
     """Run RotaryRouter, a provider whose people are simulated, until Ctrl-C or SIGTERM."""
     settings = _begin(parent_pipe=parent_pipe)
-    from apollo import wiring  # noqa: PLC0415 - as above
+    from apollo.rotary import RotarySettings, serve  # noqa: PLC0415 - as above
 
-    wiring.run_rotary(settings)
+    key, secret = settings.rotary_api_key, settings.rotary_webhook_secret
+    serve(
+        RotarySettings(
+            host=settings.host,
+            port=settings.rotary_port,
+            api_key=key.get_secret_value() if key else "",
+            account_sid=settings.jambonz_account_sid or str(uuid.UUID(int=1)),
+            webhook_secret=secret.get_secret_value() if secret else "",
+            webhook_url=settings.webhook_url,
+            scenario=settings.rotary_scenario,
+            seed=settings.rotary_seed or 1,
+            ledger_path=settings.data_dir / "rotary-ledger.jsonl",
+        )
+    )
 
 
 def migrate() -> None:

@@ -36,6 +36,7 @@ class CampaignFacts:
     """What decides whether a campaign may dial at all."""
 
     is_stopped: bool
+    is_recovering: bool
     is_cancelled: bool
     is_paused: bool
     working_hours: WorkingHours
@@ -53,12 +54,14 @@ class BatchLoad:
 
 def may_dial(campaign: CampaignFacts, now: datetime) -> DialNow | Wait:
     """Decide for a whole campaign; `now` is the database's clock."""
-    if campaign.is_cancelled:
-        return Wait(Reason.CANCELLED, None)
-    if campaign.is_stopped:
-        return Wait(Reason.DIALLING_STOPPED, None)
-    if campaign.is_paused:
-        return Wait(Reason.CAMPAIGN_PAUSED, None)
+    for is_held, reason in (
+        (campaign.is_cancelled, Reason.CANCELLED),
+        (campaign.is_stopped, Reason.DIALLING_STOPPED),
+        (campaign.is_recovering, Reason.RECOVERY_MODE),
+        (campaign.is_paused, Reason.CAMPAIGN_PAUSED),
+    ):
+        if is_held:
+            return Wait(reason, None)
     window = campaign.working_hours.window_at(now)
     if window is not None:
         return DialNow(window)

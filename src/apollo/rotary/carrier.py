@@ -10,8 +10,9 @@ from apollo.rotary.dice import throws
 from apollo.rotary.ledger import Entry
 from apollo.rotary.records import reason_of
 from apollo.rotary.scenario import Carrier, Spam
+from apollo.rotary.schema import plain_number
 
-NO_ROUTE, FULL = 603, 503
+NO_ROUTE, FULL, NOT_ALLOWED = 603, 503, 403
 SECOND = 1.0
 
 
@@ -30,6 +31,8 @@ class Capacity:
         carrier = self._carrier
         if not carrier.up:
             return NO_ROUTE, reason_of(NO_ROUTE)
+        if plain_number(entry.from_) in carrier.refused_callers:
+            return NOT_ALLOWED, reason_of(NOT_ALLOWED)
         if carrier.channels is not None and self.carried >= carrier.channels:
             return FULL, "Maximum Calls In Progress"
         if carrier.calls_per_second is not None:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from apollo.errors import Misconfigured
 from apollo.rotary.faults import Faults
 from apollo.rotary.people import PeopleRules
-from apollo.rotary.schema import LONGEST_S, Part, Seconds, Share, complaints
+from apollo.rotary.schema import LONGEST_S, Number, Part, Seconds, Share, complaints
 from apollo.rotary.settings import is_absolute_http
 
 RECORD_LIFETIME_S = 3600.0  # jambonz forgets a call this long after it was answered or refused
@@ -68,6 +68,7 @@ class Carrier(Part):
     channels: Annotated[int, Field(ge=0)] | None = None  # calls at once; more get 503
     calls_per_second: Annotated[int, Field(ge=1)] | None = None  # more get 503
     spam: Spam | None = None
+    refused_callers: frozenset[Number] = frozenset()  # caller ids that are not on the trunk: 403
     cancel_s: Seconds = CANCEL_S
 
 

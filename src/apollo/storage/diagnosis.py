@@ -36,7 +36,7 @@ from apollo.core.states import BatchStatus, CallKind, ContactStatus, Outcome, Pa
 from apollo.core.windows import parse_working_hours
 from apollo.errors import Stale, Unavailable
 from apollo.storage.database import Connection, Record, load_queries, translated
-from apollo.storage.reports import read_process
+from apollo.storage.reports import read_process, read_recovering
 
 _Q: Final = load_queries("diagnosis")
 # The readings take fractions of a millisecond each. Something that takes this long is wrong, and to
@@ -81,6 +81,7 @@ async def read_snapshot(
         batch=_batch(row),
         campaign=_campaign(row, settings),
         stop=_stop(row),
+        recovering=read_recovering(row),
         tallies=tuple(_tally(tally) for tally in tallies),
     )
     reader = _Reader(connection, organization_id, now, began=began)

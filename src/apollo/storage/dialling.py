@@ -35,6 +35,7 @@ class LockedCampaign:
     is_paused: bool
     is_cancelled: bool
     is_stopped: bool
+    is_recovering: bool
     read_at: datetime
 
 
@@ -78,6 +79,7 @@ async def lock_campaign(connection: Connection, campaign_id: uuid.UUID) -> Locke
         is_paused=row["paused_at"] is not None,
         is_cancelled=row["cancelled_at"] is not None,
         is_stopped=row["is_stopped"],
+        is_recovering=row["is_recovering"],
         read_at=row["read_at"],
     )
 

@@ -46,9 +46,13 @@ async def beat(connection: Connection, process: Process, report: Mapping[str, An
 
 
 async def say_goodbye(connection: Connection, process: Process) -> None:
-    """Stop in good order, and forget processes of long ago."""
+    """Stop in good order."""
     await _Q["say_goodbye"].run(connection, process_id=process.id)
-    await _Q["forget_old"].run(connection)
+
+
+async def forget_old(connection: Connection) -> int:
+    """Forget processes of long ago; gives how many."""
+    return await _Q["forget_old"].run(connection)
 
 
 async def status_events_wait(

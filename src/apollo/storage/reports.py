@@ -19,6 +19,7 @@ from apollo.core.diagnosis.evidence import (
     ProviderHealth,
     Queue,
 )
+from apollo.core.diagnosis.snapshot import Recovering
 from apollo.storage.database import Record
 
 
@@ -205,3 +206,15 @@ def _aware(at: datetime | None) -> datetime | None:
 
 def _dated(at: datetime) -> datetime:
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def read_recovering(row: Record) -> Recovering | None:
+    """Read what holds all dialling since a restore; None when nothing does."""
+    if row["recovery_since"] is None:
+        return None
+    found = row["recovery_evidence"]
+    return Recovering(
+        since=row["recovery_since"],
+        compared_from=datetime.fromisoformat(found["compared_from"]),
+        unknown_calls=found["unknown_calls"],
+    )

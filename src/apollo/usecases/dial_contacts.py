@@ -343,6 +343,7 @@ class DialContacts:
 def _facts(campaign: LockedCampaign) -> CampaignFacts:
     return CampaignFacts(
         is_stopped=campaign.is_stopped,
+        is_recovering=campaign.is_recovering,
         is_cancelled=campaign.is_cancelled,
         is_paused=campaign.is_paused,
         working_hours=_hours(

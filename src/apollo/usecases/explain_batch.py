@@ -40,7 +40,7 @@ class ExplainBatch:
     ) -> None:
         self._db = db
         self._clock = clock
-        self._settings = settings
+        self.settings = settings
         self._own = own
 
     async def explain(
@@ -76,7 +76,7 @@ class ExplainBatch:
                 connection,
                 organization_id=organization_id,
                 batch_id=batch_id,
-                settings=self._settings,
+                settings=self.settings,
                 now=now,
                 verify=verify,
             )

@@ -42,6 +42,15 @@ class Planned:
     changes: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """How much is to be done, and how fast it goes."""
+
+    contacts: int
+    retry_share: float
+    per_second: float
+
+
 class PreviewCampaign:
     """Previews batches and changes of a campaign."""
 
@@ -81,10 +90,11 @@ class PreviewCampaign:
         is_open, opens_at = opening(hours, self._ring_timeout, starts_at)
         first_at = starts_at if is_open is not None else opens_at
         measured = measure(load.ended, now)
-        limit = self._limit(settings, planned, measured)
+        limit, per_second = self._limit(settings, planned, measured)
         finish = None
-        if first_at is not None and measured is not None:
-            finish = self._finish(hours, first_at, accepted, settings, planned, measured, limit)
+        if first_at is not None and measured is not None and per_second is not None:
+            work = _Work(accepted, measured.retry_share, per_second)
+            finish = self._finish(hours, first_at, work, settings, planned)
         held_by = _held_by(load, first_at)
         return {
             "campaign_id": campaign_id,
@@ -124,42 +134,39 @@ class PreviewCampaign:
 
     def _limit(
         self, settings: CampaignSettings, planned: Planned, measured: Measured | None
-    ) -> View:
-        """What binds: the fewest slots, or the pace where that is slower than they are."""
+    ) -> tuple[View, float | None]:
+        """What binds, the fewest slots or a pace slower than they are; and the calls a second."""
         of_campaign = settings.metadata.get("concurrency_limit") or CONCURRENCY_DEFAULT
         name, slots = "campaign.metadata.concurrency_limit", int(of_campaign)
         if planned.concurrency_limit is not None and planned.concurrency_limit < slots:
             name, slots = "batch.concurrency_limit", planned.concurrency_limit
         per_second = None if measured is None else slots / measured.hold_s
         pace = self._calls_per_second
-        if pace is not None and (per_second is None or pace < per_second):
-            if per_second is not None:
-                name = "APOLLO_CALLS_PER_SECOND"
-            per_second = pace if per_second is not None else None
+        if pace is not None and per_second is not None and pace < per_second:
+            name, per_second = "APOLLO_CALLS_PER_SECOND", pace
         rounded = None if per_second is None else round(per_second, 3)
-        return {"name": name, "calls_at_a_time": slots, "calls_per_second": rounded}
+        shown = {"name": name, "calls_at_a_time": slots, "calls_per_second": rounded}
+        return shown, per_second
 
     def _finish(
         self,
         hours: WorkingHours,
         first_at: datetime,
-        contacts: int,
+        work: _Work,
         settings: CampaignSettings,
         planned: Planned,
-        measured: Measured,
-        limit: Mapping[str, Any],
     ) -> datetime | None:
         policy = settings.retry_policy
         retries = planned.max_retries_override
         if retries is None:
             retries = int(policy["max_retries"])
-        share = measured.retry_share
+        contacts, share = work.contacts, work.retry_share
         calls = calls_needed(contacts, max_retries=retries, retry_share=share)
         done = finish_at(
             hours,
             first_at,
             calls,
-            per_second=float(limit["calls_per_second"]) or 1 / measured.hold_s,
+            per_second=work.per_second,
             ring=self._ring_timeout,
         )
         cooldown = timedelta(minutes=policy["cooldown_minutes"])

@@ -76,9 +76,9 @@ def _with_end(rows: Sequence[Record], batch: Record) -> list[tuple[datetime, str
 def _intervals(
     rows: Sequence[tuple[datetime, str, str | None]], changes: Sequence[View], end: datetime
 ) -> list[View]:
-    ends: list[datetime | None] = [since for since, _, _ in rows[1:]]
     shown = []
-    for (since, verdict, reason), until in zip(rows, [*ends, None], strict=True):
+    for nth, (since, verdict, reason) in enumerate(rows, 1):
+        until = rows[nth][0] if nth < len(rows) else None
         if since >= end:
             break
         before = [c for c in changes if since - _CAUSED_WITHIN <= c["at"] <= since]

@@ -144,7 +144,7 @@ class ReconcileCalls:
             _log.warning("live_list.failed", error=str(e))
             return Recorded()
         arrivals = [
-            Arrival(call.id, _event_of(live[call.provider_call_id], call.read_at, Evidence.POLL))
+            Arrival(call.id, proven_by(live[call.provider_call_id], call.read_at, Evidence.POLL))
             for call in silent
             if call.provider_call_id in live
         ]
@@ -202,7 +202,7 @@ class ReconcileCalls:
     async def _search(self, call: OverdueCall, live: "_LiveList") -> _Look:
         found = live.take(call)
         if found is not None:
-            return _Look(_event_of(found, call.read_at, Evidence.POLL))
+            return _Look(proven_by(found, call.read_at, Evidence.POLL))
         age = call.read_at - call.requested_at
         records_answered = False
         if age >= _RECORDS_AFTER:
@@ -213,7 +213,7 @@ class ReconcileCalls:
             else:
                 records_answered = True
                 if record is not None:
-                    return _Look(_event_of(record, call.read_at, Evidence.RECORD))
+                    return _Look(proven_by(record, call.read_at, Evidence.RECORD))
         records_answered = records_answered or age >= _RECORDS_PATIENCE
         if age >= self._deadlines.quarantine and records_answered and live.is_complete:
             return _Look(self._give_up(call))
@@ -245,7 +245,7 @@ class ReconcileCalls:
         try:
             found = await self._driver.read_call(provider_call_id)
             if found is not None:
-                event = _event_of(found, call.read_at, Evidence.POLL)
+                event = proven_by(found, call.read_at, Evidence.POLL)
                 if event is not None and observed_later(call, event):
                     return _Look(event)
                 if await self._driver.hang_up(provider_call_id, was_answered=call.was_answered):
@@ -260,7 +260,7 @@ class ReconcileCalls:
             # Nobody keeps records here: the call is gone, and must not hold its slot for ever.
             record = None
         if record is not None:
-            return _Look(_event_of(record, call.read_at, Evidence.RECORD))
+            return _Look(proven_by(record, call.read_at, Evidence.RECORD))
         return self._gone(call)
 
     def _gone(self, call: OverdueCall) -> _Look:
@@ -326,7 +326,8 @@ def _shown(arrival: Arrival) -> str | None:
     return None if arrival.execution_id is None else ids.execution_id(arrival.execution_id)
 
 
-def _event_of(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | None:
+def proven_by(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | None:
+    """Give the event that a provider's view of a call proves; None when it proves nothing."""
     return observe(
         call_status=found.call_status,
         at=found.ended_at or at,

@@ -31,6 +31,11 @@ class ReplayDeadLetters:
                 connection, also_replayed=also_replayed, at_most=at_most
             )
 
+    async def count(self) -> int:
+        """Count those that wait for somebody. Raises Unavailable."""
+        async with self._db.connection() as connection:
+            return await dead_letters.count_letters(connection)
+
     async def show(self, letter_id: int) -> KeptLetter:
         """Read one. Raises NotFound."""
         async with self._db.connection() as connection:

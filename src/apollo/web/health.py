@@ -1,15 +1,23 @@
 """Is it alive, is it ready, and its figures: for supervisors and Prometheus, without a token."""
 
+import contextlib
+
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
 
+from apollo.errors import Stale, Unavailable
 from apollo.web.requests import Uses
 
 
 def health_router(registry: CollectorRegistry) -> APIRouter:
     """Build the routes; `registry` holds the figures of this process."""
     router = APIRouter(tags=["health"])
+    letters = Gauge(
+        "apollo_dead_letters",
+        "Messages on Kafka that could not be read and that nobody has seen to.",
+        registry=registry,
+    )
 
     @router.get("/livez")
     async def livez() -> dict[str, str]:
@@ -28,8 +36,12 @@ def health_router(registry: CollectorRegistry) -> APIRouter:
         return JSONResponse(answer, 200 if readiness.is_ready else 503)
 
     @router.get("/metrics", response_class=PlainTextResponse)
-    async def metrics() -> Response:
+    async def metrics(uses: Uses) -> Response:
         """Give the figures of this process in Prometheus' text format."""
+        if uses.dead_letters is not None:
+            # Without the database the last count stands; the other figures matter the more.
+            with contextlib.suppress(Unavailable, Stale):
+                letters.set(await uses.dead_letters.count())
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     return router

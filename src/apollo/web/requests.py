@@ -20,6 +20,7 @@ from apollo.usecases.manage_campaigns import ManageCampaigns
 from apollo.usecases.read_agent_call import ReadAgentCall
 from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
+from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 
 # Real variables nest two or three deep; every level costs a stack frame here and in PostgreSQL.
 DEPTH_MAX: Final = 20
@@ -36,6 +37,8 @@ class UseCases:
     agents: RegisterAgents
     agent_calls: ReadAgentCall
     readiness: CheckReadiness
+    # None where Kafka is not the bus: then there are no messages to set aside.
+    dead_letters: ReplayDeadLetters | None = None
 
 
 async def use_cases(request: Request) -> UseCases:

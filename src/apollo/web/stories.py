@@ -3,19 +3,20 @@
 Owns paths, parameters and the shape of requests. Must never judge anything itself.
 """
 
-from dataclasses import dataclass
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Path, Query, Response
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from apollo.core.csv_rows import GivenContact
+from apollo.errors import Invalid
 from apollo.usecases.check_contacts import OnDuplicate
-from apollo.usecases.explain_contact import ExplainContact
-from apollo.usecases.preview_campaign import Planned, PreviewCampaign
-from apollo.usecases.read_history import ReadHistory
+from apollo.usecases.preview_campaign import Planned
+from apollo.usecases.stories import Stories
 from apollo.web.batch_requests import answered
+from apollo.web.campaigns import CampaignPatch
 from apollo.web.requests import Caller, StrictRoute
 from apollo.web.schemas import ERRORS, Body
 
@@ -43,6 +44,16 @@ the mean length of the campaign's last calls, with its share of retries, inside 
 """
 
 
+def _check_written(value: object) -> object:
+    # A bare number would be read as seconds since 1970, and answered with everything there is.
+    if isinstance(value, str) and not re.match(r"\d{4}-\d{2}-\d{2}", value):
+        raise ValueError("write a date and a time, such as 2026-05-10T09:00:00Z")
+    return value
+
+
+_When = Annotated[datetime, BeforeValidator(_check_written)]
+
+
 class PlannedContact(Body):
     """A contact as `POST /batches` takes it."""
 
@@ -60,18 +71,9 @@ class PreviewBody(Body):
     max_retries_override: int | None = Field(default=None, ge=0, le=100)
     on_duplicate: str = Field(default="skip", pattern="^(skip|keep)$")
     default_region: str | None = None
-    changes: dict[str, Any] | None = Field(
+    changes: CampaignPatch | None = Field(
         default=None, description="Campaign keys, as PATCH takes them."
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stories:
-    """The use-cases behind these routes."""
-
-    contact: ExplainContact
-    history: ReadHistory
-    preview: PreviewCampaign
 
 
 def stories_router(uses: Stories) -> APIRouter:
@@ -100,8 +102,8 @@ def stories_router(uses: Stories) -> APIRouter:
     async def history(
         caller: Caller,
         batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
-        start: Annotated[datetime | None, Query(description="From when; 24 h before end.")] = None,
-        end: Annotated[datetime | None, Query(description="Until when; now.")] = None,
+        start: Annotated[_When | None, Query(description="From when; 24 h before end.")] = None,
+        end: Annotated[_When | None, Query(description="Until when; now.")] = None,
     ) -> Response:
         return answered(
             await uses.history.history(caller, batch_id, start=_aware(start), end=_aware(end))
@@ -124,14 +126,20 @@ def stories_router(uses: Stories) -> APIRouter:
 
 
 def _planned(body: PreviewBody) -> Planned:
-    given = body.model_dump(exclude={"contacts", "on_duplicate"})
+    given = body.model_dump(exclude={"contacts", "on_duplicate", "changes"})
+    changes = {} if body.changes is None else body.changes.model_dump(exclude_unset=True)
+    if "organization_id" in changes:
+        msg = "cannot be changed; leave it out"
+        raise Invalid.field("changes.organization_id", msg)
     contacts = None
     if body.contacts is not None:
         contacts = tuple(
             GivenContact(row, one.phone_number, one.call_variables)
             for row, one in enumerate(body.contacts)
         )
-    return Planned(**given, contacts=contacts, on_duplicate=OnDuplicate(body.on_duplicate))
+    return Planned(
+        **given, changes=changes, contacts=contacts, on_duplicate=OnDuplicate(body.on_duplicate)
+    )
 
 
 def _aware(at: datetime | None) -> datetime | None:

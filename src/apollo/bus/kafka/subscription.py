@@ -177,7 +177,9 @@ class Subscription:
             self._held.append(message)
 
     async def _on_assign(self, _: AIOConsumer, partitions: list[TopicPartition]) -> None:
-        self._rebalances.append(self._clock.monotonic())
+        # The protocol has rounds in which nothing moves.
+        if partitions:
+            self._rebalances.append(self._clock.monotonic())
         self.partitions |= {one.partition for one in partitions}
         self._note_idle()
         _log.info("kafka.assigned", topic=self._topic, partitions=sorted(self.partitions))

@@ -13,6 +13,7 @@ HOLDING: Final[tuple[Rule, ...]] = (
     intent.cancelled,
     intent.batch_expired,
     intent.dialling_stopped,
+    intent.recovery_mode,
     intent.campaign_paused,
     intent.batch_paused,
     intent.paused_by_apollo,

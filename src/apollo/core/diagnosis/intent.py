@@ -63,6 +63,21 @@ def dialling_stopped(view: View) -> Finding | None:
     )
 
 
+def recovery_mode(view: View) -> Finding | None:
+    """The database lacks calls that were made."""
+    found = view.snapshot.recovering
+    if found is None or not view.is_waiting_for_us:
+        return None
+    return Finding(
+        reason=Reason.RECOVERY_MODE,
+        contacts=view.claimable,
+        since=found.since,
+        evidence={"compared_from": found.compared_from, "unknown_calls": found.unknown_calls},
+        words={"recovering_since": found.since},
+        is_holding=True,
+    )
+
+
 def campaign_paused(view: View) -> Finding | None:
     """Somebody paused the campaign, and the batch with it."""
     batch, campaign = view.snapshot.batch, view.snapshot.campaign

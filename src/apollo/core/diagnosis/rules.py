@@ -25,6 +25,7 @@ RULES: Final[Mapping[Reason, Rule]] = {
     Reason.CANCELLED: intent.cancelled,
     Reason.BATCH_EXPIRED: intent.batch_expired,
     Reason.DIALLING_STOPPED: intent.dialling_stopped,
+    Reason.RECOVERY_MODE: intent.recovery_mode,
     Reason.CAMPAIGN_PAUSED: intent.campaign_paused,
     Reason.BATCH_PAUSED: intent.batch_paused,
     Reason.PAUSED_BY_APOLLO: intent.paused_by_apollo,

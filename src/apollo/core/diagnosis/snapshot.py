@@ -88,6 +88,15 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Recovering:
+    """Dialling is held since a restore: calls of the provider that the database lacks."""
+
+    since: datetime
+    compared_from: datetime
+    unknown_calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Contacts of one status and stored wait reason, from the counters."""
 
@@ -194,6 +203,7 @@ class Snapshot:
     campaign: CampaignFacts
     tallies: tuple[Tally, ...]
     stop: Stop | None = None
+    recovering: Recovering | None = None
     open_calls: tuple[OpenCalls, ...] | None = ()
     on_call: tuple[OnCall, ...] | None = ()
     waiting: tuple[Waiting, ...] | None = ()

@@ -32,6 +32,7 @@ class Reason(enum.StrEnum):
     CAMPAIGN_PAUSED = "campaign_paused"  # somebody paused the campaign
     PAUSED_BY_APOLLO = "paused_by_apollo"  # Apollo paused it: the provider refuses its requests
     DIALLING_STOPPED = "dialling_stopped"  # an operator stopped all dialling
+    RECOVERY_MODE = "recovery_mode"  # the database was restored and lacks calls that were made
     BATCH_EXPIRED = "batch_expired"  # `ends_at` has passed
     CANCELLED = "cancelled"  # the batch or the campaign was cancelled
     OUTSIDE_WINDOW = "outside_window"  # calling hours are closed

@@ -40,6 +40,15 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         "Dialling is stopped for {scope} since {stopped_at}. When the cause is gone, the operator"
         " lifts it on the command line.",
     ),
+    Reason.RECOVERY_MODE: ReasonFacts(
+        Layer.INTENT,
+        Severity.CRITICAL,
+        "The provider knows calls of ours that the database does not: an older backup was restored,"
+        " or a replica that lagged was promoted. People who were called look as if they were not.",
+        "{unknown_calls} calls since {compared_from} are not in the database, so nobody is called"
+        " since {recovering_since}. The operator looks at them and lets dialling go on: apollo"
+        " recover, then apollo recover --confirm.",
+    ),
     Reason.BATCH_EXPIRED: ReasonFacts(
         Layer.INTENT,
         Severity.INFO,

@@ -17,11 +17,12 @@ select b.id, b.campaign_id, b.status, b.total_contacts, b.concurrency_limit, b.p
        c.concurrency_limit as campaign_limit, c.paused_at, c.cancelled_at,
        c.working_hours_enforced, c.timezone, c.working_hours,
        o.dialling_stopped_at as organization_stopped_at,
-       (select i.dialling_stopped_at from installation i) as installation_stopped_at
+       i.dialling_stopped_at as installation_stopped_at, i.recovery_since, i.recovery_evidence
   from batches b
   join campaigns c on c.id = b.campaign_id
   join organizations o on o.id = b.organization_id
   left join agents a on a.agent_id = c.agent_id
+  left join installation i on true
  where b.id = :batch_id and b.organization_id = :organization_id;
 
 -- name: tallies

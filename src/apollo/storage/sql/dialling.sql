@@ -10,6 +10,7 @@ select c.id, c.organization_id, c.agent_id, c.phone_numbers, c.phone_number_stra
        o.dialling_stopped_at is not null
          or exists (select from installation i where i.dialling_stopped_at is not null)
          as is_stopped,
+       exists (select from installation i where i.recovery_since is not null) as is_recovering,
        a.call_hook, a.application_sid, a.speech_synthesis, a.speech_recognizer,
        clock_timestamp() as read_at
   from patience

@@ -14,9 +14,12 @@ update heartbeats
  where process_id = :process_id;
 
 -- name: forget_old
--- Processes that were last seen a week ago explain nothing any more.
+-- Processes that were last seen a week ago explain nothing any more, but for the last worker: since
+-- when nobody dialled is what a restore is recognised by.
 delete from heartbeats
- where seen_at < clock_timestamp() - interval '7 days';
+ where seen_at < clock_timestamp() - interval '7 days'
+   and seen_at < coalesce(
+     (select max(w.seen_at) from heartbeats w where w.role = 'worker'), 'infinity');
 
 -- name: alive
 -- Processes heard of within `alive_within` that did not say goodbye, and how each is.

@@ -167,7 +167,7 @@ class JambonzDriver:
         raise OutcomeUnknown(
             f"more than {_RECORD_PAGES_MAX * _RECORDS_PER_PAGE} call-detail records since {since}: "
             "ask for a shorter time or for one number",
-            cause="server_error",
+            cause="too_many",
         )
 
     async def probe(self) -> None:

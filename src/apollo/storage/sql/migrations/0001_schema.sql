@@ -11,6 +11,10 @@ create table installation (
   agent_key_secret bytea not null,
   -- Set by `apollo stop-all`: no claim anywhere while it stands.
   dialling_stopped_at timestamptz,
+  -- Set when the provider knows calls of ours that this database does not, as after a restore: no
+  -- claim anywhere until the operator has confirmed (`apollo recover`). What was found is kept.
+  recovery_since timestamptz,
+  recovery_evidence jsonb,
   created_at timestamptz not null default now()
 );
 

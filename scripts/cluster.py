@@ -1,0 +1,331 @@
+"""The topology of deploy/compose.yaml as plain processes, under fire: `make cluster`.
+
+PostgreSQL, a broker, two API processes, three workers and RotaryRouter. A worker is killed again
+and again and the broker is restarted, while a batch is dialled; then the ledger is judged.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import aiohttp
+from scripts.brokers import JARS, Broker, free_port, make_broker
+from scripts.ledger_checks import longest_silence, placed, violations
+
+from apollo import embedded
+
+ROOT: Final = Path(__file__).parents[1]
+_SID: Final = "9351f46a-678c-43f5-b8a6-d4eb58d131af"
+_READY_WITHIN_S: Final = 40.0
+# What a rebalance may take, with a slow machine's share on top.
+_SILENCE_MAX_S: Final = 15.0
+_ATTEMPTS: Final = 3
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is run, and what is done to it."""
+
+    contacts: int = 2_000
+    limit: int = 50
+    workers: int = 3
+    serves: int = 2
+    kill_every_s: float = 10.0
+    # For how long there is fire; what died in it is then given time to be found out.
+    fire_s: float = 300.0
+    broker_restarts: int = 2
+    within_s: float = 600.0
+    bus: str = "kafka"
+    seed: int = 1
+
+
+@dataclass
+class Result:
+    """What came of it."""
+
+    seconds: float
+    completed: bool
+    killed: int
+    broker_restarts: int
+    calls: int
+    silence_s: float
+    violations: list[str]
+    reasons: list[str]
+
+
+class Cluster:
+    """The processes, and a session with the API."""
+
+    def __init__(self, folder: Path, plan: Plan, broker: Broker | None) -> None:
+        self.plan = plan
+        self.broker = broker
+        self.ports = [free_port() for _ in range(plan.serves)]
+        self.rotary_port = free_port()
+        self.token = ""
+        self._folder = folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._environ = self._settings(embedded.ensure_running(folder))
+
+    @property
+    def url(self) -> str:
+        """The API of the first process."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    def start(self) -> None:
+        """Start everything but what is running already."""
+        self._command("migrate")
+        made = self._command("token", "create", "--org", "org_cluster", "--json")
+        self.token = json.loads(made)["token"]
+        self.run("rotary")
+        for port in self.ports:
+            self.run("serve", f"serve-{port}", APOLLO_PORT=str(port))
+        for number in range(self.plan.workers):
+            self.run("worker", f"worker-{number}")
+
+    def run(self, role: str, name: str = "", **more: str) -> None:
+        """Start one process."""
+        with (self._folder / f"{name or role}.log").open("ab") as log:
+            self._processes[name or role] = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-P", "-m", "apollo.cli", role, "--parent-pipe"],
+                env=self._environ | more,
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+            )
+
+    def kill(self, name: str) -> None:
+        """End one as a power cut would."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+
+    def last_words(self) -> str:
+        """The ends of all logs, for whoever looks for a fault."""
+        logs = sorted(self._folder.glob("*.log"))
+        return "".join(f"\n--- {one.name}\n{one.read_text()[-1500:]}" for one in logs)
+
+    def stop(self) -> None:
+        """End everything in good order."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            if process.stdin is not None:
+                process.stdin.close()
+        if self.broker is not None:
+            self.broker.stop()
+        embedded.stop(self._folder)
+
+    def _command(self, *arguments: str) -> bytes:
+        command = [sys.executable, "-P", "-m", "apollo.cli", *arguments]
+        ran = subprocess.run(command, env=self._environ, check=False, capture_output=True)  # noqa: S603 - our own command
+        if ran.returncode:
+            raise RuntimeError(f"{arguments}: {ran.stderr.decode(errors='replace')[-2000:]}")
+        return ran.stdout
+
+    def _settings(self, database_url: str) -> dict[str, str]:
+        scenario = self._folder / "scenario.json"
+        mix = {"answer": 6, "no_answer": 2, "busy": 1, "decline": 1}
+        people = {"preset": "instant", "mix": mix, "ring_s": [0.1, 0.5], "talk_s": [0.3, 1.0]}
+        scenario.write_text(json.dumps({"people": people}))
+        settings = {
+            "DATA_DIR": str(self._folder),
+            "DATABASE_URL": database_url,
+            "HOST": "127.0.0.1",
+            "PUBLIC_URL": self.url,
+            "JAMBONZ_URL": f"http://127.0.0.1:{self.rotary_port}/v1",
+            "JAMBONZ_ACCOUNT_SID": _SID,
+            "JAMBONZ_API_KEY": "cluster-key",
+            "JAMBONZ_WEBHOOK_SECRET": "cluster-secret",
+            "ROTARY_PORT": str(self.rotary_port),
+            "ROTARY_API_KEY": "cluster-key",
+            "ROTARY_WEBHOOK_SECRET": "cluster-secret",
+            "ROTARY_SCENARIO": str(scenario),
+            "ROTARY_SEED": str(self.plan.seed),
+            "DEFAULT_CALL_HOOK": "http://127.0.0.1:9/call",
+            "LOG": "json",
+        }
+        if self.broker is not None:
+            settings["KAFKA_BOOTSTRAP_SERVERS"] = self.broker.address
+        inherited = {key: value for key, value in os.environ.items() if key[:7] != "APOLLO_"}
+        path = os.pathsep.join(filter(None, [str(ROOT / "src"), inherited.get("PYTHONPATH")]))
+        ours = {f"APOLLO_{name}": value for name, value in settings.items()}
+        return inherited | ours | {"PYTHONPATH": path}
+
+
+@asynccontextmanager
+async def a_cluster(
+    folder: Path, plan: Plan
+) -> AsyncIterator[tuple[Cluster, aiohttp.ClientSession]]:
+    """Start a cluster, wait until it answers, and stop it."""
+    broker = None
+    if plan.bus == "kafka":
+        (folder / "broker").mkdir()
+        broker = make_broker(folder / "broker")
+        broker.start()
+    cluster = Cluster(folder, plan, broker)
+    try:
+        await asyncio.to_thread(cluster.start)
+        headers = {"Authorization": f"Bearer {cluster.token}"}
+        async with aiohttp.ClientSession(headers=headers) as http:
+            await _ready(cluster, http)
+            yield cluster, http
+    finally:
+        await asyncio.to_thread(cluster.stop)
+
+
+async def under_fire(folder: Path, plan: Plan) -> Result:
+    """Dial one batch to its end while workers die and the broker comes and goes."""
+    async with a_cluster(folder, plan) as (cluster, http):
+        batch_id = await _create_batch(cluster, http)
+        path = f"{cluster.url}/api/v1/batches/{batch_id}"
+        began = time.monotonic()
+        nemesis = Nemesis(cluster)
+        shooting = asyncio.create_task(nemesis.run())
+        completed = False
+        while not completed and time.monotonic() - began < plan.within_s:
+            await asyncio.sleep(0.25)
+            completed = (await _ask(http, path))["status"] == "completed"
+        seconds = time.monotonic() - began
+        shooting.cancel()
+        await asyncio.gather(shooting, return_exceptions=True)
+        diagnosis = (await _ask(http, f"{path}/debug?verify=true"))["diagnostics"]
+        lines = await _ledger(cluster, http)
+    calls = placed(lines)
+    return Result(
+        seconds=round(seconds, 1),
+        completed=completed,
+        killed=nemesis.killed,
+        broker_restarts=nemesis.restarted,
+        calls=len(calls),
+        silence_s=round(longest_silence(calls).total_seconds(), 1),
+        violations=violations(lines, limit=plan.limit, attempts_max=_ATTEMPTS),
+        reasons=[f"{one['code']}: {one['fix']}" for one in diagnosis["reasons"]],
+    )
+
+
+class Nemesis:
+    """Kills one worker after the other, and the broker now and then."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.killed = 0
+        self.restarted = 0
+        self._cluster = cluster
+        self._random = random.Random(cluster.plan.seed)  # noqa: S311 - repeatable, not secret
+
+    async def run(self) -> None:
+        """Go on until cancelled."""
+        plan = self._cluster.plan
+        until = time.monotonic() + plan.fire_s
+        while plan.kill_every_s and time.monotonic() + plan.kill_every_s < until:
+            await asyncio.sleep(plan.kill_every_s)
+            name = f"worker-{self._random.randrange(plan.workers)}"
+            await asyncio.to_thread(self._cluster.kill, name)
+            self.killed += 1
+            broker = self._cluster.broker
+            if broker is not None and self.restarted < plan.broker_restarts and self.killed % 2:
+                self.restarted += 1
+                await asyncio.to_thread(broker.kill)
+                await asyncio.sleep(1)
+                await asyncio.to_thread(broker.start)
+            self._cluster.run("worker", name)
+
+
+async def _ready(cluster: Cluster, http: aiohttp.ClientSession) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_S
+    for port in [*cluster.ports, cluster.rotary_port]:
+        while True:
+            try:
+                async with http.get(f"http://127.0.0.1:{port}/readyz") as answer:
+                    if answer.status in {200, 404}:
+                        break
+            except aiohttp.ClientError:
+                pass
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"nobody answers on port {port}: {cluster.last_words()}")
+            await asyncio.sleep(0.05)
+
+
+async def _create_batch(cluster: Cluster, http: aiohttp.ClientSession) -> str:
+    plan, url = cluster.plan, f"{cluster.url}/api/v1"
+    campaign = {
+        "name": "Under fire",
+        "agent_id": "agent_x",
+        "phone_numbers": ["+912261234567"],
+        "metadata": {"concurrency_limit": plan.limit},
+        "retry_policy": {
+            "max_retries": _ATTEMPTS - 1,
+            "strategy": "fixed",
+            "cooldown_minutes": 0,
+        },
+    }
+    made = await _send(http, f"{url}/campaigns/", campaign)
+    contacts = [
+        {"phone_number": f"+9198765{n:05d}", "call_variables": {"callee_name": f"Person {n}"}}
+        for n in range(plan.contacts)
+    ]
+    batch = {"campaign_id": made["campaign_id"], "contacts": contacts}
+    return str((await _send(http, f"{url}/batches/", batch))["batch_id"])
+
+
+async def _ledger(cluster: Cluster, http: aiohttp.ClientSession) -> list[dict[str, Any]]:
+    url = f"http://127.0.0.1:{cluster.rotary_port}/rotary/ledger"
+    async with http.get(url, headers={"Authorization": "Bearer cluster-key"}) as answer:
+        answer.raise_for_status()
+        return [json.loads(line) for line in (await answer.text()).splitlines()]
+
+
+async def _ask(http: aiohttp.ClientSession, url: str) -> dict[str, Any]:
+    async with http.get(url) as answer:
+        answer.raise_for_status()
+        found: dict[str, Any] = await answer.json()
+        return found
+
+
+async def _send(http: aiohttp.ClientSession, url: str, body: Any) -> dict[str, Any]:
+    async with http.post(url, json=body) as answer:
+        made: dict[str, Any] = await answer.json()
+        if answer.status not in {200, 201}:
+            raise RuntimeError(f"{url}: {answer.status} {made}")
+        return made
+
+
+def main() -> None:
+    """Run it and exit: 0 when everything held."""
+    told = argparse.ArgumentParser(description=__doc__)
+    for name in ("contacts", "limit", "workers", "serves", "broker-restarts", "seed"):
+        told.add_argument(f"--{name}", type=int, default=getattr(Plan, name.replace("-", "_")))
+    for name in ("kill-every-s", "fire-s", "within-s"):
+        told.add_argument(f"--{name}", type=float, default=getattr(Plan, name.replace("-", "_")))
+    told.add_argument("--bus", choices=("kafka", "postgres"), default=Plan.bus)
+    plan = Plan(**vars(told.parse_args()))
+    with tempfile.TemporaryDirectory(prefix="apollo-cluster-") as folder:
+        result = asyncio.run(under_fire(Path(folder), plan))
+    sys.stdout.write(json.dumps({"bus": _bus(plan)} | vars(result), indent=2) + "\n")
+    held = result.completed and not result.violations and result.silence_s <= _SILENCE_MAX_S
+    sys.exit(0 if held else 1)
+
+
+def _bus(plan: Plan) -> str:
+    return plan.bus if plan.bus == "postgres" else "Apache Kafka" if JARS in os.environ else "Tansu"
+
+
+if __name__ == "__main__":
+    main()

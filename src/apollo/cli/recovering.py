@@ -1,0 +1,93 @@
+"""`apollo recover`: after a restore, reads in the calls the database lost and lets dialling go on.
+
+It asks database and provider themselves. Numbers are shown masked.
+"""
+
+from typing import Annotated, Any, Final
+
+import typer
+
+from apollo.cli.operating import at_desk
+from apollo.cli.render import listing
+from apollo.cli.stopping import me
+from apollo.cli.terminal import AsJson, out, print_json
+from apollo.config.log import masked
+from apollo.core import ids
+from apollo.usecases.recover_calls import FoundCall, Recovered
+
+# A screen of them is enough to see what they are; --json has them all.
+_SHOWN: Final = 20
+
+Confirm = Annotated[
+    bool, typer.Option("--confirm", help="Let dialling go on when everything is read in.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(recover)
+
+
+def recover(confirm: Confirm = False, as_json: AsJson = False) -> None:
+    """Read in the calls that a restored database lacks; with --confirm, dial on afterwards."""
+    done = at_desk(lambda desk: desk.recover_calls.run(confirm=confirm, actor=me()))
+    if as_json:
+        print_json(_as_json(done))
+    elif done.since is None:
+        out.print("Nothing to recover: dialling is not held for it.")
+    else:
+        _show(done)
+
+
+def _show(done: Recovered) -> None:
+    lost = [one for one in done.found if one.contact is None]
+    out.print(f"Dialling is held since {done.since:%Y-%m-%d %H:%M:%S} UTC.")
+    out.print(
+        f"{len(done.found)} calls since {done.compared_from:%Y-%m-%d %H:%M:%S} UTC were not in the"
+        f" database: {len(done.found) - len(lost)} were given to their contacts, {len(lost)} belong"
+        f" to nobody who waits. {done.brought_up_to_date} known calls were brought up to date."
+    )
+    if done.found:
+        titles = ("to", "from", "attempted", "ended as", "contact")
+        out.print(listing(titles, [_row(one) for one in done.found[:_SHOWN]]))
+    if not done.has_records:
+        out.print(
+            "The provider answered no call-detail records: only calls of the last hour, which its"
+            " live list remembers, could be read in."
+        )
+    if done.is_lifted:
+        out.print("Dialling goes on.")
+    else:
+        out.print("Nobody is called yet. To go on: apollo recover --confirm")
+
+
+def _row(one: FoundCall) -> list[Any]:
+    call = one.call
+    return [
+        masked(call.to),
+        masked(call.from_number),
+        call.attempted_at,
+        call.call_status,
+        None if one.contact is None else ids.contact_id(one.contact),
+    ]
+
+
+def _as_json(done: Recovered) -> dict[str, Any]:
+    return {
+        "held_since": done.since,
+        "compared_from": done.compared_from,
+        "has_records": done.has_records,
+        "brought_up_to_date": done.brought_up_to_date,
+        "is_lifted": done.is_lifted,
+        "calls": [
+            {
+                "provider_call_id": one.call.provider_call_id,
+                "to": masked(one.call.to),
+                "from": masked(one.call.from_number),
+                "attempted_at": one.call.attempted_at,
+                "call_status": one.call.call_status,
+                "contact_id": None if one.contact is None else ids.contact_id(one.contact),
+            }
+            for one in done.found
+        ],
+    }

@@ -1,0 +1,100 @@
+"""What the provider knows of our calls since some time, and which of it our database knows too.
+
+It only reads and compares. Foreign calls on the same account, from other caller ids, are left out.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+import structlog
+
+from apollo.errors import DriverError
+from apollo.ports import LiveCall, TelephonyDriver
+from apollo.storage.recovery import OurCall
+
+_log = structlog.get_logger("apollo.recovery")
+
+# A call that ended without a name from the provider was asked for at most this long before the
+# provider wrote it down, clocks that differ included.
+UNNAMED_FOR: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """The provider's calls from our caller ids, the oldest first."""
+
+    calls: list[LiveCall]
+    # False: only the live list could be read, which remembers for an hour.
+    has_records: bool
+
+
+async def read_history(
+    driver: TelephonyDriver, since: datetime, caller_ids: Collection[str]
+) -> History:
+    """Read live list and call-detail records. Raises DriverError when the list cannot be read."""
+    if not caller_ids:
+        return History([], has_records=True)
+    found = {call.provider_call_id: call for call in await driver.list_live()}
+    has_records = True
+    try:
+        # A record says more than the list: when, and how it ended.
+        found |= {call.provider_call_id: call for call in await _records(driver, since, caller_ids)}
+    except DriverError as e:
+        _log.warning("records.failed", error=str(e))
+        has_records = False
+    ours = {_bare(number) for number in caller_ids}
+    calls = [call for call in found.values() if _bare(call.from_number) in ours]
+    return History(sorted(calls, key=_begun_at), has_records)
+
+
+async def _records(
+    driver: TelephonyDriver, since: datetime, caller_ids: Collection[str]
+) -> list[LiveCall]:
+    try:
+        return await driver.list_records(since, matching=None)
+    except DriverError as e:
+        if e.cause != "too_many":
+            raise
+    return [
+        record
+        for number in sorted(caller_ids)
+        for record in await driver.list_records(since, matching=number)
+    ]
+
+
+def match(
+    calls: Iterable[LiveCall], ours: Sequence[OurCall]
+) -> tuple[list[tuple[LiveCall, OurCall]], list[LiveCall]]:
+    """Match the provider's calls, the oldest first, with ours; gives pairs and strangers.
+
+    A call of ours that the provider has not named yet explains one of its calls to that number from
+    that caller id, whatever their clocks say, and no more than one.
+    """
+    named = {one.provider_call_id: one for one in ours if one.provider_call_id is not None}
+    unnamed: dict[tuple[str, str], list[OurCall]] = defaultdict(list)
+    for one in ours:
+        if one.provider_call_id is None:
+            unnamed[_bare(one.phone_number), _bare(one.from_number)].append(one)
+    pairs: list[tuple[LiveCall, OurCall]] = []
+    strangers: list[LiveCall] = []
+    for call in calls:
+        waiting = unnamed[_bare(call.to), _bare(call.from_number)]
+        if call.provider_call_id in named:
+            pairs.append((call, named[call.provider_call_id]))
+        elif waiting:
+            pairs.append((call, waiting.pop(0)))
+        else:
+            strangers.append(call)
+    return pairs, strangers
+
+
+def _begun_at(call: LiveCall) -> datetime:
+    # Only what is live or over for less than an hour has no time: it is the latest.
+    return call.attempted_at or datetime.max.replace(tzinfo=UTC)
+
+
+def _bare(number: str) -> str:
+    return number.lstrip("+")

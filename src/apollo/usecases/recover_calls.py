@@ -1,0 +1,133 @@
+"""Reads in the calls that a restored database lacks, and lets dialling go on when told to.
+
+Each call of the provider becomes a call of the contact it was made to, with the provider's
+evidence, and goes through `record_call_events` like any other: who was reached is completed, an
+attempt is an attempt. It places no call.
+"""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from apollo.core.events import Evidence
+from apollo.core.ids import ContactKey
+from apollo.ports import Clock, LiveCall, TelephonyDriver
+from apollo.storage import recovery as storage
+from apollo.storage.database import Database
+from apollo.storage.recovery import Recovery, WaitingContact
+from apollo.usecases.provider_history import UNNAMED_FOR, History, match, read_history
+from apollo.usecases.reconcile_calls import proven_by
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents
+
+_log = structlog.get_logger("apollo.recovery")
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCall:
+    """A call of the provider that the database lacked; `contact` None: nobody waits for it."""
+
+    call: LiveCall
+    contact: ContactKey | None
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What was read in. `since` None: dialling is not held, and nothing was done."""
+
+    since: datetime | None
+    compared_from: datetime | None = None
+    has_records: bool = True
+    found: list[FoundCall] = field(default_factory=list)
+    # Calls we knew, whose end we did not.
+    brought_up_to_date: int = 0
+    is_lifted: bool = False
+
+
+class RecoverCalls:
+    """Brings a restored database up to date with the provider."""
+
+    def __init__(
+        self, *, db: Database, driver: TelephonyDriver, clock: Clock, record: RecordCallEvents
+    ) -> None:
+        self._db = db
+        self._driver = driver
+        self._clock = clock
+        self._record = record
+
+    async def run(self, *, confirm: bool, actor: str = "operator") -> Recovered:
+        """Read in what the provider knows; with `confirm`, let dialling go on.
+
+        May be run any number of times. Raises DriverError when the provider cannot be asked.
+        """
+        async with self._db.connection() as connection:
+            held = await storage.read_recovery(connection)
+            caller_ids = await storage.read_caller_ids(connection)
+        if held.since is None:
+            return Recovered(None)
+        since = datetime.fromisoformat(held.evidence["compared_from"])
+        history = await read_history(self._driver, since, caller_ids)
+        done = Recovered(held.since, since, history.has_records)
+        await self._read_in(history, since, done)
+        if confirm:
+            await self._lift(held, done, actor)
+        return done
+
+    async def _read_in(self, history: History, since: datetime, done: Recovered) -> None:
+        async with self._db.connection() as connection:
+            ours = await storage.read_our_calls(
+                connection, self._driver.provider, history.calls, since - UNNAMED_FOR
+            )
+            pairs, strangers = match(history.calls, ours)
+            waiting = await storage.find_contacts(connection, {call.to for call in strangers})
+        known = {call.provider_call_id: one for call, one in pairs}
+        # In the order in which they were made: a second call to somebody follows the end of the
+        # first.
+        for call in history.calls:
+            one = known.get(call.provider_call_id)
+            if one is not None:
+                if one.is_open:
+                    await self._say(one.id, call)
+                    done.brought_up_to_date += 1
+            else:
+                contact = await self._adopt(call, waiting)
+                done.found.append(FoundCall(call, contact))
+
+    async def _adopt(self, call: LiveCall, waiting: Sequence[WaitingContact]) -> ContactKey | None:
+        """Give the call to the first contact that may have had it."""
+        for contact in waiting:
+            if contact.phone_number != call.to or call.from_number not in contact.caller_ids:
+                continue
+            async with self._db.transaction() as connection:
+                call_id = await storage.adopt_call(
+                    connection, self._driver.provider, contact.key, call
+                )
+            if call_id is not None:
+                await self._say(call_id, call)
+                return contact.key
+        return None
+
+    async def _say(self, call_id: uuid.UUID, call: LiveCall) -> None:
+        # Only a record knows when.
+        evidence = Evidence.RECORD if call.attempted_at else Evidence.POLL
+        event = proven_by(call, self._clock.now(), evidence)
+        if event is not None:
+            await self._record.record([Arrival(call_id, event)])
+
+    async def _lift(self, held: Recovery, done: Recovered, actor: str) -> None:
+        left = {one.call.provider_call_id for one in done.found if one.contact is None}
+        evidence: dict[str, Any] = held.evidence | {
+            "settled": sorted(left | set(held.evidence.get("settled", ())))
+        }
+        async with self._db.transaction() as connection:
+            await storage.leave_recovery(
+                connection,
+                evidence,
+                actor=actor,
+                detail={"calls": len(done.found), "without_contact": len(left)},
+            )
+        done.is_lifted = True
+        _log.warning("recovery.confirmed", calls=len(done.found), without_contact=len(left))

@@ -1,0 +1,65 @@
+"""Several processes over Kafka, one of which is killed now and then; the ledger is the witness."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts.brokers import JARS
+from scripts.cluster import Plan, under_fire
+from scripts.ledger_checks import longest_silence, violations
+
+# Tansu forgets what it acknowledged when it dies, so only Kafka itself is restarted.
+RESTARTS = 1 if JARS in os.environ else 0
+
+
+async def test_workers_that_die_cost_delay_and_nobody_is_called_twice(data_dir: Path) -> None:
+    plan = Plan(
+        contacts=120,
+        limit=15,
+        workers=2,
+        serves=1,
+        kill_every_s=4.0,
+        fire_s=9.0,
+        broker_restarts=RESTARTS,
+        within_s=120.0,
+    )
+    result = await under_fire(data_dir, plan)
+    assert result.completed, result
+    assert result.violations == [], result
+    assert result.killed > 0
+    assert not any(reason.startswith("accounting_gap") for reason in result.reasons)
+
+
+# -------------------------------------------------------------------- the witness can say no, too
+
+
+def call(number: str, start: float, end: float, tag: str = "", **more: Any) -> dict[str, Any]:
+    began = datetime(2026, 5, 10, 9, tzinfo=UTC)
+    times = {
+        name: (began + timedelta(seconds=second)).isoformat()
+        for name, second in (("placed_at", start), ("ended_at", end))
+    }
+    tagged = {"execution_id": tag or f"{number}-{start}"}
+    return {"to": number, "tag": tagged, **times, **more}
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"),
+    [
+        ([call("a", 0, 5), call("a", 4, 6)], "I1"),
+        ([call("a", 0, 1, "x"), call("b", 2, 3, "x")], "I2"),
+        ([call("a", 0, 1, answered_at="yes"), call("a", 2, 3)], "I3"),
+        ([call("a", 0, 9), call("b", 1, 9), call("c", 2, 9)], "I6"),
+        ([call("a", n, n + 0.5) for n in range(4)], "I8"),
+    ],
+)
+def test_the_checks_of_the_ledger_notice(lines: list[dict[str, Any]], code: str) -> None:
+    assert [one[:2] for one in violations(lines, limit=2, attempts_max=3)] == [code]
+
+
+def test_a_ledger_in_good_order_passes_and_its_silence_is_measured() -> None:
+    lines = [call("a", 0, 1), call("a", 1, 2), call("b", 1, 30), {"to": "c", "placed_at": None}]
+    assert violations(lines, limit=2, attempts_max=3) == []
+    assert longest_silence(lines[:3]) == timedelta(seconds=1)

@@ -1,0 +1,228 @@
+"""The judge of ledgers: right for a right ledger, and noticing each way in which one can be wrong."""
+
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from apollo.core.audit import Books, CampaignRules, Change, Finding, OurCall, WitnessedCall, judge
+from apollo.core.ids import ContactKey
+from apollo.core.states import CallKind, CallState, Outcome
+from apollo.core.windows import WEEKDAYS, parse_working_hours
+
+NOON = datetime(2026, 5, 11, 12, 0, tzinfo=UTC)
+CAMPAIGN, BATCH = uuid.UUID(int=1), uuid.UUID(int=2)
+SECOND = timedelta(seconds=1)
+
+
+def witnessed(nth: int, *, to: str = "", at: datetime = NOON, **more: object) -> WitnessedCall:
+    call = WitnessedCall(
+        provider_call_id=f"sid-{nth}",
+        execution_id=uuid.UUID(int=100 + nth),
+        number=to or f"+9198765432{nth:02}",
+        requested_at=at,
+        placed_at=at + SECOND / 100,
+        rang_at=at + SECOND,
+        answered_at=at + 2 * SECOND,
+        ended_at=at + 9 * SECOND,
+        call_status="completed",
+        sip_status=200,
+    )
+    return replace(call, **more)  # type: ignore[arg-type]  # fields by name
+
+
+def row(nth: int, *, position: int = 0, at: datetime = NOON, **more: object) -> OurCall:
+    call = OurCall(
+        id=uuid.UUID(int=100 + nth),
+        contact=ContactKey(BATCH, position or nth),
+        campaign_id=CAMPAIGN,
+        provider="jambonz:test",
+        provider_call_id=f"sid-{nth}",
+        number=f"+9198765432{nth:02}",
+        kind=CallKind.FIRST,
+        state=CallState.ENDED,
+        outcome=Outcome.COMPLETED,
+        hangup_reason="answered",
+        requested_at=at - SECOND / 100,
+        window_opens_at=NOON - timedelta(hours=3),
+        window_closes_at=NOON + timedelta(hours=6),
+    )
+    return replace(call, **more)  # type: ignore[arg-type]  # fields by name
+
+
+def books(*calls: OurCall, limit: int = 10, own: int | None = None, **more: object) -> Books:
+    day = {"start": "09:00", "end": "18:00", "enabled": True}
+    rules = CampaignRules(
+        concurrency_limit=limit,
+        hours=parse_working_hours(dict.fromkeys(WEEKDAYS, day), enforced=True, timezone="UTC"),
+        max_retries=1,
+        batch_limits={BATCH: own},
+        batch_retries={BATCH: None},
+    )
+    whole = Books(
+        calls=calls,
+        campaigns={CAMPAIGN: rules},
+        changes=[],
+        contacts=len(calls),
+        lost_contacts=[],
+        wrong_counters={},
+        batches=1,
+    )
+    return replace(whole, **more)  # type: ignore[arg-type]  # fields by name
+
+
+def found(calls: list[WitnessedCall], ours: Books) -> dict[str, Finding]:
+    return {one.invariant: one for one in judge(calls, ours)}
+
+
+def violated(calls: list[WitnessedCall], ours: Books) -> list[str]:
+    return [one.invariant for one in judge(calls, ours) if one.violations]
+
+
+RETRIED = [
+    witnessed(1, answered_at=None, call_status="busy", sip_status=486),
+    witnessed(2, to="+919876543201", at=NOON + timedelta(minutes=30)),
+]
+RETRIED_ROWS = [
+    row(1, outcome=Outcome.BUSY, hangup_reason="busy"),
+    row(2, position=1, kind=CallKind.RETRY, at=NOON + timedelta(minutes=30)),
+]
+
+
+def test_a_right_ledger_has_no_violation_and_says_how_much_was_looked_at() -> None:
+    findings = found([*RETRIED, witnessed(3)], books(*RETRIED_ROWS, row(3)))
+    assert [one for one in findings.values() if one.violations] == []
+    checked = {name: (one.checked, one.unit) for name, one in findings.items()}
+    assert checked == {
+        "I1": (3, "calls"),
+        "I2": (3, "executions"),
+        "I3": (2, "contacts"),
+        "I4": (3, "requests"),
+        "I5": (3, "requests"),
+        "I6": (1, "limits"),
+        "I7": (3, "calls"),
+        "I8": (2, "contacts"),
+        "I9": (3, "contacts"),
+        "I10": (0, ""),
+        "I11": (1, "batches"),
+    }
+
+
+def test_two_calls_to_one_number_at_once_are_seen_whatever_lies_between() -> None:
+    twin = witnessed(2, to="919876543201", at=NOON + 5 * SECOND)
+    assert violated([witnessed(1), witnessed(3), twin], books(row(1), row(3), row(2))) == ["I1"]
+    after = replace(twin, requested_at=NOON + 9 * SECOND, placed_at=NOON + 9 * SECOND)
+    assert violated([witnessed(1), after], books(row(1), row(2))) == []
+
+
+def test_two_calls_for_one_execution_are_seen_even_one_after_the_other() -> None:
+    again = witnessed(2, at=NOON + timedelta(minutes=5), execution_id=uuid.UUID(int=101))
+    findings = found([witnessed(1), again], books(row(1)))
+    (violation,) = findings["I2"].violations
+    assert violation.ids[1:] == ("call_sid sid-1", "call_sid sid-2")
+
+
+def test_a_call_after_an_answered_one_is_seen_unless_it_is_a_follow_up() -> None:
+    calls = [witnessed(1), witnessed(2, at=NOON + timedelta(minutes=5))]
+    again = row(2, position=1, kind=CallKind.RETRY, at=NOON + timedelta(minutes=5))
+    assert violated(calls, books(row(1), again)) == ["I3"]
+    assert violated(calls, books(row(1), replace(again, kind=CallKind.FOLLOW_UP))) == []
+
+
+@pytest.mark.parametrize("hour", [8, 18, 23])
+def test_a_request_out_of_hours_is_seen(hour: int) -> None:
+    at = NOON.replace(hour=hour, minute=1)
+    assert violated([witnessed(1, at=at)], books(row(1, at=at))) == ["I4"]
+
+
+def test_hours_that_were_changed_since_are_those_the_claim_saw() -> None:
+    at = NOON.replace(hour=8, minute=30)
+    changed = [Change(NOON, "campaign_changed", CAMPAIGN, None)]
+    opened = row(1, at=at, window_opens_at=at - timedelta(hours=1))
+    assert violated([witnessed(1, at=at)], books(opened, changes=changed)) == []
+    assert violated([witnessed(1, at=at)], books(row(1, at=at), changes=changed)) == ["I4"]
+
+
+@pytest.mark.parametrize("batch", [BATCH, None])
+def test_a_request_after_a_pause_is_seen_unless_it_was_being_placed(batch: uuid.UUID) -> None:
+    whose = "campaign" if batch is None else "batch"
+    paused = Change(NOON - timedelta(seconds=5), f"{whose}_paused", CAMPAIGN, batch)
+    resumed = Change(NOON - timedelta(seconds=3), f"{whose}_resumed", CAMPAIGN, batch)
+    assert violated([witnessed(1)], books(row(1), changes=[paused])) == ["I5"]
+    assert violated([witnessed(1)], books(row(1), changes=[paused, resumed])) == []
+    before = row(1, requested_at=paused.at - SECOND)
+    assert violated([witnessed(1)], books(before, changes=[paused])) == []
+
+
+def test_more_live_calls_than_a_limit_are_seen_for_campaign_and_batch() -> None:
+    calls = [witnessed(n, at=NOON + n * SECOND / 10) for n in (1, 2, 3)]
+    rows = [row(n, at=NOON + n * SECOND / 10) for n in (1, 2, 3)]
+    assert violated(calls, books(*rows, limit=3)) == []
+    assert violated(calls, books(*rows, limit=2)) == ["I6"]
+    assert violated(calls, books(*rows, limit=5, own=2)) == ["I6"]
+    changed = [Change(NOON, "batch_changed", CAMPAIGN, BATCH)]
+    finding = found(calls, books(*rows, limit=5, own=2, changes=changed))["I6"]
+    assert (finding.violations, finding.checked) == ([], 1)
+    assert finding.left_out
+
+
+@pytest.mark.parametrize(
+    "ours",
+    [
+        [],
+        [row(1, outcome=Outcome.BUSY, hangup_reason="busy")],
+        [row(1, state=CallState.RELEASED, outcome=None)],
+        [row(1), row(2, at=NOON + SECOND / 2)],
+    ],
+    ids=["no row", "another outcome", "recorded as never sent", "a row nobody placed"],
+)
+def test_a_call_without_its_row_or_outcome_is_seen(ours: list[OurCall]) -> None:
+    # The second request frames the ledger's time: before and after it nothing is judged.
+    refused = witnessed(9, at=NOON + SECOND, placed_at=None)
+    assert violated([witnessed(1), refused], books(*ours)) == ["I7"]
+
+
+def test_what_is_held_or_not_over_is_named_and_not_judged() -> None:
+    held = row(1, outcome=Outcome.FAILED, hangup_reason="outcome_unknown")
+    live = witnessed(2, ended_at=None)
+    finding = found([witnessed(1), live], books(held, row(2, state=CallState.ANSWERED)))["I7"]
+    assert finding.violations == []
+    assert finding.left_out == "1 calls not over on both sides, 1 calls held as outcome_unknown"
+
+
+def test_too_many_attempts_are_seen_and_carrier_failures_have_their_own_bound() -> None:
+    def tries(sip: int, count: int) -> tuple[list[WitnessedCall], Books]:
+        at = [NOON + n * timedelta(minutes=1) for n in range(count)]
+        calls = [
+            witnessed(n, at=at[n], answered_at=None, call_status="failed", sip_status=sip)
+            for n in range(count)
+        ]
+        outcome = Outcome.BUSY if sip == 486 else Outcome.FAILED
+        rows = [row(n, position=1, at=at[n], outcome=outcome) for n in range(count)]
+        return calls, books(*rows)
+
+    assert violated(*tries(486, 2)) == []
+    assert violated(*tries(486, 3)) == ["I8"]
+    assert violated(*tries(503, 11)) == []
+    assert violated(*tries(503, 12)) == ["I8"]
+
+
+def test_forgotten_contacts_and_wrong_counters_are_named() -> None:
+    ours = books(row(1), lost_contacts=[ContactKey(BATCH, 7)], wrong_counters={BATCH: 2})
+    findings = found([witnessed(1)], ours)
+    assert [name for name, one in findings.items() if one.violations] == ["I9", "I11"]
+    assert "off by 2 contacts" in findings["I11"].violations[0].what
+
+
+def test_call_detail_records_are_matched_by_the_providers_id() -> None:
+    record = witnessed(1, execution_id=None, rang_at=None)
+    findings = found([record], books(row(1, outcome=Outcome.BUSY)))
+    assert [name for name, one in findings.items() if one.violations] == ["I7"]
+    assert findings["I2"].left_out == "call-detail records carry no tag"
+
+
+def test_no_finding_shows_a_whole_number() -> None:
+    twin = witnessed(2, to="+919876543201", at=NOON + 5 * SECOND)
+    for one in judge([witnessed(1), twin], books(row(1))):
+        assert "9876543201" not in str(one.violations)

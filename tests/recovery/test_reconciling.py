@@ -1,0 +1,103 @@
+"""The reconciler in front of a provider that says odd things, or nothing any more."""
+
+import uuid
+from collections.abc import AsyncIterator
+
+import pytest
+from tests.builders import DEADLINES, World, a_world
+from tests.drivers.jambonz_stand_in import StandIn
+
+from apollo.telephony.jambonz import JambonzDriver
+from apollo.usecases.reconcile_calls import ReconcileCalls
+from apollo.usecases.record_call_events import RecordCallEvents
+from apollo.wiring import SystemClock
+
+
+@pytest.fixture
+async def world(database_url: str) -> AsyncIterator[World]:
+    async with a_world(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def stand_in() -> AsyncIterator[StandIn]:
+    async with StandIn().serving() as one:
+        yield one
+
+
+@pytest.fixture
+async def driver(stand_in: StandIn) -> AsyncIterator[JambonzDriver]:
+    driver = JambonzDriver(
+        base_url=stand_in.base_url,
+        account_sid=stand_in.account_sid,
+        api_key=stand_in.api_key,
+        webhook_secret=stand_in.webhook_secret,
+        public_url="http://127.0.0.1:9",
+        clock=SystemClock(),
+    )
+    yield driver
+    await driver.close()
+
+
+def reconcile(world: World, driver: JambonzDriver) -> ReconcileCalls:
+    return ReconcileCalls(
+        db=world.db,
+        driver=driver,
+        clock=world.clock,
+        deadlines=DEADLINES,
+        record=RecordCallEvents(db=world.db, deadlines=DEADLINES, wakes_by_notify=True),
+    )
+
+
+async def overdue_calls(world: World, driver: JambonzDriver, people: int, age: str) -> list[str]:
+    """Calls that are past their deadline; gives the names the provider has for them."""
+    campaign_id = await world.a_campaign()
+    await world.a_batch(campaign_id, people)
+    claimed = await world.claim(campaign_id)
+    names = [str(uuid.UUID(int=n + 1)) for n in range(people)]
+    for name, job in zip(names, claimed.calls, strict=True):
+        await world.sql(
+            "update calls set provider = $2, provider_call_id = $3, state = 'accepted',"
+            " deadline_at = now(), requested_at = now() - $4::text::interval where id = $1",
+            job.call.id,
+            driver.provider,
+            name,
+            age,
+        )
+    return names
+
+
+async def test_one_end_that_cannot_be_written_does_not_hold_up_the_others(
+    world: World, driver: JambonzDriver, stand_in: StandIn
+) -> None:
+    names = await overdue_calls(world, driver, 3, "1 minute")
+    for name in names:
+        stand_in.calls[name] = {
+            "call_sid": name,
+            "direction": "outbound",
+            "from": "+919876543210",
+            "to": "+919876500001",
+            "call_status": "busy",
+            # No SIP status has six digits, and our column no room for it.
+            "sip_status": 486_486 if name == names[1] else 486,
+        }
+    recorded = await reconcile(world, driver).run()
+    assert len(recorded.offs) == 2
+    states = await world.sql("select state from calls order by provider_call_id")
+    assert [row["state"] for row in states] == ["ended", "accepted", "ended"]
+
+
+@pytest.mark.parametrize(
+    ("age", "state", "outcome"),
+    [("1 minute", "unknown", None), ("11 minutes", "ended", "failed")],
+)
+async def test_an_unknown_call_whose_name_is_known_ends_when_the_quarantine_is_over(
+    world: World, driver: JambonzDriver, age: str, state: str, outcome: str | None
+) -> None:
+    await overdue_calls(world, driver, 1, age)
+    await world.sql("update calls set state = 'unknown'")
+    await reconcile(world, driver).run()
+    (call,) = await world.sql("select state, outcome, hangup_reason, deadline_at from calls")
+    assert (call["state"], call["outcome"]) == (state, outcome)
+    assert (call["hangup_reason"] == "outcome_unknown") == (state == "ended")
+    assert (call["deadline_at"] is None) == (state == "ended")

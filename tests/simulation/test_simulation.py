@@ -1,0 +1,86 @@
+"""A slice of the simulation, with everything that once failed, and the negative control.
+
+At full length: `python -m tests.simulation.run --seeds 20000 --mutants 2000`.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.simulation.mutants import MUTANTS, switched
+from tests.simulation.run import past_failures
+from tests.simulation.story import Outcome, play
+
+from apollo import worker
+
+# Enough for a look at each kind of fault; the full run is a hundred times as long.
+SLICE = 150
+# A seed that catches the mutant, so that the slice need not search for one.
+CAUGHT_BY = {
+    "mark after POST": 0,
+    "requeue on lease expiry": 0,
+    "timeout = failed": 0,
+    "not found = retry": 0,
+    "last webhook wins": 0,
+    "correlate by provider id only": 0,
+    "ignore events after cancel": 0,
+    "claim without the unique index": 0,
+    "send however late": 0,
+    "unknown holds no slot": 0,
+    "late answers are ignored": 0,
+}
+
+
+@pytest.fixture(autouse=True)
+def _constants_as_they_were() -> Iterator[None]:
+    before = worker._GATE_EVERY_S
+    yield
+    assert before == worker._GATE_EVERY_S
+
+
+def shown(outcome: Outcome) -> str:
+    again = f"python -m tests.simulation.run --seed {outcome.seed} --verbose"
+    return "\n".join([*outcome.violations, again])
+
+
+def test_no_seed_of_the_slice_finds_anything() -> None:
+    calls = 0
+    for seed in range(SLICE):
+        outcome = play(seed)
+        assert not outcome.violations, shown(outcome)
+        calls += outcome.calls
+    assert calls > SLICE, "hardly anybody was called: the simulation has become trivial"
+
+
+@pytest.mark.parametrize("seed", past_failures())
+def test_what_once_failed_stays_mended(seed: int) -> None:
+    outcome = play(seed)
+    assert not outcome.violations, shown(outcome)
+
+
+@pytest.mark.parametrize("name", MUTANTS)
+def test_every_mutant_is_caught(name: str) -> None:
+    with switched(name):
+        outcome = play(CAUGHT_BY[name])
+    assert outcome.violations, f"{name}: search a new seed with --mutants 2000"
+    healthy = play(CAUGHT_BY[name])
+    assert not healthy.violations, shown(healthy)
+
+
+def test_a_seed_replays_exactly_in_another_process() -> None:
+    first, second = (
+        subprocess.run(
+            [sys.executable, "-m", "tests.simulation.run", "--seed", "11", "--verbose"],
+            cwd=Path(__file__).parents[2],
+            env={**os.environ, "PYTHONHASHSEED": salt, "PYTHONPATH": "src"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for salt in ("1", "2")
+    )
+    assert len(first.splitlines()) > 20
+    assert first == second

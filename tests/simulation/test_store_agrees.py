@@ -1,0 +1,393 @@
+# ruff: noqa: T201 - a failure shows its seed
+"""The tables in memory do what PostgreSQL does: the same random operations, the same results.
+
+Only the clock and the ids of calls are taken from the test, so that everything can be compared as
+it is, times included. What differs is a defect of the stand-in, or of the SQL.
+"""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import Any, cast
+
+import asyncpg
+import pytest
+from tests.simulation.engine import MemoryDatabase, Server
+from tests.simulation.lifecycle_statements import STATEMENTS
+
+from apollo.core.eligibility import share_slots
+from apollo.core.events import (
+    CallAccepted,
+    CallAnswered,
+    CallEnded,
+    CallEvent,
+    CallRinging,
+    CallTrying,
+    Evidence,
+    LeaseExpired,
+    NumberRefused,
+    QuarantineOver,
+    RequestLost,
+    RequestNotPlaced,
+)
+from apollo.core.model import Deadlines, OnUnresolved
+from apollo.core.states import BatchStatus, PausedBy
+from apollo.core.windows import Window
+from apollo.errors import Stale
+from apollo.storage import calls, dialling, lifecycle
+from apollo.storage.database import Database
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Webhook
+
+START = datetime(2026, 5, 10, 9, tzinfo=UTC)
+RULES = Deadlines(
+    ring_timeout=timedelta(seconds=30),
+    time_limit=timedelta(minutes=30),
+    quarantine=timedelta(minutes=10),
+    on_unresolved=OnUnresolved.HOLD,
+)
+COMPARED = {
+    "batches": "id",
+    "batch_cursors": "batch_id",
+    "contacts": "batch_id, position",
+    "due_contacts": "batch_id, position",
+    "calls": "batch_id, position, requested_at, id",
+    "providers": "provider",
+}
+# Set by PostgreSQL, and read by nothing that the simulation runs.
+NOT_KEPT = {"window_opens_at", "window_closes_at", "call_variables", "call_context", "metadata"}
+CLOCK = """
+create schema sim;
+create table sim.clock (at timestamptz);
+insert into sim.clock values ('2026-05-10 09:00Z');
+create function sim.clock_timestamp() returns timestamptz language sql volatile
+  as 'select at from sim.clock';
+"""
+
+
+class Both:
+    """The two stores, and one way to do the same to both."""
+
+    def __init__(self, real: Database, server: Server) -> None:
+        self.real = real
+        self.server = server
+        self.memory = cast("Database", MemoryDatabase(server, STATEMENTS))
+        self.now = START
+        # Ids of calls: what is what in the other store.
+        self.twin: dict[uuid.UUID, uuid.UUID] = {}
+
+    async def sql(self, text: str, *values: Any) -> list[Any]:
+        async with self.real.connection() as connection:
+            return await connection.fetch(text, *values)
+
+    async def put(self, table: str, key: Any, row: dict[str, Any], **more: Any) -> None:
+        stored = {**row, **more}
+        stored.pop("concurrency_limit" if table == "campaigns" else "", None)
+        names, places = ", ".join(stored), ", ".join(f"${n + 1}" for n in range(len(stored)))
+        await self.sql(f"insert into {table} ({names}) values ({places})", *stored.values())  # noqa: S608 - names are ours
+        self.server.tables[table][key] = row
+
+    async def pass_time(self, seconds: float) -> None:
+        self.now += timedelta(seconds=round(seconds, 3))
+        await self.sql("update sim.clock set at = $1", self.now)
+
+    async def do(self, what: Callable[[Any, bool], Awaitable[Any]]) -> tuple[Any, Any]:
+        """Do something inside a transaction in both stores; both must end in the same way."""
+        answers: list[Any] = []
+        for db, is_memory in ((self.real, False), (self.memory, True)):
+            try:
+                async with db.transaction() as connection:
+                    answers.append(await what(connection, is_memory))
+            except (Stale, asyncpg.IntegrityConstraintViolationError) as e:
+                answers.append(type(e).__name__)
+        return answers[0], answers[1]
+
+    async def compare(self) -> None:
+        for table, order in COMPARED.items():
+            rows = await self.sql(f"select * from {table} order by {order}")  # noqa: S608 - ours
+            real = [self._shown(dict(row)) for row in rows]
+            mine = [self._shown(dict(row)) for row in self.server.tables[table].values()]
+            names = [name.strip() for name in order.split(",") if name.strip() != "id"] or ["id"]
+            mine.sort(key=lambda row: tuple(str(row[name]) for name in names))
+            real.sort(key=lambda row: tuple(str(row[name]) for name in names))
+            for one, other in zip(real, mine, strict=True):
+                known = {name: one[name] for name in other}
+                assert known == other, table
+        counted = await self.sql(
+            "select campaign_id, counted, sum(calls)::int from call_counters group by 1, 2"
+        )
+        real_counts = {(r[0], r[1]): r[2] for r in counted if r[2]}
+        assert real_counts == {k: n for k, n in self.server.call_counters.items() if n}
+
+    def _shown(self, row: dict[str, Any]) -> dict[str, Any]:
+        # The id of a call is the real one's on both sides.
+        if "from_number" in row:
+            row["id"] = self.twin.get(row["id"], row["id"])
+        return {name: value for name, value in row.items() if name not in NOT_KEPT}
+
+
+async def fill(both: Both, dice: Random) -> uuid.UUID:
+    await both.put("organizations", "org_acme", {"id": "org_acme", "dialling_stopped_at": None})
+    campaign_id = uuid.UUID(int=dice.getrandbits(128))
+    policy = {"max_retries": 2, "strategy": "exponential", "cooldown_minutes": dice.choice((0, 1))}
+    await both.put(
+        "campaigns",
+        campaign_id,
+        {
+            "id": campaign_id,
+            "organization_id": "org_acme",
+            "agent_id": "agent_1",
+            "phone_numbers": ["+919876500001", "+919876500002"],
+            "phone_number_strategy": "round_robin",
+            "working_hours": None,
+            "working_hours_enforced": False,
+            "timezone": "UTC",
+            "retry_policy": policy,
+            "concurrency_limit": 6,
+            "caller_ids_used": 0,
+            "paused_at": None,
+            "cancelled_at": None,
+            "deleted_at": None,
+            "updated_at": START,
+        },
+        name="Renewals",
+        default_call_variables={},
+        metadata={"concurrency_limit": 6},
+        created_at=START,
+    )
+    for n in range(2):
+        await fill_batch(both, dice, campaign_id, n)
+    return campaign_id
+
+
+async def fill_batch(both: Both, dice: Random, campaign_id: uuid.UUID, n: int) -> None:
+    batch_id = uuid.UUID(int=dice.getrandbits(128))
+    row = {
+        "id": batch_id,
+        "organization_id": "org_acme",
+        "campaign_id": campaign_id,
+        "status": "in_progress" if n == 0 else "pending",
+        "total_contacts": 6,
+        "concurrency_limit": dice.choice((None, 3)),
+        "max_retries_override": dice.choice((None, 1)),
+        "scheduled_start": None if n == 0 else START + timedelta(seconds=30),
+        "ends_at": dice.choice((None, START + timedelta(hours=1))),
+        "paused_by": None,
+        "pause_reason": None,
+        "ready_at": START,
+        "completed_at": None,
+        "created_at": START + timedelta(seconds=n),
+        "updated_at": START,
+    }
+    await both.put("batches", batch_id, row, call_context={}, metadata={})
+    cursor = {"next_position": 1, "last_claimed_at": None}
+    both.server.tables["batch_cursors"][batch_id] = {"batch_id": batch_id, **cursor}
+    await both.sql("insert into batch_cursors (batch_id) values ($1)", batch_id)
+    for position in range(1, 7):
+        contact = {
+            "batch_id": batch_id,
+            "position": position,
+            # Each number twice: in another batch, so that one parks behind the other.
+            "phone_number": f"+91987654321{position}",
+            "status": "pending",
+            "wait_reason": None,
+            **dict.fromkeys(("attempts", "tries", "retry_count"), 0),
+            **dict.fromkeys(("follow_up_count", "carrier_failures"), 0),
+            "is_reached": False,
+            "last_attempted_at": None,
+            "updated_at": START,
+        }
+        await both.put("contacts", (batch_id, position), contact, call_variables={})
+
+
+async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
+    wanted = dice.randint(1, 4)
+    worker_id = uuid.UUID(int=dice.getrandbits(128))
+
+    async def work(connection: Any, is_memory: bool) -> Any:
+        del is_memory
+        campaign = await dialling.lock_campaign(connection, campaign_id)
+        assert campaign is not None
+        loads, open_calls = await dialling.read_loads(connection, campaign, wanted)
+        shares = share_slots(loads, min(wanted, campaign.concurrency_limit - open_calls))
+        if campaign.is_paused or not shares:
+            return loads, []
+        taken = await dialling.claim_contacts(
+            connection,
+            campaign,
+            window=Window(START - timedelta(days=1), START + timedelta(days=1)),
+            shares=shares,
+            caller_ids=[campaign.phone_numbers[n % 2] for n in range(wanted)],
+            provider="sim",
+            worker_id=worker_id,
+            lease=timedelta(seconds=30),
+            ring_timeout=RULES.ring_timeout,
+        )
+        return loads, taken
+
+    real, mine = await both.do(work)
+    assert real[0] == mine[0]
+    assert [(c.contact, c.kind, c.attempt, c.from_number, c.requested_at) for c in real[1]] == [
+        (c.contact, c.kind, c.attempt, c.from_number, c.requested_at) for c in mine[1]
+    ]
+    both.twin.update(zip((c.id for c in mine[1]), (c.id for c in real[1]), strict=True))
+
+
+def an_event(both: Both, dice: Random, sid: str) -> CallEvent:
+    known: dict[str, Any] = {"at": both.now, "evidence": Evidence.WEBHOOK, "provider_call_id": sid}
+    said: dict[str, Any] = {"at": both.now, "evidence": Evidence.REPLY}
+    ends: dict[str, Any] = {**known, "duration_s": None}
+    return dice.choice(
+        (
+            CallAccepted(**{**known, "evidence": Evidence.REPLY}),
+            CallTrying(**known),
+            CallRinging(**known),
+            CallAnswered(**known),
+            CallEnded(**ends, call_status="completed", sip_status=200),
+            CallEnded(**ends, call_status="busy", sip_status=486),
+            CallEnded(**ends, call_status="failed", sip_status=503),
+            CallEnded(**ends, call_status="busy", sip_status=603),
+            CallEnded(**ends, call_status="no-answer", sip_status=487),
+            RequestLost(**said, reason="timeout"),
+            RequestNotPlaced(**said, reason="no_capacity"),
+            NumberRefused(**said, reason="bad_number"),
+            LeaseExpired(**said),
+            QuarantineOver(at=both.now, evidence=Evidence.ASSUMED, may_retry=dice.random() < 0.5),
+        )
+    )
+
+
+async def record(both: Both, dice: Random, _: uuid.UUID) -> None:
+    known = list(both.server.tables["calls"])
+    chosen = dice.sample(known, min(len(known), dice.randint(1, 3)))
+    arrivals = []
+    for mine in chosen:
+        sid = f"sid-{known.index(mine)}" if dice.random() < 0.95 else "sid-0"
+        event = an_event(both, dice, sid)
+        hook = None
+        if event.evidence is Evidence.WEBHOOK:
+            content = uuid.UUID(int=dice.getrandbits(128))
+            hook = Webhook(content, sid, "any", b"{}", both.now)
+        arrivals.append(Arrival(mine, event, sid, hook))
+
+    async def work(db: Database, mine: bool) -> Any:
+        told = [
+            a if mine else Arrival(both.twin[a.execution_id or known[0]], *_rest(a))
+            for a in arrivals
+        ]
+        recorder = RecordCallEvents(db=db, deadlines=RULES, wakes_by_notify=True)
+        try:
+            done = await recorder.record(told)
+        except (Stale, asyncpg.IntegrityConstraintViolationError) as e:
+            return type(e).__name__
+        return done.offs, done.freed, done.completed
+
+    assert await work(both.real, mine=False) == await work(both.memory, mine=True)
+
+
+def _rest(arrival: Arrival) -> tuple[Any, Any, Any]:
+    return arrival.event, arrival.provider_call_id, arrival.webhook
+
+
+async def advance(both: Both, dice: Random, _: uuid.UUID) -> None:
+    await both.pass_time(dice.choice((0.5, 20.0, 45.0, 90.0)))
+
+    async def work(connection: Any, is_memory: bool) -> Any:
+        del is_memory
+        return (
+            await dialling.promote_due(connection, 3),
+            await dialling.start_batches(connection),
+            await dialling.read_expired_batches(connection),
+            await dialling.read_next_instant_s(connection),
+            await dialling.read_dialable_campaigns(connection),
+            await dialling.close_finished_batches(connection),
+            await dialling.read_caller_id_loads(connection, _),
+        )
+
+    real, mine = await both.do(work)
+    assert real == mine
+
+
+async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
+    turn = timedelta(seconds=dice.choice((5, 15)))
+
+    async def work(connection: Any, is_memory: bool) -> Any:
+        taken = await calls.take_overdue(connection, "sim", turn=turn, at_most=50)
+        silent = await calls.read_silent(connection, "sim", silence=turn, at_most=50)
+        again = {c.id: c.read_at + timedelta(seconds=20) for c in taken[:1]}
+        await calls.set_deadlines(connection, again)
+        known = await calls.read_known_provider_ids(connection, {"sid-1", "sid-2", "none"})
+        ids = {c.id for c in taken}, {c.id for c in silent}
+        return known, [{both.twin[i] if is_memory else i for i in found} for found in ids]
+
+    real, mine = await both.do(work)
+    assert real == mine
+
+
+async def command(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
+    kind = dice.choice(("pause", "pause", "resume", "resume", "resume", "close"))
+    whole, lucky = dice.random() < 0.5, dice.random() < 0.2
+
+    async def work(connection: Any, is_memory: bool) -> Any:
+        del is_memory
+        held = await lifecycle.lock_campaign(connection, "org_acme", campaign_id)
+        assert held is not None
+        batches = await lifecycle.lock_batches(connection, campaign_id)
+        batch_ids = [b.id for b in batches][: None if whole else 1]
+        if kind == "pause":
+            if whole:
+                await lifecycle.pause_campaign(connection, campaign_id, at=held.read_at)
+            by = PausedBy.CAMPAIGN if whole else PausedBy.BATCH
+            await lifecycle.pause_batches(connection, batch_ids, by, at=held.read_at)
+        elif kind == "resume":
+            await lifecycle.resume_campaign(connection, campaign_id, at=held.read_at)
+            await lifecycle.resume_batches(connection, batch_ids, at=held.read_at)
+        elif lucky:
+            closed = BatchStatus.CANCELLED
+            await lifecycle.close_batches(connection, batch_ids[:1], closed, at=held.read_at)
+        return (
+            held,
+            batches,
+            await lifecycle.count_open_calls(connection, campaign_id),
+            await lifecycle.read_campaign_status(connection, campaign_id),
+        )
+
+    real, mine = await both.do(work)
+    assert real == mine
+
+
+async def pace(both: Both, dice: Random, _: uuid.UUID) -> None:
+    seconds = dice.choice((0.5, 1.0))
+
+    async def work(connection: Any, is_memory: bool) -> Any:
+        del is_memory
+        ahead = await dialling.lock_pace(connection, "sim")
+        await dialling.book_requests(connection, "sim", seconds)
+        return round(ahead, 6)
+
+    real, mine = await both.do(work)
+    assert real == mine
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_the_same_operations_lead_to_the_same_tables(database_url: str, seed: int) -> None:
+    print(f"seed {seed}")
+    dice = Random(seed)
+    connection = await asyncpg.connect(database_url)
+    await connection.execute(CLOCK)
+    name = await connection.fetchval("select current_database()")
+    # A schema that comes before PostgreSQL's own: its clock is the test's.
+    await connection.execute(f'alter database "{name}" set search_path = sim, public, pg_catalog')
+    await connection.close()
+    real = await Database.connect(database_url, connections_max=1)
+    both = Both(real, Server(lambda: both.now, Random(seed)))
+    try:
+        campaign_id = await fill(both, dice)
+        kinds = (claim, claim, record, record, record, advance, look, command, pace)
+        for n in range(60):
+            kind = claim if n == 0 else dice.choice(kinds)
+            await kind(both, dice, campaign_id)
+            await both.compare()
+            await both.pass_time(0.25)
+    finally:
+        await real.close()
