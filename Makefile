@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-kafka cluster bench-quick fmt clean
+.PHONY: help venv demo test faults test-kafka cluster bench-quick diagnose fmt clean
 
 help:  ## List every target with its sentence.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -23,6 +23,9 @@ test: $(READY)  ## Check format, lint, types and imports, then run all tests.
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist worksteal
 
+faults: $(READY)  ## Break real processes at every marked point, with many seeds; half an hour.
+	APOLLO_TEST_FULL=1 $(BIN)/pytest -n 2 --dist worksteal -rA tests/faults tests/e2e
+
 test-kafka: $(READY)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
 	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \
 	if [ $$got = 3 ]; then exit 0; elif [ $$got != 0 ]; then exit $$got; fi; \
@@ -33,6 +36,9 @@ cluster: $(READY)  ## Run the topology of deploy/compose.yaml as processes, and 
 	if [ $$got = 0 ]; then export KAFKA_JARS=$(VENV)/kafka; \
 	elif [ $$got != 3 ]; then exit $$got; fi; \
 	$(BIN)/python -m scripts.cluster
+
+diagnose: $(READY)  ## Break a running Apollo in every way there is, and see /debug name it.
+	$(BIN)/python benchmarks/diagnose.py
 
 bench-quick: $(READY)  ## Measure the figures that matter most.
 	$(BIN)/python benchmarks/quick.py

@@ -32,7 +32,7 @@ PATIENCE_S = 60.0
 ASK_EVERY_S = 0.25
 # Not made here: what it takes cannot be made on any machine, or takes longer than a person waits.
 NOT_MADE = {
-    Reason.DB_DISK_FULL: "needs a file system of its own; tests/usecases/test_beat.py",
+    Reason.DB_DISK_FULL: "needs a file system of its own; tests/core",
     Reason.SHARED_LIMIT_STARVED: "lasts two minutes before it counts; tests/core",
     Reason.PAUSED_BY_APOLLO: "comes with bad_request_everywhere",
 }

@@ -10,7 +10,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,6 +41,14 @@ _PEOPLE = {
     QUICK: {"does": "answer", "ring_s": 0.1, "talk_s": 0.3},
 }
 _CALLER_IDS_EACH = 8
+_TROUBLED = """
+select 1
+  from heartbeats
+ where seen_at > clock_timestamp() - interval '15 seconds'
+   and ((report ->> 'loop_lag_s')::float > 5 or (report ->> 'slowest_claim_s')::float > 0.5
+        or (report -> 'pool' ->> 'longest_s')::float > 1
+        or (report -> 'events' ->> 'longest_s')::float > 5)
+"""
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -154,19 +161,15 @@ class Ward:
     async def halt_worker(self, undo: contextlib.AsyncExitStack) -> None:
         """Stop the worker's process in its tracks until the cause is undone."""
         pid = await self.worker_pid()
-        # Its first heartbeats afterwards tell of the hang, for a minute.
-        undo.push_async_callback(self.forget_lag)
         undo.callback(os.kill, pid, signal.SIGCONT)
         os.kill(pid, signal.SIGSTOP)
 
-    async def forget_lag(self) -> None:
-        """Wait until nobody reports the hang any more."""
+    async def forget(self) -> None:
+        """Wait until no heartbeat tells of the last trouble any more: a minute at most."""
         await asyncio.sleep(1)
-        while await self.sql(
-            "select 1 from heartbeats where seen_at > clock_timestamp() - interval '15 seconds'"
-            " and (report ->> 'loop_lag_s')::float > 5"
-        ):
-            await asyncio.sleep(0.5)
+        async with asyncio.timeout(90):
+            while await self.sql(_TROUBLED):
+                await asyncio.sleep(0.5)
 
     async def another_worker(self, undo: contextlib.AsyncExitStack, patch: str) -> None:
         """Run a second worker whose program was changed before it began."""
@@ -232,6 +235,7 @@ class Ward:
             with contextlib.suppress(DriverError):
                 await driver.hang_up(row["provider_call_id"], was_answered=True)
         await driver.close()
+        await self.forget()
         # The breaker lets a probe out every few seconds; a good one and all is well.
         probe = await self.batch(QUICK, 3)
         with contextlib.suppress(TimeoutError):
@@ -324,14 +328,3 @@ def _environment(folder: Path, world: str, agent_url: str) -> dict[str, str]:
         "APOLLO_LOG": "json",
         **more,
     }
-
-
-async def main() -> None:
-    """Show that a ward opens and closes."""
-    async with opened_ward("everyday") as ward:
-        print(await ward.reasons(await ward.batch("", 3)))
-
-
-if __name__ == "__main__":
-    assert tempfile.gettempdir()
-    asyncio.run(main())

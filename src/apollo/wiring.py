@@ -171,7 +171,12 @@ async def _work(settings: Settings) -> None:
             process=process,
             bus=line.bus,
             clock=clock,
-            report=lambda: worker.report() | watch.report() | line.report(),
+            report=lambda: {
+                "provider_clock_offset_s": driver.clock_offset_s,
+                **worker.report(),
+                **watch.report(),
+                **line.report(),
+            },
         )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:

@@ -1,4 +1,4 @@
-"""The judge of ledgers: right for a right ledger, and noticing each way in which one can be wrong."""
+"""The judge of ledgers: silent about a right one, and noticing each way in which one is wrong."""
 
 import uuid
 from dataclasses import replace
@@ -145,7 +145,9 @@ def test_hours_that_were_changed_since_are_those_the_claim_saw() -> None:
 
 
 @pytest.mark.parametrize("batch", [BATCH, None])
-def test_a_request_after_a_pause_is_seen_unless_it_was_being_placed(batch: uuid.UUID) -> None:
+def test_a_request_after_a_pause_is_seen_unless_it_was_being_placed(
+    batch: uuid.UUID | None,
+) -> None:
     whose = "campaign" if batch is None else "batch"
     paused = Change(NOON - timedelta(seconds=5), f"{whose}_paused", CAMPAIGN, batch)
     resumed = Change(NOON - timedelta(seconds=3), f"{whose}_resumed", CAMPAIGN, batch)

@@ -46,9 +46,7 @@ CONTACT = Contact(
 def test_a_held_contact_is_retried_at_once_in_its_turn(
     kind: CallKind, status: ContactStatus, turn: Turn
 ) -> None:
-    released = release_held(
-        replace(CALL, kind=kind), CONTACT, BatchStatus.COMPLETED, POLICY, NOW
-    )
+    released = release_held(replace(CALL, kind=kind), CONTACT, BatchStatus.COMPLETED, POLICY, NOW)
     assert (released.status, released.due) == (status, Due(turn, NOW))
     assert (released.wait_reason, released.tries) == (None, 1)
 

@@ -11,7 +11,7 @@ from tests.drivers.jambonz_stand_in import ANSWERS, APPLICATION, Cut, Reply, Sta
 
 from apollo.errors import Misconfigured, OutcomeUnknown, WillNeverWork
 from apollo.ports import AgentRoute, LiveCall
-from apollo.telephony.jambonz import JambonzDriver
+from apollo.telephony.jambonz import JambonzDriver, answers
 
 RINGING = {
     "service_url": "http://127.0.0.1:3000",
@@ -378,3 +378,17 @@ def made(settings: dict[str, str]) -> JambonzDriver:
         public_url=settings["public_url"],
         clock=StoppedClock(),
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "offset_s"),
+    [
+        ("Sun, 10 May 2026 09:00:00 GMT", 0.5),
+        ("Sun, 10 May 2026 08:59:20 GMT", -39.5),
+        ("soon", None),
+    ],
+)
+def test_the_date_of_an_answer_tells_how_far_the_clocks_are_apart(
+    said: str, offset_s: float | None
+) -> None:
+    assert answers.clock_offset_s(said, datetime(2026, 5, 10, 9, tzinfo=UTC)) == offset_s

@@ -176,7 +176,7 @@ async def machine(
     database_url: str | None = None,
     data_dir: Path | None = None,
     makes_token: bool = True,
-    **more: str,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Machine]:
     """An Apollo that knows this provider; nothing is started yet."""
     port = free_port()
@@ -193,7 +193,7 @@ async def machine(
         "APOLLO_RESULT_SECRET": provider.RESULT_SECRET,
         "APOLLO_DEFAULT_CALL_HOOK": "https://agent.example.com/call",
         "APOLLO_LOG": "json",
-        **more,
+        **(settings or {}),
     }
     given = {name: value for name, value in ours.items() if value is not None}
     environ = kept | given | {"PYTHONPATH": os.pathsep.join((str(SRC), str(ROOT)))}

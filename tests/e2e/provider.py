@@ -306,7 +306,7 @@ class Jambonz:
         if line.hung_up is None and reaction.sip == 200:
             line.answered_at = now()
             told = await self._tell(line, "in-progress", 200, after=told)
-            if line.call_hook and self.random.random() < 0.1:  # noqa: PLR2004 - one in ten
+            if line.call_hook and self.random.random() < 0.1:
                 self._go(self._ask_who(line))
             await self._wait(line, reaction.talk_s)
             if person.asks_again and self.calls_to[line.to] == 1:

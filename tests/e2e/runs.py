@@ -123,7 +123,8 @@ class Run:
             counters = (await self.apollo.get(f"/batches/{self.batch['batch_id']}"))["counters"]
             live = ("pending", "dispatched", "in_flight", "retrying", "followup_scheduled")
             assert sum(counters.values()) == len(self.people), counters
-            return len(self.people) - sum(counters[name] for name in live)
+            waiting: int = sum(counters[name] for name in live)
+            return len(self.people) - waiting
         return -1
 
     async def until_placed(self, share: float) -> None:
@@ -202,7 +203,6 @@ async def under_fire(
     data_dir: Path | None = None,
     quirks: Quirks | None = None,
     proxy: FaultProxy | None = None,
-    **settings: str,
 ) -> AsyncIterator[Run]:
     """An Apollo for so many people; a proxy stands between its worker and the provider."""
     print(f"seed {seed}")
@@ -222,9 +222,7 @@ async def under_fire(
                 logs=logs,
                 database_url=database_url,
                 data_dir=data_dir,
-                APOLLO_RING_TIMEOUT="5s",
-                APOLLO_TIME_LIMIT="10s",
-                **settings,
+                settings={"APOLLO_RING_TIMEOUT": "5s", "APOLLO_TIME_LIMIT": "10s"},
             )
         )
         jambonz.api_url = apollo.url

@@ -1,6 +1,5 @@
 """A thousand scripted people, a provider that is not ours, and the processes as they are run."""
 
-import asyncio
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable

@@ -86,7 +86,7 @@ def _stop_after_claim(die: Callable[[], None]) -> None:
             die()
         return answer
 
-    DialContacts.claim = claimed  # type: ignore[method-assign]  # that is the point
+    setattr(DialContacts, "claim", claimed)  # noqa: B010 - a plain assignment is refused by types
 
 
 def _arrange(point: str, nth: int) -> None:
@@ -111,7 +111,7 @@ def _arrange(point: str, nth: int) -> None:
 
 def _make_quick() -> None:
     """Every patience of the product, a tenth or a thirtieth of it: tests cannot wait an hour."""
-    dial_contacts.LEASE = timedelta(seconds=4)
+    vars(dial_contacts)["LEASE"] = timedelta(seconds=4)
     lifecycle.FIRST_LOOK_AFTER = timedelta(seconds=0.5)
     second = timedelta(seconds=1)
     for name, value in {

@@ -3,8 +3,7 @@
 Two workers that may die between any two steps, a provider whose requests may arrive late or whose
 answers may be lost, webhooks that may be lost, repeated and reordered at will, somebody who
 cancels, and a reconciler. `search.search` visits every reachable state. It knows nothing of
-Apollo's code;
-the variants are the ways in which such a protocol is usually written wrong.
+Apollo's code; the variants are the ways in which such a protocol is usually written wrong.
 """
 
 from collections.abc import Iterator
@@ -301,7 +300,7 @@ OURS: Final = (
     Rules("ours, an unknown call is held"),
     Rules("ours, held, however late requests arrive", delay_is_bounded=False),
     Rules("ours, released after quarantine, delay bounded", releases_held=True),
-    Rules("ours, two contacts with one number", contacts=2, attempts=1),
+    Rules("ours, two contacts with one number", contacts=2, attempts=1, calls_max=2),
 )
 WRONG: Final = (
     Rules("mark after POST", marks_before_post=False, calls_max=2),

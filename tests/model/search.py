@@ -4,6 +4,7 @@ What must never be is judged by what the provider sees; each kind of violation c
 shortest counter-example.
 """
 
+import gc
 from collections import deque
 from dataclasses import dataclass
 
@@ -51,54 +52,67 @@ class Found:
     states: int
     transitions: int
     violations: dict[str, list[str]]
-    # States from which the truth can no longer be written down.
+    # States from which the truth can no longer be written down; 0 in a search cut short.
     lost: int
 
 
-def search(rules: Rules) -> Found:
-    """Visit every reachable state; each kind of violation with its shortest counter-example."""
+def search(rules: Rules, *, at_most: int | None = None) -> Found:
+    """Visit every reachable state; each kind of violation with its shortest counter-example.
+
+    With `at_most` a search that found something wrong ends after so many states.
+    """
+    # Millions of small tuples and not one cycle: looking for cycles would double the time.
+    gc.disable()
+    try:
+        return _search(rules, at_most)
+    finally:
+        gc.enable()
+
+
+def _search(rules: Rules, at_most: int | None) -> Found:
     begin = start(rules)
-    came_from: dict[State, tuple[State, str] | None] = {begin: None}
-    leads_to: dict[State, list[State]] = {}
-    queue = deque([begin])
+    number = {begin: 0}
+    states = [begin]
+    came_from: list[tuple[int, str]] = [(-1, "")]
+    leads_to: list[list[int]] = [[]]
     transitions = 0
     violations: dict[str, list[str]] = {}
-    while queue:
-        s = queue.popleft()
+    for n, s in enumerate(states):  # which grows on the way: a breadth-first search
+        if violations and at_most is not None and n >= at_most:
+            return Found(len(states), transitions, violations, 0)
         for label, t in steps(rules, s):
             transitions += 1
-            if t not in came_from:
-                came_from[t] = (s, label)
-                queue.append(t)
-            leads_to.setdefault(t, []).append(s)
+            m = number.get(t)
+            if m is None:
+                m = number[t] = len(states)
+                states.append(t)
+                came_from.append((n, label))
+                leads_to.append([])
+            leads_to[m].append(n)
             wrong = wrong_state(t) or wrong_step(rules, s, label, t)
             if wrong is not None and wrong not in violations:
-                violations[wrong] = [*_way_to(came_from, s), label]
-    lost = _cannot_settle(came_from, leads_to)
+                violations[wrong] = [*_way_to(came_from, n), label]
+    lost = _cannot_settle(states, leads_to)
     if lost:
-        first = min(lost, key=lambda s: len(_way_to(came_from, s)))
-        violations["the true outcome can no longer be recorded"] = _way_to(came_from, first)
-    return Found(len(came_from), transitions, violations, len(lost))
+        # The first one found is one of the nearest.
+        violations["the true outcome can no longer be recorded"] = _way_to(came_from, min(lost))
+    return Found(len(states), transitions, violations, len(lost))
 
 
-def _way_to(came_from: dict[State, tuple[State, str] | None], s: State) -> list[str]:
+def _way_to(came_from: list[tuple[int, str]], n: int) -> list[str]:
     way = []
-    step = came_from[s]
-    while step is not None:
-        s, label = step
+    while n > 0:
+        n, label = came_from[n]
         way.append(label)
-        step = came_from[s]
     return way[::-1]
 
 
-def _cannot_settle(
-    came_from: dict[State, tuple[State, str] | None], leads_to: dict[State, list[State]]
-) -> list[State]:
-    settled = {s for s in came_from if is_settled(s)}
-    queue = deque(settled)
+def _cannot_settle(states: list[State], leads_to: list[list[int]]) -> list[int]:
+    can = [is_settled(s) for s in states]
+    queue = deque(n for n, settled in enumerate(can) if settled)
     while queue:
-        for s in leads_to.get(queue.popleft(), ()):
-            if s not in settled:
-                settled.add(s)
-                queue.append(s)
-    return [s for s in came_from if s not in settled]
+        for n in leads_to[queue.popleft()]:
+            if not can[n]:
+                can[n] = True
+                queue.append(n)
+    return [n for n, settled in enumerate(can) if not settled]

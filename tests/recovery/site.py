@@ -57,7 +57,7 @@ async def until(is_so: Callable[[], Awaitable[bool]], what: str) -> None:
     """Wait for a condition."""
     try:
         async with asyncio.timeout(DEADLINE_S):
-            while not await is_so():
+            while not await is_so():  # noqa: ASYNC110 - the condition is at a server
                 await asyncio.sleep(0.01)
     except TimeoutError:
         raise AssertionError(f"after {DEADLINE_S} s: not {what}") from None

@@ -111,7 +111,8 @@ async def test_what_is_over_already_is_gone_and_what_is_refused_is_named(site: S
     )
     await site.record.record([Arrival(job.call.id, event)])
     assert (await site.hang_up().run(actor="tests")).gone == 1
-    site.driver._api_key = KEY + "x"  # noqa: SLF001 - a key that is refused
+    await site.driver.close()
+    site.driver._api_key = KEY + "x"  # a key that is refused
     report = await site.hang_up().run(actor="tests")
     assert dict(report.failed) == {"unauthorised": 1}
     assert await recorded(site) == [

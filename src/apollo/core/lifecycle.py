@@ -330,7 +330,8 @@ def _correct_to_answered(
     if call.kind is not CallKind.FOLLOW_UP and _is_promised_a_call(contact, other):
         # A later call reached the person, who asked for this one: it stands.
         return Step(call, contact, is_correction=True)
-    contact = replace(contact, is_reached=True, updated_at=event.at)
+    # Whoever is on a call waits for nothing; a queue entry read beside a claim may be out of date.
+    contact = replace(contact, is_reached=True, updated_at=event.at, due=None, wait_reason=None)
     effects: tuple[Effect, ...] = ()
     if other is not None and other.state in OPEN_CALL:
         # Somebody who was reached is being called again: end that call before it is answered.
@@ -338,7 +339,7 @@ def _correct_to_answered(
             hang_up = HangUp(other.id, other.provider_call_id, "the earlier call was answered")
             effects = (hang_up,)
     else:
-        contact = replace(contact, status=ContactStatus.COMPLETED, due=None, wait_reason=None)
+        contact = replace(contact, status=ContactStatus.COMPLETED)
     return Step(call, contact, effects, is_correction=True)
 
 

@@ -31,7 +31,6 @@ class _Provider(msgspec.Struct):
     last_error: str | None = ""
     retry_at: datetime | None = None
     answers: dict[str, int] = {}
-    clock_offset_s: float | None = None
 
 
 class _Hooks(msgspec.Struct):
@@ -86,6 +85,7 @@ class _Report(msgspec.Struct):
     """The part of a heartbeat's report that the diagnosis reads."""
 
     status_hook_url: str | None = ""
+    provider_clock_offset_s: float | None = None
     provider: _Provider | None = None
     hooks: _Hooks | None = None
     loop_lag_s: float = 0.0
@@ -117,7 +117,7 @@ def read_process(row: Record) -> Process:
         seen_at=row["seen_at"],
         stopped_at=row["stopped_at"],
         status_hook_url=report.status_hook_url or "",
-        provider=_provider(report.provider),
+        provider=_provider(report.provider, report.provider_clock_offset_s),
         hooks=_hooks(report.hooks),
         loop_lag_s=report.loop_lag_s,
         last_claim_at=_aware(report.last_claim_at),
@@ -143,7 +143,7 @@ def read_process(row: Record) -> Process:
     )
 
 
-def _provider(health: _Provider | None) -> ProviderHealth | None:
+def _provider(health: _Provider | None, clock_offset_s: float | None) -> ProviderHealth | None:
     if health is None:
         return None
     return ProviderHealth(
@@ -154,7 +154,7 @@ def _provider(health: _Provider | None) -> ProviderHealth | None:
         last_error=health.last_error or "",
         retry_at=_aware(health.retry_at),
         answers=tuple(sorted(health.answers.items())),
-        clock_offset_s=health.clock_offset_s,
+        clock_offset_s=clock_offset_s,
     )
 
 

@@ -2,8 +2,8 @@
 
 If there are any, an older backup was restored, or a replica that lagged was promoted, and people
 who were called look as if they were not: all dialling is held until an operator has confirmed
-(`apollo recover`). An ordinary restart finds nothing, for every request to the provider follows a committed row. It
-places no call and writes none.
+(`apollo recover`). An ordinary restart finds nothing, for every request to the provider follows a
+committed row. It places no call and writes none.
 """
 
 from datetime import timedelta

@@ -16,6 +16,8 @@ import structlog
 from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.ports import Clock, LiveCall, TelephonyDriver
+from apollo.storage import calls as calls_storage
+from apollo.storage import lifecycle
 from apollo.storage import recovery as storage
 from apollo.storage.database import Database
 from apollo.storage.recovery import Recovery, WaitingContact
@@ -129,5 +131,8 @@ class RecoverCalls:
                 actor=actor,
                 detail={"calls": len(done.found), "without_contact": len(left)},
             )
+            woken = await lifecycle.wakeable_campaigns(connection, None)
+            # Told with the commit; on another bus the sweep finds them within five seconds.
+            await calls_storage.notify_campaigns(connection, woken)
         done.is_lifted = True
         _log.warning("recovery.confirmed", calls=len(done.found), without_contact=len(left))

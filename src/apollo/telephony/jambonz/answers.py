@@ -166,3 +166,13 @@ def _presentable(text: str, request: DialRequest | None) -> str:
         text = text.replace(request.agent_key, "[key]")
     text = _PHONE_NUMBER.sub("[number]", " ".join(text.split()))
     return text[:_TEXT_CHARS_MAX] or "(nothing)"
+
+
+def clock_offset_s(said: str, read_at: datetime) -> float | None:
+    """Say how far the clock behind a Date header is ahead of ours; None when it cannot be read."""
+    try:
+        at = parsedate_to_datetime(said)
+    except ValueError:
+        return None
+    # Cut to whole seconds, so half of one is missing on average.
+    return (at.replace(tzinfo=at.tzinfo or UTC) - read_at).total_seconds() + 0.5

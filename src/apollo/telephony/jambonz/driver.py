@@ -74,6 +74,7 @@ class JambonzDriver:
         self._connections_max = connections_max
         self._timeout = aiohttp.ClientTimeout(total=total_timeout_s, connect=connect_timeout_s)
         self._rate_limit: RateLimit | None = None
+        self._dated: tuple[str | None, datetime] | None = None
         self._open_session: aiohttp.ClientSession | None = None
 
     @property
@@ -85,6 +86,14 @@ class JambonzDriver:
     def rate_limit(self) -> RateLimit | None:
         """Tell what the last answer said; None when it said nothing."""
         return self._rate_limit
+
+    @property
+    def clock_offset_s(self) -> float | None:
+        """Give the provider's clock minus ours, from its last answer; None when it did not say."""
+        if self._dated is None:
+            return None
+        said, read_at = self._dated
+        return None if said is None else answers.clock_offset_s(said, read_at)
 
     @property
     def status_hook_url(self) -> str:
@@ -238,6 +247,8 @@ class JambonzDriver:
                 method, url, data=body, params=params, allow_redirects=False
             ) as response:
                 self._rate_limit = answers.rate_limit_of(response.headers)
+                # Parsed when somebody asks: an answer costs a thousandth of a worker's second.
+                self._dated = (response.headers.get("Date"), self._clock.now())
                 return await _read_answer(response, bytes_max)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
             raise NotPlaced(f"no connection: {_why(exc)}", cause="connect") from None
