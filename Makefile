@@ -29,7 +29,7 @@ faults: $(READY)  ## Break real processes at every marked point, with many seeds
 test-kafka: $(READY)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
 	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \
 	if [ $$got = 3 ]; then exit 0; elif [ $$got != 0 ]; then exit $$got; fi; \
-	KAFKA_JARS=$(VENV)/kafka $(BIN)/pytest tests/buses
+	KAFKA_JARS=$(VENV)/kafka $(BIN)/pytest -n 2 --dist worksteal tests/buses
 
 cluster: $(READY)  ## Run the topology of deploy/compose.yaml as processes, and kill some.
 	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \

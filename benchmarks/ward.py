@@ -235,6 +235,10 @@ class Ward:
             with contextlib.suppress(DriverError):
                 await driver.hang_up(row["provider_call_id"], was_answered=True)
         await driver.close()
+        # Requests that still wait for an answer would open the breaker again.
+        async with asyncio.timeout(60):
+            while await self.sql("select 1 from calls where state = 'placing'"):
+                await asyncio.sleep(0.5)
         await self.forget()
         # The breaker lets a probe out every few seconds; a good one and all is well.
         probe = await self.batch(QUICK, 3)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
+from confluent_kafka import Producer
 from scripts.brokers import JARS, Broker, free_port, make_broker
 from scripts.ledger_checks import longest_silence, placed, violations
 
@@ -31,6 +32,8 @@ _READY_WITHIN_S: Final = 40.0
 # What a rebalance may take, with a slow machine's share on top.
 _SILENCE_MAX_S: Final = 15.0
 _ATTEMPTS: Final = 3
+_DISPATCH: Final = "apollo.batch.dispatch"
+_PARTITIONS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Plan:
     broker_restarts: int = 2
     within_s: float = 600.0
     bus: str = "kafka"
+    # Pointers to the campaign, sent to any partition, by the hundred.
+    floods: bool = False
     seed: int = 1
 
 
@@ -194,11 +199,11 @@ async def a_cluster(
 async def under_fire(folder: Path, plan: Plan) -> Result:
     """Dial one batch to its end while workers die and the broker comes and goes."""
     async with a_cluster(folder, plan) as (cluster, http):
-        batch_id = await _create_batch(cluster, http)
+        campaign_id, batch_id = await _create_batch(cluster, http)
         path = f"{cluster.url}/api/v1/batches/{batch_id}"
         began = time.monotonic()
         nemesis = Nemesis(cluster)
-        shooting = asyncio.create_task(nemesis.run())
+        shooting = asyncio.gather(nemesis.run(), nemesis.flood(campaign_id))
         completed = False
         while not completed and time.monotonic() - began < plan.within_s:
             await asyncio.sleep(0.25)
@@ -247,6 +252,20 @@ class Nemesis:
                 await asyncio.to_thread(broker.start)
             self._cluster.run("worker", name)
 
+    async def flood(self, campaign_id: str) -> None:
+        """Wake everybody for nothing, again and again, until cancelled."""
+        broker = self._cluster.broker
+        if broker is None or not self._cluster.plan.floods:
+            return
+        producer = Producer({"bootstrap.servers": broker.address, "log_level": 0})
+        pointer = {"campaign_id": campaign_id, "reason": "flood", "at": "2026-05-10T09:00:00Z"}
+        while True:
+            for _ in range(50):
+                partition = self._random.randrange(_PARTITIONS)
+                producer.produce(_DISPATCH, json.dumps(pointer), partition=partition)
+            producer.poll(0)
+            await asyncio.sleep(0.1)
+
 
 async def _ready(cluster: Cluster, http: aiohttp.ClientSession) -> None:
     deadline = time.monotonic() + _READY_WITHIN_S
@@ -263,7 +282,7 @@ async def _ready(cluster: Cluster, http: aiohttp.ClientSession) -> None:
             await asyncio.sleep(0.05)
 
 
-async def _create_batch(cluster: Cluster, http: aiohttp.ClientSession) -> str:
+async def _create_batch(cluster: Cluster, http: aiohttp.ClientSession) -> tuple[str, str]:
     plan, url = cluster.plan, f"{cluster.url}/api/v1"
     campaign = {
         "name": "Under fire",
@@ -282,7 +301,8 @@ async def _create_batch(cluster: Cluster, http: aiohttp.ClientSession) -> str:
         for n in range(plan.contacts)
     ]
     batch = {"campaign_id": made["campaign_id"], "contacts": contacts}
-    return str((await _send(http, f"{url}/batches/", batch))["batch_id"])
+    created = await _send(http, f"{url}/batches/", batch)
+    return str(made["campaign_id"]), str(created["batch_id"])
 
 
 async def _ledger(cluster: Cluster, http: aiohttp.ClientSession) -> list[dict[str, Any]]:

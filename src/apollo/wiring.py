@@ -154,15 +154,7 @@ async def _work(settings: Settings) -> None:
             clock=clock,
             before_dialling=DetectRestore(db=db, driver=driver, clock=clock).run,
         )
-        watch = WatchProvider(
-            db=db,
-            driver=driver,
-            clock=clock,
-            default_route=default_route(settings),
-            application_hook=driver.application_hook,
-            reach=reach,
-            take=worker.take,
-        )
+        watch = _watch(settings, db, driver, clock, worker)
         explain = ExplainBatch(db=db, clock=clock, settings=diagnosis_settings(settings))
         history = RecordHistory(db=db, clock=clock, explain=explain)
         loops = await line.worker_loops(record=worker.take, driver=driver, db=db, clock=clock)
@@ -184,6 +176,20 @@ async def _work(settings: Settings) -> None:
             await worker.run(heartbeat.run, watch.run, history.run, tidy.run, *loops)
         finally:
             await driver.close()
+
+
+def _watch(
+    settings: Settings, db: Database, driver: JambonzDriver, clock: Clock, worker: Worker
+) -> WatchProvider:
+    return WatchProvider(
+        db=db,
+        driver=driver,
+        clock=clock,
+        default_route=default_route(settings),
+        application_hook=driver.application_hook,
+        reach=reach,
+        take=worker.take,
+    )
 
 
 async def _dial(

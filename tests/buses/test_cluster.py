@@ -11,8 +11,12 @@ from scripts.cluster import Plan, under_fire
 from scripts.ledger_checks import longest_silence, violations
 
 
-async def test_several_processes_share_a_batch_over_kafka(data_dir: Path) -> None:
-    plan = Plan(contacts=60, limit=15, workers=2, serves=2, kill_every_s=0, within_s=90.0)
+async def test_pointers_sent_by_the_hundred_to_any_partition_never_dial_twice(
+    data_dir: Path,
+) -> None:
+    plan = Plan(
+        contacts=60, limit=15, workers=2, serves=1, kill_every_s=0, within_s=90.0, floods=True
+    )
     result = await under_fire(data_dir, plan)
     assert result.completed, result
     assert result.violations == [], result

@@ -1,6 +1,7 @@
 """What happens to Kafka and to its topics, and that it costs delay at most."""
 
 import asyncio
+import contextlib
 import os
 import time
 import uuid
@@ -178,6 +179,36 @@ async def test_the_partitions_of_a_reader_that_dies_go_to_the_others_within_ten_
             )
         took_s = await until(lambda: first.health().partitions == PARTITIONS, "all of them")
         assert took_s < 10
+
+
+@needs_apache
+async def test_a_rebalance_every_two_seconds_leaves_no_message_out(broker: Broker) -> None:
+    wanted = {f"{n}".encode() for n in range(600)}
+    taken: set[bytes] = set()
+
+    async def take(messages: Sequence[Message]) -> None:
+        taken.update(message.value() or b"" for message in messages)
+
+    async def come_and_go(client: KafkaClient) -> None:
+        while True:
+            guest = Subscription(client, Topic.STATUS, clock=SystemClock())
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(2):
+                    await guest.run(take)
+
+    async with a_client(broker) as client, a_client(broker) as other:
+        stays = Subscription(client, Topic.STATUS, clock=SystemClock())
+        running = [
+            asyncio.create_task(stays.run(take)),
+            asyncio.create_task(come_and_go(other)),
+        ]
+        for value in sorted(wanted):
+            await send_raw(client, Topic.STATUS, value, key=value.decode())
+        await until(lambda: stays.rebalances > 3, "some rebalances")
+        await until(lambda: taken == wanted, "every message")
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
 
 
 async def test_a_setting_the_client_does_not_know_stops_the_start_and_is_named(

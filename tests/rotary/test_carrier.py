@@ -78,3 +78,18 @@ async def test_a_caller_id_recovers_when_the_window_has_passed() -> None:
     async with running(spam(calls=1, window_s=0)) as world:
         sids = await place_many(world, 3, call_status_hook=None)
         assert {(await world.settled(sid))["sip_status"] for sid in sids} == {200}
+
+
+async def test_a_caller_id_that_is_not_on_the_trunk_gets_403_and_others_do_not(
+    receiver: Receiver,
+) -> None:
+    scenario = {"people": TALK, "carrier": {"refused_callers": ["+14155550123"]}}
+    async with running(scenario, receiver=receiver) as world:
+        refused, taken = [
+            await world.call(person(n), **{"from": caller})
+            for n, caller in enumerate(("+14155550123", "+14155550199"))
+        ]
+        line = await world.settled(refused)
+        assert (line["sip_status"], line["reached_carrier"]) == (403, False)
+        assert taken in world.router.exchange.calls
+        assert world.router.exchange.calls[taken].entry.ended_at is None

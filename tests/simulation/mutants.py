@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Final
 
+from msgspec import structs
 from tests.simulation.engine import Blocked, Server, Transaction
 
 from apollo.core import lifecycle
@@ -175,9 +176,10 @@ def last_webhook_wins() -> Iterator[None]:
         }
         if event.evidence is not Evidence.WEBHOOK or state is None or not is_back:
             return real(call, contact, setting, event, **more)
-        moved = replace(call, state=state, ended_at=None, outcome=None, deadline_at=None)
+        moved = structs.replace(call, state=state, ended_at=None, outcome=None)
         shown = ContactStatus.IN_PROGRESS
-        return Step(moved, replace(contact, status=shown, due=None, updated_at=event.at))
+        shown_now = structs.replace(contact, status=shown, due=None, updated_at=event.at)
+        return Step(moved, shown_now)
 
     with _replaced(record_call_events, "step", step):
         yield
@@ -219,21 +221,6 @@ def no_number_index() -> Iterator[None]:
 
     with _replaced(Server, "__init__", init):
         yield
-
-
-def send_however_late() -> Iterator[None]:
-    """A claimed call is asked for even if the process was stopped in between."""
-    with (
-        _replaced(dial_contacts, "SEND_WITHIN_S", 1e6),
-        _replaced(dial_contacts, "_DIAL_WITHIN", dial_contacts._DIAL_WITHIN * 1e4),
-    ):
-        real = DialContacts._to_place
-
-        def to_place(dial: DialContacts, *given: Any) -> list[ToPlace]:
-            return [replace(job, send_before=float("inf")) for job in real(dial, *given)]
-
-        with _replaced(DialContacts, "_to_place", to_place):
-            yield
 
 
 def unknown_holds_no_slot() -> Iterator[None]:
@@ -289,7 +276,6 @@ MUTANTS: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "correlate by provider id only": correlate_by_provider_id,
     "ignore events after cancel": ignore_after_cancel,
     "claim without the unique index": no_number_index,
-    "send however late": send_however_late,
     "unknown holds no slot": unknown_holds_no_slot,
     "late answers are ignored": retry_after_a_late_answer,
 }

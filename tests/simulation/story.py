@@ -78,7 +78,13 @@ class Log:
             print(f"{self._world.loop.time():12.4f}  {event}  {shown}")  # noqa: T201 - on demand
 
     warning = info
-    error = info
+
+    def error(self, event: str, **facts: Any) -> None:
+        """Log; an error that was raised and not meant to be is a defect."""
+        if isinstance(facts.get("exc_info"), BaseException):
+            self.exception(event, **facts)
+        else:
+            self.info(event, **facts)
 
     def exception(self, event: str, **facts: Any) -> None:
         """Note a defect: nothing unexpected may be raised in any run."""

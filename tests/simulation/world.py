@@ -201,7 +201,12 @@ class World:
 
         async def serve() -> None:
             await process.step()
-            answer = await callbacks.call_status(_request(body, is_signed))
+            try:
+                answer = await callbacks.call_status(_request(body, is_signed))
+            except Exception as e:  # noqa: BLE001 - the server would answer 500, and log it
+                if not self.is_over:
+                    self.errors.append(f"webhook: {e!r}")
+                return
             await process.step()
             if not reply.done():
                 reply.set_result(answer.status_code)
@@ -265,6 +270,9 @@ class World:
                 answer = e
             except (Unavailable, Stale):
                 answer = None
+            except Exception as e:  # noqa: BLE001 - as above
+                if not self.is_over:
+                    self.errors.append(f"command: {e!r}")
             if not reply.done():
                 reply.set_result(answer)
 

@@ -1,5 +1,6 @@
 """The diagnosis on real tables: each condition is made in the database, and the answer read."""
 
+import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -23,10 +24,12 @@ EVERY_DAY = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday",
 
 
 class StoppedClock:
-    """The instant that every test is about."""
+    """The instant that every test is about, unless it says another."""
+
+    at = NOW
 
     def now(self) -> datetime:
-        return NOW
+        return self.at
 
     def monotonic(self) -> float:
         return 0.0
@@ -37,10 +40,11 @@ class World:
 
     def __init__(self, db: Database) -> None:
         self.db = db
+        self.clock = StoppedClock()
         self.campaign_id, self.batch_id = uuid.uuid4(), uuid.uuid4()
         self.use_case = ExplainBatch(
             db=db,
-            clock=StoppedClock(),
+            clock=self.clock,
             settings=Settings(
                 stuck_after=timedelta(minutes=30),
                 ring_timeout=timedelta(seconds=45),
@@ -709,3 +713,60 @@ async def test_the_cost_is_the_same_for_a_small_and_a_large_batch(world: World) 
         assert buffers <= before[name][0] + 60, (name, before[name][0], buffers)
     answer = await world.diagnostics()
     assert answer["accounting"]["by_reason"]["retry_not_due"] == 50_000
+
+
+async def test_two_tables_out_of_reach_are_both_named_within_a_second(world: World) -> None:
+    await world.make(3)
+    await world.run("update batches set ready_at = $1", NOW)
+    loop = asyncio.get_running_loop()
+    async with _locked(world.db, "heartbeats"), _locked_too(world.db.url, "calls"):
+        began = loop.time()
+        answer = await world.diagnostics()
+        took_s = loop.time() - began
+    assert {"processes", "open_calls", "ended_calls"} <= set(answer["stale_inputs"])
+    assert took_s < 1.0
+
+
+@asynccontextmanager
+async def _locked_too(url: str, table: str) -> AsyncIterator[None]:
+    other = await Database.connect(url, connections_max=1)
+    async with _locked(other, table):
+        yield
+    await other.close()
+
+
+async def test_the_last_calls_and_what_to_compare_them_with_are_read(world: World) -> None:
+    await world.make(400)
+    await world.worker()
+    await world.call(1, 300)
+    await world.run(
+        "update calls set state = 'ended', outcome = case when position > 200 then 'no_answer'"
+        " else 'completed' end, ended_at = $1::timestamptz + position * interval '1 second'",
+        NOW - timedelta(hours=1),
+    )
+    await world.move(1, 300, "completed")
+    found = await world.reason("no_answer_high")
+    assert found["evidence"]["calls"] == 200
+    assert found["evidence"]["before"] == {"calls": 100, "no_answer": 0, "rate": 0.0}
+    assert "50% of the last 200 first calls rang out, against 0% of 100" in found["fix"]
+
+
+async def test_a_session_that_holds_a_lock_is_named_and_its_values_are_not(world: World) -> None:
+    await world.make(3)
+    await world.worker()
+    blocker = await Database.connect(world.db.url, connections_max=1, name="psql")
+    async with blocker.transaction() as connection:
+        await connection.execute("select set_config('a.b', 'secret 919876543210', true)")
+        await connection.execute("lock table campaigns in share row exclusive mode -- '5'")
+        waits = asyncio.create_task(world.run("update campaigns set name = 'x'"))
+        world.clock.at = datetime.now(UTC) + timedelta(minutes=1)
+        found: dict[str, Any] = {"code": ""}
+        async with asyncio.timeout(5):
+            while found["code"] != "db_locks":
+                reasons = (await world.diagnostics())["reasons"]
+                found = next((r for r in reasons if r["code"] == "db_locks"), found)
+    await waits
+    evidence = found["evidence"]
+    assert (evidence["application"], evidence["state"]) == ("psql", "idle in transaction")
+    assert "5" not in evidence["statement"]
+    await blocker.close()

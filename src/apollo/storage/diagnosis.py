@@ -5,45 +5,32 @@ read behind a savepoint and a time limit: what fails is left out and named.
 """
 
 import asyncio
-import re
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit, urlunsplit
 
-from apollo.core.diagnosis.evidence import Backlog, Blocker, DatabaseHealth, EndedCall
+from apollo.core.diagnosis.evidence import Backlog, DatabaseHealth, EndedCall
 from apollo.core.diagnosis.snapshot import (
-    Act,
-    BatchFacts,
-    CampaignFacts,
-    Head,
-    OnCall,
-    OpenCalls,
-    Parked,
     Recounted,
     Settings,
     Snapshot,
-    Stop,
-    Tally,
-    Waiting,
 )
 from apollo.core.diagnosis.view import ALIVE_WITHIN
-from apollo.core.model import Turn
 from apollo.core.reasons import Reason
-from apollo.core.states import BatchStatus, CallKind, ContactStatus, Outcome, PausedBy
-from apollo.core.windows import parse_working_hours
+from apollo.core.states import BatchStatus
 from apollo.errors import Stale, Unavailable
+from apollo.storage import diagnosis_rows as shape
 from apollo.storage.database import Connection, Record, load_queries, translated
 from apollo.storage.reports import read_process, read_recovering
 
 _Q: Final = load_queries("diagnosis")
 # The readings take fractions of a millisecond each. Something that takes this long is wrong, and to
 # say so within a second is worth more than to wait; after a first failure there is less time left.
-_READ_WITHIN_MS: Final = 400
-_THEN_WITHIN_MS: Final = 150
-_ENOUGH_S: Final = 0.55
+_READ_WITHIN_MS: Final = 300
+_THEN_WITHIN_MS: Final = 100
+_ENOUGH_S: Final = 0.6
 # A call whose end never came: so much beyond the longest it may ring or last.
 _TOO_LONG: Final = timedelta(seconds=30)
 # A recount reads the whole batch, about 4 million contacts a second; the pool gives up at 30 s.
@@ -78,11 +65,11 @@ async def read_snapshot(
     tallies = await _Q["tallies"].rows(connection, batch_id=batch_id)
     snapshot = Snapshot(
         settings=settings,
-        batch=_batch(row),
-        campaign=_campaign(row, settings),
-        stop=_stop(row),
+        batch=shape.batch(row),
+        campaign=shape.campaign(row, settings),
+        stop=shape.stop(row),
         recovering=read_recovering(row),
-        tallies=tuple(_tally(tally) for tally in tallies),
+        tallies=tuple(shape.tally(tally) for tally in tallies),
     )
     reader = _Reader(connection, organization_id, now, began=began)
     return await reader.complete(snapshot, verify=verify)
@@ -109,8 +96,8 @@ async def read_comparison(connection: Connection, snapshot: Snapshot) -> Snapsho
     )
     return replace(
         snapshot,
-        earlier=tuple(_ended(row) for row in earlier),
-        elsewhere=tuple(_ended(row) for row in elsewhere),
+        earlier=tuple(shape.ended(row) for row in earlier),
+        elsewhere=tuple(shape.ended(row) for row in elsewhere),
     )
 
 
@@ -138,7 +125,7 @@ async def read_campaign_load(connection: Connection, campaign_id: uuid.UUID) -> 
         is_paused=row["is_paused"],
         is_cancelled=row["is_cancelled"],
         is_stopped=row["is_stopped"],
-        ended=tuple(_ended(one) for one in ended),
+        ended=tuple(shape.ended(one) for one in ended),
     )
 
 
@@ -153,8 +140,20 @@ class _Reader:
         self._organization_id = organization_id
         self._now = now
         self._stale: list[str] = []
+        self._is_careful = False
 
     async def complete(self, snapshot: Snapshot, *, verify: bool) -> Snapshot:
+        """Read all behind one savepoint; if anything fails, each behind its own."""
+        try:
+            with translated():
+                async with self._connection.transaction():
+                    return await self._complete(snapshot, verify=verify)
+        except (Unavailable, Stale):
+            self._is_careful = True
+            await self._limit(_THEN_WITHIN_MS)
+        return await self._complete(snapshot, verify=verify)
+
+    async def _complete(self, snapshot: Snapshot, *, verify: bool) -> Snapshot:
         batch_id, campaign_id = snapshot.batch.id, snapshot.campaign.id
         is_parked = any(
             tally.wait_reason is Reason.DUPLICATE_NUMBER_BLOCKED and tally.contacts
@@ -172,27 +171,27 @@ class _Reader:
             ),
             open_calls=await self._rows(
                 "open_calls",
-                _open_calls,
+                shape.open_calls,
                 campaign_id=campaign_id,
                 ringing_since=self._now - snapshot.settings.ring_timeout - _TOO_LONG,
                 talking_since=self._now - snapshot.settings.time_limit - _TOO_LONG,
             ),
             on_call=await self._rows(
-                "contacts_on_call", _on_call, campaign_id=campaign_id, batch_id=batch_id
+                "contacts_on_call", shape.on_call, campaign_id=campaign_id, batch_id=batch_id
             ),
             waiting=await self._rows(
-                "waiting", _waiting, batch_id=batch_id, now=self._now, overdue_max=_OVERDUE_MAX
+                "waiting", shape.waiting, batch_id=batch_id, now=self._now, overdue_max=_OVERDUE_MAX
             ),
-            heads=await self._rows("heads", _head, batch_id=batch_id),
+            heads=await self._rows("heads", shape.head, batch_id=batch_id),
             parked=await self._rows(
-                "parked", _parked, batch_id=batch_id, organization_id=self._organization_id
+                "parked", shape.parked, batch_id=batch_id, organization_id=self._organization_id
             )
             if is_parked
             else (),
-            acts=await self._rows("acts", _act, batch_id=batch_id, campaign_id=campaign_id)
+            acts=await self._rows("acts", shape.act, batch_id=batch_id, campaign_id=campaign_id)
             if is_held
             else (),
-            ended=await self._rows("ended_calls", _ended, batch_id=batch_id),
+            ended=await self._rows("ended_calls", shape.ended, batch_id=batch_id),
             database=await self._database(),
             backlog=await self._backlog() if snapshot.settings.bus_kind == "kafka" else None,
         )
@@ -205,8 +204,8 @@ class _Reader:
         return asyncio.get_running_loop().time() - self._began
 
     async def _database(self) -> DatabaseHealth | None:
-        rows = await self._rows("database", _database)
-        blockers = await self._rows("blockers", _blocker)
+        rows = await self._rows("database", shape.database)
+        blockers = await self._rows("blockers", shape.blocker)
         return replace(rows[0], blockers=blockers or ()) if rows else None
 
     async def _backlog(self) -> Backlog | None:
@@ -216,7 +215,7 @@ class _Reader:
     async def _recount(self, batch_id: uuid.UUID) -> tuple[Recounted, ...] | None:
         await self._limit(_RECOUNT_WITHIN_MS)
         self._began += self._elapsed_s()  # this one was asked for, however long it takes
-        return await self._rows("recount", _recounted, batch_id=batch_id)
+        return await self._rows("recount", shape.recounted, batch_id=batch_id)
 
     async def _limit(self, milliseconds: int) -> None:
         await _Q["limit_statements"].run(self._connection, milliseconds=str(milliseconds))
@@ -224,174 +223,16 @@ class _Reader:
     async def _rows(
         self, name: str, read: Callable[[Record], _T], **given: Any
     ) -> tuple[_T, ...] | None:
+        if not self._is_careful:
+            return tuple(read(row) for row in await _Q[name].rows(self._connection, **given))
         if self._elapsed_s() > _ENOUGH_S:
             self._stale.append(name)
             return None
-        # Behind a savepoint, so that its failure leaves the transaction usable.
         try:
             with translated():
                 async with self._connection.transaction():
                     rows = await _Q[name].rows(self._connection, **given)
         except (Unavailable, Stale):
-            if not self._stale:
-                await self._limit(_THEN_WITHIN_MS)
             self._stale.append(name)
             return None
         return tuple(read(row) for row in rows)
-
-
-def _batch(row: Record) -> BatchFacts:
-    why: Mapping[str, Any] = row["pause_reason"] or {}
-    return BatchFacts(
-        id=row["id"],
-        status=BatchStatus(row["status"]),
-        total_contacts=row["total_contacts"],
-        ready_at=row["ready_at"],
-        concurrency_limit=row["concurrency_limit"],
-        paused_by=PausedBy(row["paused_by"]) if row["paused_by"] else None,
-        pause_code=str(why.get("code", "")),
-        pause_text=str(why.get("text", "")),
-        scheduled_start=row["scheduled_start"],
-        ends_at=row["ends_at"],
-        updated_at=row["updated_at"],
-        rejected_count=row["rejected_count"],
-        rejected=tuple((one["index"], one["reason"]) for one in row["rejected"]),
-        max_retries=row["max_retries"],
-    )
-
-
-def _campaign(row: Record, settings: Settings) -> CampaignFacts:
-    hours = parse_working_hours(
-        row["working_hours"] or {},
-        enforced=row["working_hours_enforced"],
-        timezone=row["timezone"],
-    )
-    return CampaignFacts(
-        id=row["campaign_id"],
-        hours=hours,
-        concurrency_limit=row["campaign_limit"],
-        paused_at=row["paused_at"],
-        cancelled_at=row["cancelled_at"],
-        application_sid=(row["application_sid"] or "")
-        if row["is_registered"]
-        else settings.default_application_sid,
-        call_hook=bare_address(
-            (row["call_hook"] or "") if row["is_registered"] else settings.default_call_hook
-        ),
-    )
-
-
-def bare_address(url: str) -> str:
-    """Give an address without its query, which often holds a key."""
-    return urlunsplit(urlsplit(url)._replace(query="", fragment=""))
-
-
-def _stop(row: Record) -> Stop | None:
-    if row["installation_stopped_at"] is not None:
-        return Stop(row["installation_stopped_at"], "the whole installation")
-    if row["organization_stopped_at"] is not None:
-        return Stop(row["organization_stopped_at"], "the organisation")
-    return None
-
-
-def _reason(code: str | None) -> Reason | None:
-    return None if code is None else Reason(code)
-
-
-def _tally(row: Record) -> Tally:
-    return Tally(
-        ContactStatus(row["status"]),
-        _reason(row["wait_reason"]),
-        row["contacts"],
-        row["oldest_at"],
-        row["latest_at"],
-    )
-
-
-def _open_calls(row: Record) -> OpenCalls:
-    return OpenCalls(
-        batch_id=row["batch_id"],
-        calls=row["calls"],
-        oldest_at=row["oldest_at"],
-        unknown=row["unknown"],
-        unknown_since=row["unknown_since"],
-        next_look_at=row["next_look_at"],
-        last_heard_at=row["last_heard_at"],
-        newest_at=row["newest_at"],
-        next_deadline_at=row["next_deadline_at"],
-        too_long=row["too_long"],
-        unheard_at=tuple(row["unheard_at"]),
-    )
-
-
-def _on_call(row: Record) -> OnCall:
-    return OnCall(ContactStatus(row["status"]), row["contacts"], row["oldest_at"])
-
-
-def _waiting(row: Record) -> Waiting:
-    return Waiting(
-        Turn(row["turn"]),
-        oldest_at=row["oldest_at"],
-        ready_at=row["ready_at"],
-        first_due_at=row["first_due_at"],
-        last_due_at=row["last_due_at"],
-        overdue=row["overdue"],
-    )
-
-
-def _head(row: Record) -> Head:
-    return Head(row["position"], row["updated_at"], row["is_fresh"])
-
-
-def _parked(row: Record) -> Parked:
-    return Parked(row["position"], row["batch_id"], row["execution_id"], row["requested_at"])
-
-
-def _ended(row: Record) -> EndedCall:
-    return EndedCall(
-        kind=CallKind(row["kind"]),
-        outcome=Outcome(row["outcome"]),
-        from_number=row["from_number"],
-        phone_number=row["phone_number"],
-        requested_at=row["requested_at"],
-        ended_at=row["ended_at"],
-        answered_at=row["answered_at"],
-        sip_status=row["sip_status"],
-        sip_reason=row["sip_reason"] or "",
-        hangup_by=row["hangup_by"] or "",
-        hangup_reason=row["hangup_reason"] or "",
-        duration_s=row["duration_seconds"],
-        evidence=row["evidence"] or "",
-        was_heard=row["was_heard"],
-    )
-
-
-def _database(row: Record) -> DatabaseHealth:
-    return DatabaseHealth(
-        is_standby=row["is_standby"],
-        is_readonly=row["is_readonly"],
-        schema_version=row["schema_version"],
-        booked_ahead_s=tuple(sorted(row["booked_ahead_s"].items())),
-    )
-
-
-def _blocker(row: Record) -> Blocker:
-    # What somebody looks for in their own session is theirs: values are left out.
-    shown = re.sub(r"'[^']*'?", "'…'", " ".join(row["statement"].split()))
-    return Blocker(
-        pid=row["pid"],
-        application=row["application"],
-        state=row["state"],
-        since=row["since"],
-        waiting=row["waiting"],
-        statement=re.sub(r"\d{4,}", "…", shown),
-    )
-
-
-def _act(row: Record) -> Act:
-    verb = "cancel" if "cancel" in row["action"] else "pause"
-    return Act(row["scope"], verb, row["actor"], row["at"])
-
-
-def _recounted(row: Record) -> Recounted:
-    return Recounted(ContactStatus(row["status"]), _reason(row["wait_reason"]), row["contacts"])

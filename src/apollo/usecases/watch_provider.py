@@ -22,7 +22,7 @@ from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import AgentRoute, Clock, LiveCall, TelephonyDriver
 from apollo.storage import watching as storage
 from apollo.storage.database import Database
-from apollo.storage.diagnosis import bare_address
+from apollo.storage.diagnosis_rows import bare_address
 from apollo.storage.watching import OpenCall
 from apollo.usecases.record_call_events import Arrival
 
@@ -34,6 +34,8 @@ _log = structlog.get_logger("apollo.watch")
 _EVERY_S: Final = 12.0
 _AGAIN_S: Final = 8.0
 _LOOK_S: Final = 1.0
+# A webhook for an end that the list shows already is here within milliseconds, or a second retry.
+_ON_ITS_WAY_S: Final = 2.0
 # jambonz forgets an answered call after an hour: then its absence proves nothing.
 _LISTED: Final = frozenset({"trying", "ringing", "early-media", "in-progress", "queued"})
 
@@ -126,11 +128,16 @@ class WatchProvider:
         }
 
     async def _hand_in_ends(self, calls: list[OpenCall], listed: list[LiveCall]) -> None:
-        """Record the ends that nobody told us; one that is on its way becomes a repeat."""
+        """Record the ends that nobody told us, once what may be on its way has had its time."""
         over = {one.provider_call_id: one for one in listed if one.call_status not in _LISTED}
+        if not any(call.provider_call_id in over for call in calls):
+            return
+        await asyncio.sleep(_ON_ITS_WAY_S)
+        async with self._db.connection() as connection:
+            still_open = await storage.read_open_calls(connection, self._driver.provider)
         ends = [
             Arrival(call.id, end)
-            for call in calls
+            for call in still_open
             if call.provider_call_id in over
             and (end := self._end_of(over[call.provider_call_id])) is not None
         ]
