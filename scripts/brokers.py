@@ -54,6 +54,8 @@ class Broker:
         self.folder = folder
         self.port = free_port()
         self._process: subprocess.Popen[bytes] | None = None
+        # Ends the broker when we end, however that comes: our end of its pipe closes with us.
+        self._guard: subprocess.Popen[bytes] | None = None
 
     @property
     def address(self) -> str:
@@ -66,6 +68,13 @@ class Broker:
             self._process = subprocess.Popen(  # noqa: S603 - our own command
                 self._command(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        self._guard = subprocess.Popen(  # noqa: S603 - as above
+            ["/bin/sh", "-c", "cat; kill -9 $0", str(self._process.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         deadline = time.monotonic() + _READY_WITHIN_S
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -88,6 +97,10 @@ class Broker:
     def _end(self, how: signal.Signals) -> None:
         if self._process is None:
             return
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.communicate()
+            self._guard = None
         self._process.send_signal(how)
         try:
             self._process.wait(20)

@@ -40,7 +40,8 @@ _PARTITIONS: Final = 12
 class Plan:
     """What is run, and what is done to it."""
 
-    contacts: int = 2_000
+    # Enough to be called for as long as there is fire.
+    contacts: int = 8_000
     limit: int = 50
     workers: int = 3
     serves: int = 2

@@ -107,11 +107,12 @@ class Worker:
         return await self._recorder.put(arrival)
 
     def wake(self, campaigns: Iterable[uuid.UUID]) -> None:
-        """Say that these campaigns may have something to dial."""
-        for campaign_id in campaigns:
-            self._pending[campaign_id] = None
-        self._work.set()
-        self._time_changed.set()
+        """Say that these campaigns may have something to dial, or new due times."""
+        woken = dict.fromkeys(campaigns)
+        if woken:
+            self._pending.update(woken)
+            self._work.set()
+            self._time_changed.set()
 
     def report(self) -> dict[str, Any]:
         """Describe this worker for its heartbeat."""

@@ -176,9 +176,8 @@ KINDS = sorted(CALL_MOVES[CallState.PLACING], key=lambda kind: kind.__name__)
 
 def some_event(random: Random, at: datetime) -> CallEvent:
     """Draw any event at all, likely ones more often."""
-    kind: type[CallEvent] = random.choice(
-        [*KINDS, CallAccepted, CallRinging, CallAnswered, *[CallEnded] * 4]
-    )
+    likely: list[type[CallEvent]] = [CallAccepted, CallRinging, CallAnswered, *[CallEnded] * 4]
+    kind = random.choice([*KINDS, *likely])
     more: dict[str, object] = {"evidence": random.choice(list(Evidence))}
     if kind is CallEnded:
         more["call_status"], more["sip_status"] = random.choice(ENDINGS)

@@ -148,7 +148,11 @@ class Run:
         async def is_completed() -> bool:
             return await self.finished() == len(self.people)
 
-        return await until(is_completed, "completed", within_s)
+        try:
+            return await until(is_completed, "completed", within_s)
+        except AssertionError as e:
+            debug = await self.apollo.get(f"/batches/{self.batch['batch_id']}/debug")
+            raise AssertionError(json.dumps(debug["diagnostics"], indent=1)) from e
 
     async def audit(self) -> None:
         """Have the product's own auditor compare the provider's ledger with the database."""

@@ -76,7 +76,8 @@ class ApiSite:
         async def receive() -> Message:
             if parts:
                 return parts.pop()
-            return await asyncio.Event().wait() and {}  # the client stays on the line
+            await asyncio.Event().wait()  # the client stays on the line
+            raise AssertionError("nobody hangs up")
 
         async def send(message: Message) -> None:
             sent.append(message)

@@ -1,6 +1,7 @@
 """A simple model of one campaign: what people may do, what calls do, and what must then be shown.
 
-It is written from the specification, knows neither tables nor locks, and shares no rule with Apollo.
+It is written from the specification, knows neither tables nor locks, and shares no rule with
+Apollo.
 """
 
 from collections import Counter
@@ -238,7 +239,7 @@ class Campaign:
             self._promise(contact)
         elif contact.is_reached:
             contact.status = "completed"
-        elif is_closed or event == "bad_number":
+        elif is_closed:
             contact.status = call.outcome
         elif event != "carrier" and contact.tries > most:
             contact.status = "max_retries_reached" if most else call.outcome

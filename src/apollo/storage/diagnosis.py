@@ -195,7 +195,8 @@ class _Reader:
             database=await self._database(),
             backlog=await self._backlog() if snapshot.settings.bus_kind == "kafka" else None,
         )
-        read_s = self._elapsed_s()
+        # What failed took its time limit, and is named by itself.
+        read_s = 0.0 if self._stale else self._elapsed_s()
         if verify:
             snapshot = replace(snapshot, recount=await self._recount(batch_id))
         return replace(snapshot, stale_inputs=tuple(self._stale), read_s=read_s)
