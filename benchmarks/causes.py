@@ -381,7 +381,8 @@ async def unreachable(ward: Ward, _: AsyncExitStack) -> str:
         speech_recognizer="google,en-US",
     )
     await ward.office.agents.set_route("agent_gone", route)
-    return await ward.batch(LONG, 100, campaign={"agent_id": "agent_gone"})
+    # Each lasts a moment: few at a time, so that it is not over before it is seen.
+    return await ward.batch(LONG, 500, limit=3, campaign={"agent_id": "agent_gone"})
 
 
 @cause("carrier_rejects")

@@ -239,7 +239,7 @@ class Campaign:
             self._promise(contact)
         elif contact.is_reached:
             contact.status = "completed"
-        elif is_closed:
+        elif is_closed or event == "bad_number":
             contact.status = call.outcome
         elif event != "carrier" and contact.tries > most:
             contact.status = "max_retries_reached" if most else call.outcome

@@ -240,7 +240,7 @@ def test_the_api_shows_what_the_model_says_in_any_order(database_url: str) -> No
                     stateful_step_count=60 if FULL else 30,
                     deadline=None,
                     print_blob=True,
-                    phases=[Phase.explicit, Phase.generate],
+                    phases=[Phase.explicit, Phase.generate, Phase.shrink],
                     suppress_health_check=list(HealthCheck),
                     database=None,
                 ),
