@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.machine import until
-from tests.e2e.runs import Run, under_fire
+from tests.e2e.runs import LIMIT, Run, under_fire
 
 from apollo import embedded
 
@@ -53,7 +53,7 @@ async def test_a_killed_api_loses_no_outcome(seed: int, database_url: str, tmp_p
         run.start("serve", quick=False)
         await run.until_ready()
         await run.until_dialling()
-        took_s = await run.until_completed(within_s=60)
+        took_s = await run.until_completed(within_s=90)
         print(f"{len(run.jambonz.undelivered)} ends untold, completed after {took_s:.1f} s")
         assert await run.check() == 0
         assert run.apollo.surprises() == []
@@ -63,9 +63,10 @@ async def test_a_killed_api_loses_no_outcome(seed: int, database_url: str, tmp_p
 async def test_a_crash_of_postgresql_loses_nothing_that_was_answered(
     seed: int, data_dir: Path, tmp_path: Path
 ) -> None:
+    """A claim whose commit was answered to nobody is held: it may have been sent, for all we know."""
     embedded.ensure_running(data_dir)
     async with under_fire(120, seed=seed, logs=tmp_path, data_dir=data_dir) as run:
-        await started(run, quick=False)
+        await started(run)
         await run.until_placed(run.random.uniform(0.2, 0.5))
         postmaster = int((data_dir / "postgres/db/postmaster.pid").read_text().split()[0])
         # The whole group: sessions of a dead postmaster would go on for a while.
@@ -82,8 +83,9 @@ async def test_a_crash_of_postgresql_loses_nothing_that_was_answered(
         embedded.ensure_running(data_dir)
         print(f"ready after {await run.until_ready():.1f} s", end=", ")
         print(f"dialled again after {await run.until_dialling():.1f} s")
-        await run.until_completed(within_s=60)
-        assert await run.check() == 0
+        await run.until_completed(within_s=90)
+        held = await run.check()
+        assert held <= LIMIT
         assert run.apollo.surprises() == []
 
 

@@ -47,7 +47,7 @@ select c.batch_id, c.position
    and not exists (
      select from calls o
       where o.batch_id = c.batch_id and o.position = c.position and o.ended_at is null)
-   and (b.status in ('completed', 'cancelled', 'expired')
+   and (b.status not in ('pending', 'in_progress', 'paused')
         or not (c.status = 'pending' and c.position >= k.next_position)
            and not exists (select from due_contacts d
                             where d.batch_id = c.batch_id and d.position = c.position))
