@@ -13,7 +13,7 @@ from typing import Any, Final
 import structlog
 
 from apollo.core.breaker import GateState
-from apollo.core.events import CallEvent
+from apollo.core.events import CallEvent, Evidence, RequestNotPlaced
 from apollo.core.longest import Longest
 from apollo.core.states import Off
 from apollo.errors import DriverError, Stale, Unavailable
@@ -76,6 +76,9 @@ class Worker:
         self._time_changed = asyncio.Event()
         self._timers: dict[uuid.UUID, tuple[asyncio.TimerHandle, float]] = {}
         self._in_flight: set[asyncio.Task[None]] = set()
+        # Calls that may be on the wire and whose answer is not recorded.
+        self._unrecorded: set[uuid.UUID] = set()
+        self._claim_was_lost = False
         self._effects: set[asyncio.Task[None]] = set()
         self._last_claim_at: datetime | None = None
         self._claims = Longest()
@@ -178,6 +181,8 @@ class Worker:
     async def _dial_woken(self) -> None:
         await self._clear()
         await self._work.wait()
+        if self._claim_was_lost:
+            await self._give_back_unsent()
         self._work.clear()
         while self._pending:
             allowed = self._allowed()
@@ -188,6 +193,7 @@ class Worker:
             try:
                 await self._claim(campaign_id, allowed)
             except Unavailable:
+                self._claim_was_lost = True
                 self._pending[campaign_id] = None
                 self._work.set()
                 raise
@@ -222,6 +228,9 @@ class Worker:
         await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def _look_for_lost_calls(self) -> None:
+        if self._claim_was_lost:  # what was never sent is given back before it counts as lost
+            await asyncio.sleep(_AWAY_AGAIN_S)
+            return
         self._after(await self._reconcile.run())
         self._after(await self._reconcile.poll_silent())
         await asyncio.sleep(_RECONCILE_EVERY_S)
@@ -269,6 +278,7 @@ class Worker:
         if not claimed.calls:
             self._dial.breaker.give_back()
         for job in claimed.calls:
+            self._unrecorded.add(job.call.id)
             task = asyncio.create_task(self._place(job))
             self._in_flight.add(task)
             task.add_done_callback(self._placed)
@@ -276,6 +286,15 @@ class Worker:
             self._wake_in(campaign_id, claimed.wait_s)
         elif claimed.has_more:
             self._pending[campaign_id] = None
+
+    async def _give_back_unsent(self) -> None:
+        """Release what a claim took whose commit was answered to nobody; it was never sent."""
+        unsent = await self._dial.find_unsent(self._unrecorded)
+        event = RequestNotPlaced(at=self._clock.now(), evidence=Evidence.REPLY, reason="claim_lost")
+        await asyncio.gather(*(self._recorder.put(Arrival(call, event)) for call in unsent))
+        self._claim_was_lost = False
+        if unsent:
+            _log.warning("claim.given_back", calls=len(unsent))
 
     async def _place(self, job: ToPlace) -> None:
         event = await self._dial.place(job)
@@ -293,6 +312,7 @@ class Worker:
                 await asyncio.sleep(_AWAY_AGAIN_S)
             else:
                 self._dial.note(event, off)
+                self._unrecorded.discard(job.call.id)
                 return
 
     def _placed(self, task: "asyncio.Task[None]") -> None:

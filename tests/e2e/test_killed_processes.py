@@ -63,7 +63,7 @@ async def test_a_killed_api_loses_no_outcome(seed: int, database_url: str, tmp_p
 async def test_a_crash_of_postgresql_loses_nothing_that_was_answered(
     seed: int, data_dir: Path, tmp_path: Path
 ) -> None:
-    """A claim whose commit was answered to nobody is held: it may have been sent, for all we know."""
+    """A claim whose commit was answered to nobody was never sent, and its worker knows that."""
     embedded.ensure_running(data_dir)
     async with under_fire(120, seed=seed, logs=tmp_path, data_dir=data_dir) as run:
         await started(run)

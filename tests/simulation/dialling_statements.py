@@ -385,11 +385,28 @@ def complete(t: Transaction, batch_id: uuid.UUID, now: datetime) -> None:
     )
 
 
+def find_unsent_claims(
+    t: Transaction, now: datetime, worker_id: uuid.UUID, known: list[uuid.UUID]
+) -> Rows:
+    del now
+    return [
+        {"id": c["id"]}
+        for c in t.rows("calls")
+        if c["worker_id"] == worker_id and c["state"] == "placing" and c["id"] not in known
+    ]
+
+
 STATEMENTS = {
     name: globals()[name]
     for name in (
         *("lock_campaign", "read_loads", "read_caller_id_loads", "lock_pace", "book_requests"),
-        *("claim_contacts", "promote_due", "start_batches", "read_expired_batches"),
+        *(
+            "claim_contacts",
+            "find_unsent_claims",
+            "promote_due",
+            "start_batches",
+            "read_expired_batches",
+        ),
         *("read_next_instant", "read_dialable_campaigns", "close_finished_batches"),
     )
 }

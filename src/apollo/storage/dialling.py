@@ -157,6 +157,14 @@ async def claim_contacts(
     ]
 
 
+async def find_unsent_claims(
+    connection: Connection, worker_id: uuid.UUID, known: Collection[uuid.UUID]
+) -> list[uuid.UUID]:
+    """Find calls that this worker claimed and does not know; it must not be claiming meanwhile."""
+    rows = await _Q["find_unsent_claims"].rows(connection, worker_id=worker_id, known=list(known))
+    return [r["id"] for r in rows]
+
+
 async def promote_due(connection: Connection, at_most: int) -> tuple[set[uuid.UUID], bool]:
     """Make what fell due claimable; gives its campaigns, and whether there may be more."""
     rows = await _Q["promote_due"].rows(connection, at_most=at_most)

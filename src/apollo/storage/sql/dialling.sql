@@ -191,6 +191,14 @@ select w.id, w.batch_id, w.position, w.kind, w.attempt, w.phone_number, w.from_n
  order by case w.kind when 'follow_up' then 0 when 'retry' then 1 else 2 end, w.batch_id,
           w.position;
 
+-- name: find_unsent_claims
+-- What this worker claimed and was never told of: the answer to the commit was lost. Nobody else
+-- ever could send these, and it does not know them, so they are not on the wire.
+select id
+  from calls
+ where worker_id = :worker_id and state = 'placing' and ended_at is null
+   and id <> all(:known::uuid[]);
+
 -- name: promote_due
 -- What fell due becomes claimable, in a set; gives the campaigns that may have something to dial.
 -- It waits for nobody: a cancel that holds a million contacts must not meet it in a deadlock.
