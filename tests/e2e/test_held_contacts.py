@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import asyncpg
+from tests.e2e.machine import until
 from tests.e2e.provider import Quirks
 from tests.e2e.runs import Run, under_fire
 
@@ -18,6 +19,15 @@ async def execute(run: Run, *statements: str) -> None:
         await connection.close()
 
 
+async def until_unknown(run: Run, calls: int) -> None:
+    """Wait until so many calls are of unknown fate."""
+
+    async def are_unknown() -> bool:
+        return await run.count_calls("state = 'unknown'") == calls
+
+    await until(are_unknown, "calls of unknown fate", within_s=30)
+
+
 async def test_a_held_contact_is_listed_released_and_called_once_more(
     database_url: str, tmp_path: Path
 ) -> None:
@@ -29,6 +39,13 @@ async def test_a_held_contact_is_listed_released_and_called_once_more(
         run.start("worker")
         await run.until_ready()
         await run.create()
+        await until_unknown(run, 2)
+        # The quarantine is at least two minutes; what the clock would do is done to the rows.
+        await execute(
+            run,
+            "update calls set requested_at = requested_at - interval '15 minutes',"
+            " deadline_at = clock_timestamp() where state = 'unknown'",
+        )
         await run.until_completed()
         held = json.loads((await run.apollo.command("calls", "unresolved", "--json"))[1])
         assert {one["batch_id"] for one in held} == {run.batch["batch_id"]}
