@@ -88,6 +88,18 @@ async def test_a_crash_of_postgresql_loses_nothing_that_was_answered(
         assert run.apollo.surprises() == []
 
 
+async def test_a_claim_whose_commit_was_answered_to_nobody_is_given_back(
+    database_url: str, tmp_path: Path
+) -> None:
+    """Nobody is held for it, though nothing but the worker knows that nothing was sent."""
+    async with under_fire(60, seed=5, logs=tmp_path, database_url=database_url) as run:
+        await started(run, quick=False, lose_claim=2)
+        await run.until_completed()
+        assert await run.check() == 0
+        assert await run.count_calls("state = 'released' and hangup_reason = 'claim_lost'") > 0
+        assert "claim.given_back" in run.apollo.log("worker")
+
+
 async def test_a_worker_that_stood_still_sends_no_late_request(
     database_url: str, tmp_path: Path
 ) -> None:

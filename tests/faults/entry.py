@@ -18,6 +18,7 @@ from apollo.cli.supervisor import stop_with_parent
 from apollo.config import configure_logging, load
 from apollo.core import lifecycle
 from apollo.core.model import Deadlines
+from apollo.errors import Unavailable
 from apollo.storage import calls as calls_storage
 from apollo.storage import dialling as dialling_storage
 from apollo.telephony.jambonz import JambonzDriver
@@ -89,6 +90,20 @@ def _stop_after_claim(die: Callable[[], None]) -> None:
     setattr(DialContacts, "claim", claimed)  # noqa: B010 - a plain assignment is refused by types
 
 
+def _lose_claim(nth: int) -> None:
+    """The database goes away between the commit of the nth claim and its answer."""
+    claim, left = DialContacts.claim, [nth]
+
+    async def lost(self: DialContacts, *arguments: Any) -> Any:
+        answer = await claim(self, *arguments)
+        left[0] -= bool(answer.calls)
+        if answer.calls and left[0] == 0:
+            raise Unavailable("the answer to the commit is lost")
+        return answer
+
+    setattr(DialContacts, "claim", lost)  # noqa: B010 - a plain assignment is refused by types
+
+
 def _arrange(point: str, nth: int) -> None:
     die = _Countdown(nth)
     match point:
@@ -158,6 +173,8 @@ def main() -> None:
         _make_quick()
     if offset_s := wishes.get("clock_off_s"):
         _set_clock_off(offset_s)
+    if nth := wishes.get("lose_claim"):
+        _lose_claim(nth)
     if nth := wishes.get("stop_after_claim"):
         _stop_after_claim(_Countdown(nth, signal.SIGSTOP))
     if point := wishes.get("kill_at"):

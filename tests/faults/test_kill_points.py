@@ -44,8 +44,9 @@ async def arrange(run: Run, point: str) -> str:
 async def test_a_process_killed_at_a_marked_point_leaves_nothing_for_a_person_to_do(
     point: str, seed: int, database_url: str, tmp_path: Path
 ) -> None:
-    # Without lost requests nothing would ever be looked up.
-    quirks = Quirks(placed_then_500=0.1) if "look-up" in point else Quirks()
+    # Without lost requests, some of them placed, nothing would ever be looked up.
+    lossy = Quirks(lost_then_500=0.1, placed_then_500=0.1, lost=0.2)
+    quirks = lossy if "look-up" in point else Quirks()
     async with under_fire(
         60, seed=seed, logs=tmp_path, database_url=database_url, quirks=quirks
     ) as run:

@@ -1,7 +1,7 @@
 """What a claim reads and writes. Every statement here runs inside the claim's own transaction."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
