@@ -193,7 +193,9 @@ async def test_moving_contacts_touches_no_index(database_url: str) -> None:
         after = await tuples(world)
         moved, in_place = after[0] - before[0], after[1] - before[1]
         assert moved == 1200, "each contact was moved twice"
-        assert in_place / moved > 0.9
+        # An index on a column that moves makes it none at all; how close to all depends on which
+        # pages could be pruned just then, which other work on the server decides.
+        assert in_place / moved > 0.5
 
 
 async def tuples(world: World) -> tuple[int, int]:
