@@ -335,10 +335,10 @@ def test_an_event_is_one_json_line_with_everything_masked() -> None:
 def test_lines_of_libraries_are_masked_too() -> None:
     stream = io.StringIO()
     configure_logging("json", stream)
-    logging.getLogger("some.library").warning("dialling %s", "+14155552671")
+    logging.getLogger("some.package").warning("dialling %s", "+14155552671")
     event = json.loads(stream.getvalue())
     assert event["event"] == "dialling +1415•••••71"
-    assert (event["level"], event["logger"]) == ("warning", "some.library")
+    assert (event["level"], event["logger"]) == ("warning", "some.package")
 
 
 def test_a_terminal_gets_text_and_nobody_can_forge_a_second_line() -> None:
