@@ -238,8 +238,12 @@ class Worker:
     async def _watch_gate(self) -> None:
         """Let a probe out when its time has come."""
         await asyncio.sleep(_GATE_EVERY_S)
-        breaker, now = self._dial.breaker, self._clock.monotonic()
-        if breaker.state is GateState.OK or now < breaker.retry_at:
+        breaker = self._dial.breaker
+        if breaker.state is GateState.OK:
+            return
+        if breaker.waits_for_carrier:
+            await self._dial.ask_for_carrier()
+        if breaker.is_shut and self._clock.monotonic() < breaker.retry_at:
             return
         if breaker.state is GateState.UNAUTHORISED:
             try:

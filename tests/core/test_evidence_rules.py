@@ -22,6 +22,7 @@ from tests.core.evidence_cases import (
     worker,
 )
 
+from apollo.core.breaker import CARRIER_FAILS
 from apollo.core.diagnosis import explain
 from apollo.core.diagnosis.evidence import (
     ApplicationHook,
@@ -184,6 +185,30 @@ def test_the_same_code_for_every_caller_id_is_the_carriers_doing() -> None:
 def test_no_carrier_is_not_taken_for_a_blocked_caller_id() -> None:
     silent = ended(40, FAILED, sip_status=603, hangup_reason="no_carrier")
     assert codes(ended=silent) == ["carrier_rejects"]
+
+
+SHUT = ProviderHealth(
+    provider="jambonz", state="down", cause=CARRIER_FAILS, last_error="3 in a row", retry_at=NOW
+)
+
+
+def test_a_carrier_that_stopped_everything_is_named_without_a_sample() -> None:
+    down = (worker(provider=SHUT),)
+    answer = explain(batch(processes=down, ended=ended(3, FAILED, sip_status=503)), NOW)
+    assert [reason.code for reason in answer.reasons] == [Reason.CARRIER_REJECTS]
+    assert answer.accounting.by_reason == {Reason.CARRIER_REJECTS: 30}
+    assert codes(ended=ended(3, FAILED, sip_status=503)) == []
+
+
+def test_one_worker_that_stopped_for_the_carrier_holds_nobody_up() -> None:
+    two = (worker(provider=SHUT), worker(pid=42))
+    answer = explain(batch(processes=two, ended=ended(3, FAILED, sip_status=503)), NOW)
+    assert [reason.code for reason in answer.reasons] == [Reason.CARRIER_REJECTS]
+    assert answer.accounting.by_reason == {}
+
+
+def test_a_carrier_that_failed_only_other_batches_is_a_provider_that_is_down() -> None:
+    assert codes(processes=(worker(provider=SHUT),)) == ["provider_down"]
 
 
 # ------------------------------------------------------------------------------------ no answer

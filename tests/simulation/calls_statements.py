@@ -13,6 +13,7 @@ from tests.simulation.dialling_statements import (
     complete,
     is_finished,
     lock_both,
+    tally_of,
     unpark,
 )
 from tests.simulation.engine import KEY_SHARE, NO_KEY, UPDATE, Row, Transaction
@@ -109,7 +110,7 @@ def _joined(
         "contact_updated_at": contact["updated_at"],
         "turn": None if due is None else due["turn"],
         "due_at": None if due is None else due["due_at"],
-        "declines_in_a_row": 0 if provider is None else provider["declines_in_a_row"],
+        **tally_of(provider),
         "read_at": now,
     }
 
@@ -147,9 +148,16 @@ def write_moves(t: Transaction, now: datetime, /, **given: Any) -> Rows:
         given["campaign_ids"], given["counted"], given["counts"], strict=True
     ):
         t.count(campaign_id, counted, calls)
-    for provider, declines in zip(given["providers"], given["declines"], strict=True):
+    for n, provider in enumerate(given["providers"]):
         row = t.get("providers", provider) or {"provider": provider, **NEW_PROVIDER}
-        t.put("providers", provider, {**row, "declines_in_a_row": declines})
+        grown = {name: row[name] + given[name][n] for name in ("calls_failed", "calls_carried")}
+        seen = {
+            "declines_in_a_row": given["declines"][n],
+            "failed_in_a_row": given["failed_in_a_row"][n],
+            "failed_at": given["failed_ats"][n],
+            "failed_with": given["failed_with"][n],
+        }
+        t.put("providers", provider, {**row, **grown, **seen})
     _store_events(t, given)
     woken = list(dict.fromkeys([*given["freed_campaigns"], *unpark(t, freed)]))
     if given["notifies"]:

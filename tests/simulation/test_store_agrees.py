@@ -206,7 +206,7 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
 
     async def work(connection: Any, is_memory: bool) -> Any:
         del is_memory
-        campaign = await dialling.lock_campaign(connection, campaign_id)
+        campaign = await dialling.lock_campaign(connection, campaign_id, "p")
         assert campaign is not None
         loads, open_calls = await dialling.read_loads(connection, campaign, wanted)
         shares = share_slots(loads, min(wanted, campaign.concurrency_limit - open_calls))

@@ -12,6 +12,7 @@ from tests.builders import DEADLINES, ORGANIZATION, World, a_world, ended
 from tests.usecases.batch_world import HeardBus
 
 from apollo.core import ids
+from apollo.core.breaker import CARRIER_FAILS
 from apollo.core.events import (
     CallAccepted,
     CallAnswered,
@@ -393,3 +394,56 @@ async def test_what_happens_is_dated_by_the_database(world: World) -> None:
     await world.record((calls[0], ended(486, at=far_off)))
     contact = await world.contact(batch_id)
     assert timedelta(0) <= contact["updated_at"] - before < timedelta(minutes=1)
+
+
+# ------------------------------------------------------------------------------------ the carrier
+
+
+async def carrier(world: World) -> tuple[Any, ...]:
+    """Calls failed, calls carried meanwhile, failures in a row, the SIP code of the last."""
+    rows = await world.sql(
+        "select calls_failed, calls_carried, failed_in_a_row, failed_with from providers"
+    )
+    return tuple(rows[0]) if rows else ()
+
+
+async def test_what_the_carrier_fails_is_counted_for_every_process(world: World) -> None:
+    _, _, calls = await begin(world, 4)
+    await world.end(*calls[:2], sip_status=503)
+    await world.end(calls[2], sip_status=402)
+    assert await carrier(world) == (3, 0, 3, 402)
+
+
+async def test_a_carrier_that_works_costs_no_write(world: World) -> None:
+    _, _, calls = await begin(world, 3)
+    await world.end(*calls[:2])
+    await world.end(calls[2], sip_status=486)
+    assert await carrier(world) == ()
+
+
+async def test_calls_carried_while_others_fail_are_counted_once_each(world: World) -> None:
+    _, _, calls = await begin(world, 3)
+    await world.end(calls[0], sip_status=503)
+    ringing = CallRinging(at=AT, evidence=Evidence.WEBHOOK)
+    await world.record((calls[1], ringing), (calls[1], answered()), (calls[1], ended()))
+    assert await carrier(world) == (1, 1, 0, 503)
+    await world.end(calls[2], sip_status=480)
+    assert await carrier(world) == (1, 2, 0, 503)
+
+
+async def test_a_claim_hears_of_the_carrier_and_takes_nobody(world: World) -> None:
+    campaign_id = await world.a_campaign(limit=3)
+    batch_id = await world.a_batch(campaign_id, 9)
+    dial = world.dial()
+    for round_ in range(2):
+        claimed = await dial.claim(campaign_id, 3)
+        assert len(claimed.calls) == 3, f"round {round_}"
+        await world.end(*(job.call.id for job in claimed.calls), sip_status=503 if round_ else 486)
+    claimed = await dial.claim(campaign_id, 3)
+    assert not claimed.calls
+    assert claimed.has_more
+    assert dial.breaker.cause == CARRIER_FAILS
+    assert await world.statuses(batch_id) == ["retrying"] * 3 + ["pending"] * 6
+    await world.sql("update providers set calls_carried = calls_carried + 1")
+    await dial.ask_for_carrier()
+    assert len((await dial.claim(campaign_id, 3)).calls) == 3

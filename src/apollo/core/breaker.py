@@ -6,6 +6,9 @@ A value machine: times are the monotonic seconds handed in, so that it can be te
 import enum
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Final
+
+from apollo.core.carrier import CarrierTally
 
 
 class GateState(enum.StrEnum):
@@ -24,6 +27,8 @@ _FAILURE_SHARE = 0.2
 _FIRST_PROBE_AFTER_S = 5.0
 _PROBE_EVERY_S = 30.0
 _MINUTE_S = 60.0
+# The provider takes the calls, and the carrier behind it fails them.
+CARRIER_FAILS: Final = "carrier"
 
 
 @dataclass(slots=True)
@@ -40,6 +45,11 @@ class Breaker:
     _in_a_row: int = 0
     _is_probing: bool = False
     _recent: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=10_000))
+    _carrier: CarrierTally | None = None
+    # When it was looked at, how many calls had failed since the look before, how many not.
+    _carrier_looks: deque[tuple[float, int, int]] = field(
+        default_factory=lambda: deque(maxlen=1_000)
+    )
 
     def may_send(self, now: float, wanted: int) -> int:
         """Say how many requests may leave now; a probe counts as taken once it is allowed."""
@@ -71,10 +81,14 @@ class Breaker:
         """A request was accepted, or a webhook showed that it was."""
         self._note(now, "accepted")
         self._in_a_row = 0
-        self._is_probing = False
         self.last_success_at = now
-        if self.state is not GateState.OK:
+        if self.waits_for_carrier:
+            # To be accepted proves nothing here: what becomes of the probe does.
+            if self._is_probing:
+                self.retry_at = now + _PROBE_EVERY_S
+        elif self.state is not GateState.OK:
             self._open(GateState.OK, now, "", 0.0)
+        self._is_probing = False
 
     def failed(self, now: float, cause: str, error: str) -> None:
         """A request was not placed for the provider's own reasons, or its fate is unknown."""
@@ -112,8 +126,41 @@ class Breaker:
         self._note(now, cause)
         self._in_a_row = 0
         self._is_probing = False
-        if self.state is GateState.DOWN:
+        if self.state is GateState.DOWN and not self.waits_for_carrier:
             self._open(GateState.OK, now, "", 0.0)
+
+    def carrier_told(self, now: float, carrier: CarrierTally) -> None:
+        """Hear what became of calls, as all processes together counted it.
+
+        The first look only sets the mark: what happened before says nothing about now.
+        """
+        before, self._carrier = self._carrier, carrier
+        if before is None or carrier == before:
+            return
+        failed = max(carrier.failures - before.failures, 0)
+        carried = max(carrier.carried - before.carried, 0)
+        self._carrier_looks.append((now, failed, carried))
+        if self.waits_for_carrier:
+            if carried:
+                self._carrier_looks.clear()
+                self._open(GateState.OK, now, "", 0.0)
+        elif self.state is GateState.OK and failed and self._carrier_fails(now, carrier):
+            self.last_error = f"the carrier failed {carrier.failures_in_a_row} calls in a row" + (
+                f", the last with SIP {carrier.sip_status}" if carrier.sip_status else ""
+            )
+            self._open(GateState.DOWN, now, CARRIER_FAILS, now + _FIRST_PROBE_AFTER_S)
+
+    @property
+    def waits_for_carrier(self) -> bool:
+        """Tell whether it is open because of the carrier: only what becomes of calls closes it."""
+        return self.state is GateState.DOWN and self.cause == CARRIER_FAILS
+
+    def _carrier_fails(self, now: float, carrier: CarrierTally) -> bool:
+        looks = [look for look in self._carrier_looks if look[0] > now - _MINUTE_S]
+        failed, carried = sum(look[1] for look in looks), sum(look[2] for look in looks)
+        return carrier.failures_in_a_row >= _FAILURES_IN_A_ROW or _is_often(
+            failed, of=failed + carried
+        )
 
     def answers(self, now: float) -> dict[str, int]:
         """Count the answers of the last minute by kind."""
@@ -128,7 +175,7 @@ class Breaker:
         failures = sum(
             kind not in {"accepted", "rate_limited", "request", "number"} for kind in recent
         )
-        return failures >= _FAILURES_A_MINUTE and failures >= _FAILURE_SHARE * len(recent)
+        return _is_often(failures, of=len(recent))
 
     def _open(self, state: GateState, now: float, cause: str, retry_at: float) -> None:
         self.state, self.since, self.cause, self.retry_at = state, now, cause, retry_at
@@ -137,3 +184,7 @@ class Breaker:
 
     def _note(self, now: float, kind: str) -> None:
         self._recent.append((now, kind))
+
+
+def _is_often(failures: int, *, of: int) -> bool:
+    return failures >= _FAILURES_A_MINUTE and failures >= _FAILURE_SHARE * of

@@ -127,12 +127,15 @@ class DialContacts:
         """
         asked_at = self._clock.monotonic()
         async with self._db.transaction() as connection:
-            campaign = await storage.lock_campaign(connection, campaign_id)
+            campaign = await storage.lock_campaign(connection, campaign_id, self._driver.provider)
             if campaign is None:
                 return _NOTHING
             verdict = may_dial(_facts(campaign), campaign.read_at)
             if isinstance(verdict, Wait):
                 return Claimed([], verdict, _seconds_until(verdict.until, campaign.read_at))
+            self.breaker.carrier_told(self._clock.monotonic(), campaign.carrier)
+            if self.breaker.is_shut:
+                return Claimed([], has_more=True)
             closing = self._closing_soon(campaign, verdict.window)
             if closing is not None:
                 return closing
@@ -148,6 +151,13 @@ class DialContacts:
         has_more = len(taken) == request_slots or _skipped_some(loads, shares, len(taken))
         placed = self._to_place(campaign, verdict.window, taken, asked_at, delay_s)
         return Claimed(placed, wait_s=wait_s, has_more=has_more)
+
+    async def ask_for_carrier(self) -> None:
+        """Look whether the carrier takes calls again, for a breaker that waits for it."""
+        async with self._db.connection() as connection:
+            carrier = await storage.read_carrier(connection, self._driver.provider)
+        if carrier is not None:
+            self.breaker.carrier_told(self._clock.monotonic(), carrier)
 
     def _closing_soon(self, campaign: LockedCampaign, window: Window) -> Claimed | None:
         """A phone must not still ring when the window closes: then wait for the next one."""

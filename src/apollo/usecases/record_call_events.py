@@ -16,6 +16,7 @@ import structlog
 from msgspec.structs import replace
 
 from apollo.core import ids
+from apollo.core.carrier import CarrierTally, tally
 from apollo.core.events import (
     Alarm,
     CallAnswered,
@@ -26,9 +27,8 @@ from apollo.core.events import (
     HangUp,
 )
 from apollo.core.ids import ContactKey
-from apollo.core.lifecycle import Step, step
+from apollo.core.lifecycle import step
 from apollo.core.model import Call, CallSetting, Contact, Deadlines
-from apollo.core.outcomes import is_silent_decline
 from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Off, Outcome
 from apollo.errors import DriverError, Stale
 from apollo.ports import Bus, TelephonyDriver
@@ -123,7 +123,7 @@ class _Pass:
         # Apart from the calls: late news of an earlier call may come in one set with the newest.
         self._contacts: dict[ContactKey, Contact] = {}
         self._others: dict[uuid.UUID, Call] = {}
-        self._declines: dict[str, int] = {}
+        self._carriers: dict[str, CarrierTally] = {}
         self._recorded = Recorded()
 
     async def run(self, arrivals: Sequence[Arrival]) -> Recorded:
@@ -152,9 +152,7 @@ class _Pass:
         self._before = await storage.lock_calls(self._connection, wanted)
         self._now = dict(self._before)
         self._contacts = {x.contact.key: x.contact for x in self._before.values()}
-        self._declines = {
-            locked.call.provider: locked.declines_in_a_row for locked in self._before.values()
-        }
+        self._carriers = {x.call.provider: x.carrier for x in self._before.values()}
         late = {
             call_id
             for a, call_id in zip(arrivals, call_ids, strict=True)
@@ -190,9 +188,15 @@ class _Pass:
             self._contacts[key],
             setting,
             event,
-            declines_before=self._declines.get(provider, 0),
+            declines_before=self._carriers[provider].declines_in_a_row,
         )
-        self._note_decline(done, event)
+        if done.off is None and not done.is_correction:
+            self._carriers[provider] = tally(
+                self._carriers[provider],
+                event,
+                was=(locked.call, self._contacts[key]),
+                now=(done.call, done.contact),
+            )
         call = done.call
         if event.evidence is Evidence.WEBHOOK and call.heard_at is None:
             call = replace(call, heard_at=event.at)
@@ -215,13 +219,6 @@ class _Pass:
         self._recorded.offs.append(Off.REPEAT)
         return verdict
 
-    def _note_decline(self, done: Step, event: CallEvent) -> None:
-        if done.off is None and not done.is_correction and isinstance(event, CallEnded):
-            rang = done.call.ringing_at is not None or done.call.answered_at is not None
-            silent = is_silent_decline(sip_status=event.sip_status, rang=rang)
-            provider = done.call.provider
-            self._declines[provider] = self._declines.get(provider, 0) + 1 if silent else 0
-
     async def _write(self, events: Sequence[StoredEvent]) -> None:
         changed = [
             (before, replace(after, contact=self._contacts[before.contact.key]))
@@ -241,7 +238,7 @@ class _Pass:
                 {a.contact.key: a.contact for b, a in changed if a.contact != b.contact}.values()
             ),
             counts=_count(changed),
-            declines=self._changed_declines(),
+            carriers=self._changed_carriers(),
             events=events,
             freed_numbers={after.call.phone_number for after in closed},
             freed_campaigns={after.campaign_id for after in closed},
@@ -254,9 +251,9 @@ class _Pass:
             if before.call.state is not after.call.state:
                 _log_move(before, after)
 
-    def _changed_declines(self) -> dict[str, int]:
-        before = {x.call.provider: x.declines_in_a_row for x in self._before.values()}
-        return {p: n for p, n in self._declines.items() if n != before[p]}
+    def _changed_carriers(self) -> dict[str, tuple[CarrierTally, CarrierTally]]:
+        before = {x.call.provider: x.carrier for x in self._before.values()}
+        return {p: (before[p], now) for p, now in self._carriers.items() if now != before[p]}
 
     async def _complete(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
         finished = {

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from apollo.core.diagnosis.evidence import CallHook, EndedCall
+from apollo.core.breaker import CARRIER_FAILS
+from apollo.core.diagnosis.evidence import CallHook, EndedCall, ProviderHealth
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.shares import Share
 from apollo.core.diagnosis.view import View
@@ -52,9 +53,11 @@ _OTHER_ADVICE: Final = "ask the carrier what this code means there, and see the 
 
 
 def carrier_rejects(view: View) -> Finding | None:
-    """Most of the last calls failed with one SIP code."""
+    """Most of the last calls failed with one SIP code, or so many that nothing is sent any more."""
     last = _fresh(view)[:_LAST]
-    if len(last) < _REJECTED_MIN:
+    breakers = _breakers(view)
+    is_shut = any(breakers)
+    if len(last) < _REJECTED_MIN and not is_shut:
         return None
     codes = Counter(
         call.sip_status
@@ -65,7 +68,9 @@ def carrier_rejects(view: View) -> Finding | None:
         return None
     code, failed = codes.most_common(1)[0]
     refused = caller_id_invalid(view)
-    if code is None or failed <= _MOST * len(last) or (refused and code == _REFUSED):
+    if code is None or (refused and code == _REFUSED):
+        return None
+    if failed <= _MOST * len(last) and not is_shut:
         return None
     said = Counter(call.sip_reason for call in last if call.sip_status == code and call.sip_reason)
     reason = said.most_common(1)[0][0] if said else ""
@@ -83,6 +88,7 @@ def carrier_rejects(view: View) -> Finding | None:
             "sip_reason": f" ({reason})" if reason else " ",
             "advice": _ADVICE.get(code, _OTHER_ADVICE),
         },
+        is_holding=is_shut and all(breakers),
     )
 
 
@@ -93,6 +99,7 @@ def caller_id_invalid(view: View) -> Finding | None:
         return None
     worst, share = max(refused.items(), key=lambda pair: (pair[1].value, pair[1].of))
     rest = _rest(refused, worst)
+    breakers = _breakers(view)
     # Where the others fare no better it is not about the caller id.
     if share.of < _REJECTED_MIN or share.value <= _MOST or share.above(rest) < _SURE_Z:
         return None
@@ -107,6 +114,7 @@ def caller_id_invalid(view: View) -> Finding | None:
             "others_calls": rest.of,
         },
         words={"others": f"{rest.hits} of {rest.of}"},
+        is_holding=bool(breakers) and all(breakers),
     )
 
 
@@ -172,6 +180,19 @@ def agent_unreachable(view: View) -> Finding | None:
             "answered": len(answered),
         },
     )
+
+
+def _breakers(view: View) -> list[bool]:
+    """Say for each worker whether it sends nothing because the carrier fails calls."""
+    return [
+        process.provider is not None and waits_for_carrier(process.provider)
+        for process in view.processes("worker")
+    ]
+
+
+def waits_for_carrier(health: ProviderHealth) -> bool:
+    """Tell whether this worker sends nothing because the carrier fails calls."""
+    return health.state == "down" and health.cause == CARRIER_FAILS
 
 
 def _fresh(view: View) -> list[EndedCall]:

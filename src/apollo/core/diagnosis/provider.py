@@ -4,9 +4,11 @@ They read what processes reported in their heartbeats and what is known of the o
 say what was seen, never what its age suggests.
 """
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Final
 
+from apollo.core.diagnosis.carrier import caller_id_invalid, carrier_rejects, waits_for_carrier
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.intent import paused_by_apollo
 from apollo.core.diagnosis.pipeline import cannot_write
@@ -83,8 +85,14 @@ def provider_unauthorised(view: View) -> Finding | None:
 
 
 def provider_down(view: View) -> Finding | None:
-    """The breaker is open."""
-    return _provider(view, "down", Reason.PROVIDER_DOWN)
+    """The breaker is open, and not because of what the carrier did with this batch's calls."""
+    is_explained = carrier_rejects(view) is not None or caller_id_invalid(view) is not None
+    return _provider(
+        view,
+        "down",
+        Reason.PROVIDER_DOWN,
+        but=waits_for_carrier if is_explained else None,
+    )
 
 
 def bad_request_everywhere(view: View) -> Finding | None:
@@ -194,7 +202,13 @@ def _hook_url(view: View) -> str | None:
     return next((process.status_hook_url for process in named if process.status_hook_url), None)
 
 
-def _provider(view: View, state: str, reason: Reason) -> Finding | None:
+def _provider(
+    view: View,
+    state: str,
+    reason: Reason,
+    *,
+    but: Callable[[ProviderHealth], bool] | None = None,
+) -> Finding | None:
     """A state of the provider connection, as the workers that are alive report it."""
     if not view.is_waiting_for_us:
         return None
@@ -202,7 +216,9 @@ def _provider(view: View, state: str, reason: Reason) -> Finding | None:
     hit: list[tuple[Process, ProviderHealth]] = [
         (process, process.provider)
         for process in workers
-        if process.provider is not None and process.provider.state == state
+        if process.provider is not None
+        and process.provider.state == state
+        and not (but and but(process.provider))
     ]
     if not hit:
         return None

@@ -23,7 +23,8 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
        c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at,
        c.updated_at as contact_updated_at, d.turn, d.due_at,
-       coalesce(v.declines_in_a_row, 0) as declines_in_a_row, clock_timestamp() as read_at
+       v.declines_in_a_row, v.calls_failed, v.calls_carried, v.failed_in_a_row, v.failed_at,
+       v.failed_with, clock_timestamp() as read_at
   from held h
   join calls k on k.batch_id = h.id and k.id = any(:call_ids::uuid[])
   join campaigns p on p.id = h.campaign_id
@@ -109,12 +110,21 @@ counted as (
    order by 1, 2
   on conflict (campaign_id, counted, slot) do update set calls = k.calls + excluded.calls
 ),
-declined as (
-  insert into providers as p (provider, declines_in_a_row)
-  select n.provider, n.declines
-    from unnest(:providers::text[], :declines::integer[]) as n (provider, declines)
+tallied as (
+  insert into providers as p
+    (provider, declines_in_a_row, calls_failed, calls_carried, failed_in_a_row, failed_at,
+     failed_with)
+  select *
+    from unnest(:providers::text[], :declines::integer[], :calls_failed::bigint[],
+                :calls_carried::bigint[], :failed_in_a_row::integer[],
+                :failed_ats::timestamptz[], :failed_with::smallint[])
    order by 1
-  on conflict (provider) do update set declines_in_a_row = excluded.declines_in_a_row
+  on conflict (provider) do update
+    set declines_in_a_row = excluded.declines_in_a_row,
+        calls_failed = p.calls_failed + excluded.calls_failed,
+        calls_carried = p.calls_carried + excluded.calls_carried,
+        failed_in_a_row = excluded.failed_in_a_row,
+        failed_at = excluded.failed_at, failed_with = excluded.failed_with
 ),
 stored as (
   insert into call_events
