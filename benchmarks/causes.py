@@ -217,7 +217,7 @@ async def hung_worker(ward: Ward, _: AsyncExitStack) -> str:
 @cause("version_mismatch")
 async def versions(ward: Ward, undo: AsyncExitStack) -> str:
     batch_id = await ward.batch(LONG, 60)
-    await ward.another_worker(undo, "wiring.__version__ = '0.0.9'")
+    await ward.another_worker(undo, "worker.__version__ = '0.0.9'")
     return batch_id
 
 
@@ -225,8 +225,8 @@ async def versions(ward: Ward, undo: AsyncExitStack) -> str:
 async def skew(ward: Ward, undo: AsyncExitStack) -> str:
     batch_id = await ward.batch(LONG, 60)
     patch = (
-        "from datetime import timedelta; right = wiring.SystemClock.now;"
-        " wiring.SystemClock.now = lambda self: right(self) - timedelta(seconds=200)"
+        "from datetime import timedelta; right = parts.SystemClock.now;"
+        " parts.SystemClock.now = lambda self: right(self) - timedelta(seconds=200)"
     )
     await ward.another_worker(undo, patch)
     return batch_id

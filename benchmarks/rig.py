@@ -21,13 +21,13 @@ import aiohttp
 from figures import say
 from machine import Running, find_running
 
-from apollo import wiring
 from apollo.cli.api_client import ApiClient
 from apollo.cli.rehearsal import kept_secrets
 from apollo.cli.stack import Stack, started
 from apollo.errors import Unavailable
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import NewToken
+from apollo.wiring.office import open_office
 
 ORGANIZATION = "org_bench"
 _CALLER_IDS = ["+14155550100", "+442079460000"]
@@ -110,7 +110,7 @@ async def running_rig(people: Mapping[str, Any]) -> AsyncGenerator[Rig]:
                 raise Unavailable("the database of the rig is not new")
             async with (
                 ApiClient(stack.url, token.token) as api,
-                wiring.open_office(stack.settings) as office,
+                open_office(stack.settings) as office,
             ):
                 running = find_running(folder / "postgres")
                 yield Rig(folder, stack, api, office.db, running, ready_after_s)

@@ -20,12 +20,12 @@ import asyncpg
 from aiohttp import web
 from rig import _free_ports, numbers_of, swept_folder
 
-from apollo import wiring
 from apollo.cli.api_client import ApiClient
 from apollo.cli.stack import Stack, started
 from apollo.errors import ApolloError, DriverError, Unavailable
 from apollo.usecases.authenticate import NewToken
-from apollo.wiring import Office
+from apollo.wiring import parts
+from apollo.wiring.office import Office, open_office
 
 ORGANIZATION = "org_ward"
 # People by the last digit of their number.
@@ -174,8 +174,8 @@ class Ward:
     async def another_worker(self, undo: contextlib.AsyncExitStack, patch: str) -> None:
         """Run a second worker whose program was changed before it began."""
         code = (
-            "import os; from apollo import wiring; from apollo.config import load; "
-            f"{patch}; wiring.run_worker(load(os.environ))"
+            "import os; from apollo.wiring import parts, worker; from apollo.config import load; "
+            f"{patch}; worker.run_worker(load(os.environ))"
         )
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -230,7 +230,7 @@ class Ward:
             "select provider_call_id from calls"
             " where ended_at is null and provider_call_id is not null"
         )
-        driver = wiring.make_driver(self.stack.settings, wiring.SystemClock())
+        driver = parts.make_driver(self.stack.settings, parts.SystemClock())
         for row in rows:
             with contextlib.suppress(DriverError):
                 await driver.hang_up(row["provider_call_id"], was_answered=True)
@@ -269,7 +269,7 @@ async def opened_ward(world: str) -> AsyncGenerator[Ward]:
                     raise Unavailable("the database of the ward is not new")
                 async with (
                     ApiClient(stack.url, token.token) as api,
-                    wiring.open_office(stack.settings) as office,
+                    open_office(stack.settings) as office,
                     aiohttp.ClientSession() as http,
                 ):
                     yield Ward(stack, api, office, http, agent_url)

@@ -14,7 +14,7 @@ from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
 from apollo.bus.postgres import PostgresBus
 from apollo.ports import Bus
 from apollo.storage.database import Database
-from apollo.wiring import SystemClock
+from apollo.wiring.parts import SystemClock
 
 # Tansu lets a group wait some seconds before it forms; nothing here takes half of this.
 PATIENCE_S = 45.0

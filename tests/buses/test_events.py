@@ -19,7 +19,7 @@ from apollo.errors import Unavailable
 from apollo.storage import outbox
 from apollo.usecases.event_messages import EVENTS, message_of
 from apollo.usecases.publish_events import PublishEvents, stop_publishing
-from apollo.wiring import SystemClock
+from apollo.wiring.parts import SystemClock
 
 REFERENCE = Path(__file__).parents[2] / "docs/reference"
 

@@ -30,7 +30,7 @@ from apollo.bus.kafka.subscription import Subscription
 from apollo.bus.line import open_line
 from apollo.core import ids
 from apollo.errors import Misconfigured, Unavailable
-from apollo.wiring import SystemClock
+from apollo.wiring.parts import SystemClock
 
 needs_apache = pytest.mark.skipif(
     JARS not in os.environ, reason="needs Apache Kafka itself: make test-kafka"

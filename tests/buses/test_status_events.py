@@ -24,7 +24,7 @@ from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.web.callbacks import Callbacks
-from apollo.wiring import SystemClock
+from apollo.wiring.parts import SystemClock
 
 SECRET = "example-secret"
 

@@ -19,8 +19,8 @@ from tests.e2e import provider
 from tests.e2e.provider import Jambonz
 
 import apollo
-from apollo import wiring
 from apollo.config import load
+from apollo.wiring.office import open_office
 
 ROOT = Path(__file__).parents[2]
 SRC = Path(apollo.__file__).parents[1]
@@ -203,7 +203,7 @@ async def machine(
     async with aiohttp.ClientSession(timeout=timeout) as http:
         one = Machine(environ=environ, logs=logs, url=f"http://127.0.0.1:{port}", http=http)
         if makes_token:
-            async with wiring.open_office(load(given)) as office:
+            async with open_office(load(given)) as office:
                 one.token = (await office.authenticate.create_token("acme", "tests")).token
         if isinstance(jambonz, Jambonz):
             jambonz.api_url = one.url

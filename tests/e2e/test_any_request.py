@@ -20,8 +20,8 @@ from tests.e2e.machine import Machine, machine, until
 from tests.e2e.people import KINDS
 from tests.e2e.provider import Jambonz
 
-from apollo import wiring
 from apollo.config import load
+from apollo.wiring.office import open_office
 
 SEED = 20261123
 FULL = os.environ.get("APOLLO_TEST_FULL") == "1"
@@ -43,7 +43,7 @@ class Victim:
 
 async def second_token(apollo: Machine) -> str:
     given = {name: value for name, value in apollo.environ.items() if name.startswith("APOLLO_")}
-    async with wiring.open_office(load(given)) as office:
+    async with open_office(load(given)) as office:
         return (await office.authenticate.create_token("victim", "tests")).token
 
 

@@ -11,9 +11,9 @@ from tests.e2e.machine import Machine, machine, until
 from tests.e2e.people import Person, crowd, numbers
 from tests.e2e.provider import APPLICATION, Jambonz, Quirks
 
-from apollo import wiring
 from apollo.config import load
 from apollo.ports import AgentRoute
+from apollo.wiring.office import open_office
 
 SEED = 20261123
 CAMPAIGN_LIMIT, BATCH_LIMIT = 60, 25
@@ -116,7 +116,7 @@ async def test_a_thousand_scripted_people_are_called_as_they_must_be(
         jambonz.serving(),
         machine(jambonz, logs=tmp_path, database_url=database_url) as apollo,
     ):
-        async with wiring.open_office(load({"APOLLO_DATABASE_URL": database_url})) as office:
+        async with open_office(load({"APOLLO_DATABASE_URL": database_url})) as office:
             route = AgentRoute(application_sid=APPLICATION)
             await office.agents.set_route("agent_application", route)
         apollo.start("serve")

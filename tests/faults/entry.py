@@ -13,7 +13,6 @@ from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from apollo import wiring
 from apollo.cli.supervisor import stop_with_parent
 from apollo.config import configure_logging, load
 from apollo.core import lifecycle
@@ -25,6 +24,9 @@ from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases import dial_contacts, reconcile_calls
 from apollo.usecases.dial_contacts import DialContacts
 from apollo.usecases.record_call_events import RecordCallEvents
+from apollo.wiring import parts
+from apollo.wiring.serve import run_serve
+from apollo.wiring.worker import run_worker
 
 # Where a process may die, as spec and docs name them, and which process that is. "request written"
 # is not here: the provider of the test kills the worker when it has read the request.
@@ -140,7 +142,7 @@ def _make_quick() -> None:
     }.items():
         assert hasattr(reconcile_calls, name), name
         setattr(reconcile_calls, name, value)
-    deadlines = wiring.deadlines
+    deadlines = parts.deadlines
 
     def short(settings: Any) -> Deadlines:
         real = deadlines(settings)
@@ -152,16 +154,16 @@ def _make_quick() -> None:
             grace=timedelta(seconds=6),
         )
 
-    wiring.deadlines = short
+    parts.deadlines = short
 
 
 def _set_clock_off(seconds: float) -> None:
-    right = wiring.SystemClock.now
+    right = parts.SystemClock.now
 
-    def wrong(self: wiring.SystemClock) -> datetime:
+    def wrong(self: parts.SystemClock) -> datetime:
         return right(self) + timedelta(seconds=seconds)
 
-    wiring.SystemClock.now = wrong  # type: ignore[method-assign]  # that is the point
+    parts.SystemClock.now = wrong  # type: ignore[method-assign]  # that is the point
 
 
 def main() -> None:
@@ -179,7 +181,7 @@ def main() -> None:
         _stop_after_claim(_Countdown(nth, signal.SIGSTOP))
     if point := wishes.get("kill_at"):
         _arrange(point, wishes.get("nth", 1))
-    {"serve": wiring.run_serve, "worker": wiring.run_worker}[role](settings)
+    {"serve": run_serve, "worker": run_worker}[role](settings)
 
 
 if __name__ == "__main__":

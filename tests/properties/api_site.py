@@ -28,7 +28,8 @@ from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
 from apollo.web.callbacks import Callbacks
-from apollo.wiring import SystemClock, make_app
+from apollo.wiring.parts import SystemClock
+from apollo.wiring.serve import make_app
 
 
 @dataclass

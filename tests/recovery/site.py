@@ -39,7 +39,7 @@ from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.record_call_result import RecordCallResult
 from apollo.usecases.recover_calls import RecoverCalls
 from apollo.web.callbacks import Callbacks
-from apollo.wiring import SystemClock
+from apollo.wiring.parts import SystemClock
 from apollo.worker import Worker
 
 ACCOUNT = "00000000-0000-0000-0000-000000000007"

@@ -10,7 +10,7 @@ from tests.drivers.jambonz_stand_in import StandIn
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import RecordCallEvents
-from apollo.wiring import SystemClock
+from apollo.wiring.parts import SystemClock
 
 
 @pytest.fixture

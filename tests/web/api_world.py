@@ -2,28 +2,24 @@
 
 import contextlib
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 import uvicorn
-from fastapi import APIRouter
 from multidict import CIMultiDictProxy
 from prometheus_client import CollectorRegistry
+from starlette.types import ASGIApp
 from tests.usecases.batch_world import HeardBus, SetClock
 
+from apollo.config import load
+from apollo.config.parts import diagnosis_settings
 from apollo.core import ids
-from apollo.ports import AgentRoute
 from apollo.storage.database import Database
-from apollo.usecases.authenticate import Authenticate
-from apollo.usecases.change_lifecycle import ChangeLifecycle
-from apollo.usecases.check_readiness import CheckReadiness
-from apollo.usecases.manage_campaigns import ManageCampaigns
-from apollo.usecases.read_agent_call import ReadAgentCall
-from apollo.usecases.register_agents import RegisterAgents
-from apollo.usecases.remember_answers import RememberAnswers
+from apollo.usecases.explain_batch import ExplainBatch
 from apollo.web.app import UseCases, create_app
+from apollo.wiring.serve import make_use_cases
 
 CAMPAIGN = {"name": "Renewals", "agent_id": "agent_1", "phone_numbers": ["+14155550123"]}
 
@@ -103,23 +99,17 @@ class ApiWorld:
 
 @contextlib.asynccontextmanager
 async def running_api(
-    database_url: str, routers: Sequence[APIRouter] = ()
+    database_url: str, build: Callable[[UseCases, CollectorRegistry], ASGIApp] | None = None
 ) -> AsyncIterator[ApiWorld]:
-    """Serve the API on a free port until the block ends."""
+    """Serve the API, or what `build` makes of its use-cases, on a free port until the end."""
     db = await Database.connect(database_url, connections_max=6)
     clock, bus = SetClock(), HeardBus()
-    default = AgentRoute(call_hook="https://agent.test/hook")
-    uses = UseCases(
-        authenticate=Authenticate(db=db, clock=clock),
-        campaigns=ManageCampaigns(db=db, clock=clock, bus=bus),
-        lifecycle=ChangeLifecycle(db=db, bus=bus),
-        answers=RememberAnswers(db=db, clock=clock),
-        agents=RegisterAgents(db=db, clock=clock, default_route=default),
-        agent_calls=ReadAgentCall(db=db),
-        readiness=CheckReadiness(db=db),
-    )
+    settings = load({"APOLLO_DEFAULT_CALL_HOOK": "https://agent.test/hook"})
+    explain = ExplainBatch(db=db, clock=clock, settings=diagnosis_settings(settings))
+    uses = make_use_cases(settings, db=db, bus=bus, clock=clock, explain=explain)
     token = (await uses.authenticate.create_token("acme", "tests")).token
-    app = create_app(uses, registry=CollectorRegistry(), routers=routers)
+    registry = CollectorRegistry()
+    app = build(uses, registry) if build else create_app(uses, registry=registry)
     async with _served(app) as url, aiohttp.ClientSession() as http:
         yield ApiWorld(url, http, db, clock, bus, uses, token)
     await db.close()

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import aiohttp
@@ -12,18 +12,12 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 from tests.usecases.batch_world import BatchWorld
 
+from apollo.config import load
+from apollo.config.parts import diagnosis_settings
 from apollo.usecases.authenticate import Authenticate
-from apollo.usecases.change_batches import ChangeBatches
-from apollo.usecases.change_lifecycle import ChangeLifecycle
-from apollo.usecases.check_readiness import CheckReadiness
-from apollo.usecases.manage_campaigns import ManageCampaigns
-from apollo.usecases.read_agent_call import ReadAgentCall
-from apollo.usecases.register_agents import RegisterAgents
-from apollo.usecases.remember_answers import RememberAnswers
-from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
-from apollo.web import batches, calls, create_batches
-from apollo.web.app import UseCases, create_app
-from apollo.web.batch_requests import BatchUseCases, serving
+from apollo.usecases.explain_batch import ExplainBatch
+from apollo.web.app import create_app
+from apollo.wiring.serve import make_use_cases
 
 # Far beyond any request of these tests; a test that hangs should say so.
 PATIENCE_S = 30
@@ -80,26 +74,14 @@ async def serve(database_url: str) -> AsyncGenerator[BatchServer]:
     db, clock, bus = world.db, world.clock, world.bus
     authenticate = Authenticate(db=db, clock=clock)
     tokens = [(await authenticate.create_token(name)).token for name in ("acme", "other")]
-    uses = UseCases(
-        authenticate=authenticate,
-        campaigns=ManageCampaigns(db=db, clock=clock, bus=bus),
-        lifecycle=ChangeLifecycle(db=db, bus=bus),
-        answers=RememberAnswers(db=db, clock=clock),
-        agents=RegisterAgents(db=db, clock=clock),
-        agent_calls=ReadAgentCall(db=db),
-        readiness=CheckReadiness(db=db),
+    settings = load({})
+    explain = ExplainBatch(db=db, clock=clock, settings=diagnosis_settings(settings))
+    uses = replace(
+        make_use_cases(settings, db=db, bus=bus, clock=clock, explain=explain),
+        create_batches=world.create,
+        read_batches=world.read,
     )
-    batch_uses = BatchUseCases(
-        create=world.create,
-        read=world.read,
-        change=ChangeBatches(db=db, clock=clock, bus=bus),
-        follow_ups=ScheduleFollowUps(db=db, clock=clock, bus=bus),
-    )
-    app = create_app(
-        uses,
-        registry=CollectorRegistry(),
-        routers=[serving(batch_uses, create_batches.router, batches.router, calls.router)],
-    )
+    app = create_app(uses, registry=CollectorRegistry())
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())

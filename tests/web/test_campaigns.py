@@ -344,5 +344,5 @@ async def test_dispatch_has_the_documented_shape(api: ApiWorld) -> None:
         "status": "in_progress",
         "dispatched_count": 1,
         "message": "Batch dispatch re-triggered successfully",
-        "waiting_for": None,
+        "waiting_for": "no_worker_alive",
     }

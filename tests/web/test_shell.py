@@ -8,11 +8,15 @@ from collections.abc import AsyncIterator
 
 import pytest
 import structlog
-from fastapi import APIRouter, Request
+from fastapi import FastAPI, Request
+from prometheus_client import CollectorRegistry
 from tests.web.api_world import CAMPAIGN, ApiWorld, running_api
 
 from apollo.core import tokens
 from apollo.errors import Stale, Unavailable
+from apollo.web.faults import add_fault_answers
+from apollo.web.requests import UseCases
+from apollo.web.shell import Figures, Shell
 
 MIB = 1024 * 1024
 
@@ -205,7 +209,8 @@ class TestOtherRoutes:
 
     @pytest.fixture
     async def more(self, database_url: str) -> AsyncIterator[ApiWorld]:
-        router = APIRouter()
+        app = FastAPI()
+        add_fault_answers(app)
 
         async def defect() -> None:
             raise KeyError("a secret of ours")
@@ -220,10 +225,14 @@ class TestOtherRoutes:
             return len(await request.body())
 
         for route in (defect, stale, away):
-            router.add_api_route(f"/{route.__name__}", route)
+            app.add_api_route(f"/api/v1/{route.__name__}", route)
         for path in ("/batches", "/batches/csv"):
-            router.add_api_route(path, measure, methods=["POST"])
-        async with running_api(database_url, [router]) as world:
+            app.add_api_route(f"/api/v1{path}", measure, methods=["POST"])
+
+        def shelled(uses: UseCases, registry: CollectorRegistry) -> Shell:
+            return Shell(app, authenticate=uses.authenticate, figures=Figures(registry))
+
+        async with running_api(database_url, shelled) as world:
             yield world
 
     async def test_a_batch_over_the_limit_is_told_of_the_csv_upload_which_has_none(

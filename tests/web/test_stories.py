@@ -4,37 +4,22 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.usecases.batch_world import HeardBus, SetClock
+from tests.usecases.batch_world import SetClock
 from tests.web.api_world import ApiWorld, running_api
 
 from apollo.core import ids
-from apollo.core.diagnosis.snapshot import Settings
-from apollo.storage.database import Database
 from apollo.usecases.explain_batch import ExplainBatch
-from apollo.usecases.manage_campaigns import ManageCampaigns
 from apollo.usecases.record_history import RecordHistory
-from apollo.usecases.stories import stories
-from apollo.web.stories import stories_router
 
 NOW = datetime(2026, 5, 10, 9, tzinfo=UTC)  # a Sunday
-TOLD = Settings(
-    stuck_after=timedelta(minutes=30), ring_timeout=timedelta(seconds=30), bus_kind="postgres"
-)
 WEEKDAY = {"monday": {"start": "09:00", "end": "17:00"}}
 
 
 @pytest.fixture
 async def world(database_url: str) -> AsyncIterator[tuple[ApiWorld, ExplainBatch]]:
-    clock = SetClock()
-    clock.at = NOW
-    db = await Database.connect(database_url, connections_max=4)
-    explain = ExplainBatch(db=db, clock=clock, settings=TOLD)
-    campaigns = ManageCampaigns(db=db, clock=clock, bus=HeardBus())
-    router = stories_router(stories(db, clock, explain, campaigns))
-    async with running_api(database_url, [router]) as api:
+    async with running_api(database_url) as api:
         api.clock.at = NOW
-        yield api, explain
-    await db.close()
+        yield api, api.uses.explain_batch
 
 
 async def call(api: ApiWorld, batch_id: str, count: int, **columns: object) -> None:

@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -16,9 +16,7 @@ from apollo.cli.render import listing
 from apollo.cli.terminal import AsJson, out, print_json, say
 from apollo.config import configure_logging, load
 from apollo.ports import AgentRoute
-
-if TYPE_CHECKING:
-    from apollo.wiring import Office
+from apollo.wiring.office import Office, open_office
 
 _T = TypeVar("_T")
 
@@ -74,14 +72,13 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(agent, name="agent")
 
 
-def in_office(work: "Callable[[Office], Awaitable[_T]]") -> _T:
+def in_office(work: Callable[[Office], Awaitable[_T]]) -> _T:
     """Do some work with the database at hand, and put it away again."""
     settings = load(os.environ)
     configure_logging(settings.log, sys.stderr)  # stdout is for the result alone
-    from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
 
     async def inside() -> _T:
-        async with wiring.open_office(settings) as office:
+        async with open_office(settings) as office:
             return await work(office)
 
     return asyncio.run(inside())

@@ -21,6 +21,8 @@ from apollo.config import Settings, configure_logging, load
 from apollo.core.audit import Finding, WitnessedCall
 from apollo.errors import Misconfigured, Unavailable
 from apollo.usecases.audit_ledger import AuditLedger, read_ledger, read_records
+from apollo.wiring import parts
+from apollo.wiring.office import open_office
 
 # A screenful of one invariant; all of them are in --json.
 _SHOWN_MAX: Final = 20
@@ -69,9 +71,7 @@ def audit(ledger: Ledger = None, days: Days = 1, as_json: AsJson = False) -> Non
 async def _audit(
     settings: Settings, ledger: str | None, days: int
 ) -> tuple[str, list[WitnessedCall], list[Finding]]:
-    from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
-
-    async with wiring.open_office(settings) as office:
+    async with open_office(settings) as office:
         if ledger is not None and ledger.startswith(("http://", "https://")):
             name, witnessed = ledger, read_ledger(await _fetched(ledger), ledger)
         elif ledger is not None or settings.jambonz_url is None:
@@ -116,10 +116,8 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
 
 
 async def _records(settings: Settings, days: int) -> tuple[str, list[WitnessedCall]]:
-    from apollo import wiring  # noqa: PLC0415 - as above
-
-    clock = wiring.SystemClock()
-    driver = wiring.make_driver(settings_in_force(os.environ), clock)
+    clock = parts.SystemClock()
+    driver = parts.make_driver(settings_in_force(os.environ), clock)
     try:
         since = clock.now() - timedelta(days=days)
         records = await driver.list_records(since, matching=None)

@@ -29,6 +29,7 @@ from apollo.storage.database import (
     schema_version,
     schema_version_wanted,
 )
+from apollo.wiring import parts
 
 _ASK_S: Final = 5.0
 # The embedded PostgreSQL stops accepting writes when its disk is full; a million contacts with
@@ -196,14 +197,12 @@ def _is_own_rotary(settings: Settings) -> bool:
 
 async def provider(settings: Settings, routes: dict[str, AgentRoute]) -> list[Finding]:
     """Whether the provider takes our key, reports back to us, and tells the same time."""
-    from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
-
     name = "provider"
     if settings.jambonz_url is None:
         what = "APOLLO_JAMBONZ_URL is unset, and `apollo up` has not run with this data directory"
         fix = "set it to a jambonz, or start `apollo up`, which brings a RotaryRouter"
         return [Finding(name, State.FAULT, what, fix)]
-    driver = wiring.make_driver(settings, wiring.SystemClock())
+    driver = parts.make_driver(settings, parts.SystemClock())
     try:
         try:
             await driver.probe()
@@ -239,13 +238,11 @@ async def _application(driver: Any, sid: str) -> Finding:
 
 
 async def _clock(url: str) -> list[Finding]:
-    from apollo import wiring  # noqa: PLC0415 - as above
-
     async with _session() as session:
         answer = await _get(session, url)
     said = "" if isinstance(answer, str) else answer.headers.get("Date", "")
     try:
-        off = abs(wiring.SystemClock().now() - email.utils.parsedate_to_datetime(said))
+        off = abs(parts.SystemClock().now() - email.utils.parsedate_to_datetime(said))
     except (ValueError, TypeError):
         return []  # RotaryRouter does not tell the time, and need not
     what = f"differs from the provider's by {off.total_seconds():.0f} s"
@@ -277,12 +274,10 @@ async def webhooks(settings: Settings) -> list[Finding]:
 
 def packages() -> list[Finding]:
     """How old the knowledge of time zones and phone numbers is."""
-    from apollo import wiring  # noqa: PLC0415 - as above
-
     zones, numbers = version("tzdata"), version("phonenumbers")
     what = f"tzdata {zones}, phonenumbers {numbers}"
     year = int(zones.partition(".")[0])
-    if wiring.SystemClock().now().year - year >= _ZONES_OLD_YEARS:
+    if parts.SystemClock().now().year - year >= _ZONES_OLD_YEARS:
         fix = "upgrade the packages tzdata and phonenumbers: calling hours depend on them"
         return [Finding("packages", State.NOTE, what, fix)]
     return [Finding("packages", State.OK, what)]

@@ -31,7 +31,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Check the configuration and everything Apollo depends on; exit 1 and a fix for each fault."""
+    """Check the configuration and all that Apollo depends on; exit 1 and a fix for each fault."""
     findings = asyncio.run(_look())
     if as_json:
         print_json([one.as_json() for one in findings])

@@ -9,16 +9,15 @@ import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from apollo.cli.rehearsal import settings_in_force
 from apollo.config import Settings, configure_logging
 from apollo.usecases.hang_up_calls import HangUpCalls
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.recover_calls import RecoverCalls
-
-if TYPE_CHECKING:
-    from apollo.wiring import Office
+from apollo.wiring import parts
+from apollo.wiring.office import Office, open_office
 
 _T = TypeVar("_T")
 
@@ -27,7 +26,7 @@ _T = TypeVar("_T")
 class Desk:
     """The office, and what works on calls at the provider."""
 
-    office: "Office"
+    office: Office
     hang_up_calls: HangUpCalls
     recover_calls: RecoverCalls
 
@@ -35,14 +34,12 @@ class Desk:
 @asynccontextmanager
 async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
     """Open database and provider. Raises Misconfigured when no provider is configured."""
-    from apollo import wiring  # noqa: PLC0415 - takes a second that `apollo --help` must not wait
-
-    clock = wiring.SystemClock()
-    driver = wiring.make_driver(settings, clock)
+    clock = parts.SystemClock()
+    driver = parts.make_driver(settings, clock)
     try:
-        async with wiring.open_office(settings) as office:
+        async with open_office(settings) as office:
             record = RecordCallEvents(
-                db=office.db, deadlines=wiring.deadlines(settings), wakes_by_notify=True
+                db=office.db, deadlines=parts.deadlines(settings), wakes_by_notify=True
             )
             yield Desk(
                 office=office,

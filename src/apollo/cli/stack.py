@@ -23,6 +23,7 @@ from apollo.config import Settings, load
 from apollo.errors import ApolloError, Misconfigured, Unavailable
 from apollo.storage import heartbeats
 from apollo.usecases.authenticate import NewToken, TokenListed
+from apollo.wiring.office import open_office
 
 _T = TypeVar("_T")
 # Longer than the embedded PostgreSQL may take to recover from a crash (120 s).
@@ -75,9 +76,7 @@ class Stack:
 
     async def first_token(self, organization: str) -> NewToken | TokenListed:
         """Make a token of the organisation, or name one of those that are in force."""
-        from apollo import wiring  # noqa: PLC0415 - takes a second that nobody else should wait
-
-        async with wiring.open_office(self.settings) as office:
+        async with open_office(self.settings) as office:
             for token in await office.authenticate.list_tokens(organization):
                 if token.revoked_at is None:
                     return token
@@ -135,9 +134,7 @@ async def _ready(stack: Stack, worker: Child) -> None:
 
 
 async def _worker_lives(settings: Settings, worker: Child) -> None:
-    from apollo import wiring  # noqa: PLC0415 - as above
-
-    async with wiring.open_office(settings) as office:
+    async with open_office(settings) as office:
 
         async def lives() -> bool:
             async with office.db.connection() as connection:

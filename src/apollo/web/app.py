@@ -7,7 +7,7 @@ the routes. Must never build a use-case.
 from collections.abc import Sequence
 from typing import Final
 
-from fastapi import APIRouter, FastAPI, Security
+from fastapi import FastAPI, Security
 from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
@@ -16,7 +16,16 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import apollo
-from apollo.web import agents, campaigns, lifecycle
+from apollo.web import (
+    agents,
+    batches,
+    calls,
+    campaigns,
+    create_batches,
+    debug,
+    lifecycle,
+    stories,
+)
 from apollo.web.docs import docs_page
 from apollo.web.faults import add_fault_answers
 from apollo.web.health import health_router
@@ -34,19 +43,24 @@ _DESCRIPTION: Final = (
 _BEARER: Final = HTTPBearer(
     auto_error=False, description="`Authorization: Bearer gat_…`, from `apollo token create`."
 )
+_BEHIND_THE_TOKEN: Final = (
+    campaigns.router,
+    lifecycle.router,
+    create_batches.router,
+    batches.router,
+    calls.router,
+    debug.router,
+    stories.router,
+)
 
 
 def create_app(
     use_cases: UseCases,
     *,
     registry: CollectorRegistry,
-    routers: Sequence[APIRouter] = (),
     routes: Sequence[Route] = (),
 ) -> ASGIApp:
-    """Build the application.
-
-    `routers` are served under `/api/v1`, behind the token; `routes` as they are, at the root.
-    """
+    """Build the application; `routes` are served as they are, at the root, without a token."""
     app = FastAPI(
         title="Apollo",
         version=apollo.__version__,
@@ -58,7 +72,7 @@ def create_app(
     )
     app.state.use_cases = use_cases
     add_fault_answers(app)
-    for router in (campaigns.router, lifecycle.router, *routers):
+    for router in _BEHIND_THE_TOKEN:
         app.include_router(router, prefix=API, responses=ERRORS, dependencies=[Security(_BEARER)])
     app.include_router(agents.router)
     app.include_router(health_router(registry))

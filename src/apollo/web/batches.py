@@ -9,15 +9,14 @@ from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from apollo.core.states import BatchStatus, ContactStatus
-from apollo.web.batch_requests import BatchUses, answered
 from apollo.web.batch_shapes import (
     BatchAnswer,
     BatchChanges,
     ContactAnswer,
     FollowUpBody,
 )
-from apollo.web.requests import Caller, StrictRoute, check_organization
-from apollo.web.schemas import OrganizationQuery, PageLimit, Skip
+from apollo.web.requests import Caller, StrictRoute, Uses, check_organization
+from apollo.web.schemas import OrganizationQuery, PageLimit, Skip, answered
 
 BatchId = Annotated[str, Path(description="The batch, `btc_…`.")]
 
@@ -27,7 +26,7 @@ router = APIRouter(tags=["batches"], route_class=StrictRoute)
 @router.get("/batches", response_model=list[BatchAnswer])
 async def list_batches(
     caller: Caller,
-    batches: BatchUses,
+    uses: Uses,
     organization_id: OrganizationQuery = None,
     campaign_id: Annotated[str | None, Query(description="Only this campaign's.")] = None,
     status: Annotated[BatchStatus | None, Query(description="Only in this status.")] = None,
@@ -37,7 +36,7 @@ async def list_batches(
     """List batches, newest first, with live counters."""
     check_organization(caller, organization_id)
     return answered(
-        await batches.read.batches(
+        await uses.read_batches.batches(
             caller, campaign_id=campaign_id, status=status, skip=skip, limit=limit
         )
     )
@@ -46,7 +45,7 @@ async def list_batches(
 @router.get("/campaigns/{campaign_id}/batches", response_model=list[BatchAnswer])
 async def list_batches_of_campaign(
     caller: Caller,
-    batches: BatchUses,
+    uses: Uses,
     campaign_id: Annotated[str, Path(description="The campaign, `cmp_…`.")],
     status: Annotated[BatchStatus | None, Query(description="Only in this status.")] = None,
     skip: Skip = 0,
@@ -54,25 +53,27 @@ async def list_batches_of_campaign(
 ) -> Response:
     """List the batches of a campaign, newest first, with live counters."""
     return answered(
-        await batches.read.of_campaign(caller, campaign_id, status=status, skip=skip, limit=limit)
+        await uses.read_batches.of_campaign(
+            caller, campaign_id, status=status, skip=skip, limit=limit
+        )
     )
 
 
 @router.get("/batches/{batch_id}", response_model=BatchAnswer)
-async def read_batch(caller: Caller, batches: BatchUses, batch_id: BatchId) -> Response:
+async def read_batch(caller: Caller, uses: Uses, batch_id: BatchId) -> Response:
     """Read a batch with live counters."""
-    return answered(await batches.read.batch(caller, batch_id))
+    return answered(await uses.read_batches.batch(caller, batch_id))
 
 
 @router.patch("/batches/{batch_id}", response_model=BatchAnswer)
 async def change_batch(
-    caller: Caller, batches: BatchUses, batch_id: BatchId, changes: BatchChanges
+    caller: Caller, uses: Uses, batch_id: BatchId, changes: BatchChanges
 ) -> Response:
     """Change a live batch; keys that are left out stay. It holds from the next call on."""
     given = changes.model_dump(include=changes.model_fields_set)
     if "metadata" in given:
         given["metadata"] = given["metadata"] or {}
-    return answered(await batches.change.change(caller, batch_id, given))
+    return answered(await uses.change_batches.change(caller, batch_id, given))
 
 
 @router.get(
@@ -81,7 +82,7 @@ async def change_batch(
 )
 async def list_contacts(
     caller: Caller,
-    batches: BatchUses,
+    uses: Uses,
     batch_id: BatchId,
     include_calls: Annotated[bool, Query(description="With every call of each contact.")] = False,
     status: Annotated[ContactStatus | None, Query(description="Only in this status.")] = None,
@@ -90,7 +91,7 @@ async def list_contacts(
     explain: Annotated[bool, Query(description="With what holds each contact back.")] = False,
 ) -> Response:
     """List the contacts of a batch, in upload order."""
-    shown = await batches.read.contacts(
+    shown = await uses.read_batches.contacts(
         caller,
         batch_id,
         status=status,
@@ -109,14 +110,14 @@ async def list_contacts(
 )
 async def download_results(
     caller: Caller,
-    batches: BatchUses,
+    uses: Uses,
     batch_id: BatchId,
     raw: Annotated[
         bool, Query(description="Leave cells that a spreadsheet would run as a formula.")
     ] = False,
 ) -> Response:
     """Download one line per contact, with its last call."""
-    lines = await batches.read.results(caller, batch_id, is_raw=raw)
+    lines = await uses.read_batches.results(caller, batch_id, is_raw=raw)
     headers = {"Content-Disposition": f'attachment; filename="{batch_id}.csv"'}
     return StreamingResponse(lines, headers=headers, media_type="text/csv")
 
@@ -127,10 +128,10 @@ async def download_results(
 )
 async def schedule_follow_up(
     caller: Caller,
-    batches: BatchUses,
+    uses: Uses,
     batch_id: BatchId,
     contact_id: Annotated[str, Path(description="The contact, `con_…`.")],
     wanted: FollowUpBody,
 ) -> Response:
     """Call somebody who was reached once more. A completed batch is reopened."""
-    return answered(await batches.follow_ups.schedule(caller, batch_id, contact_id, wanted.at))
+    return answered(await uses.follow_ups.schedule(caller, batch_id, contact_id, wanted.at))

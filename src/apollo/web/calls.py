@@ -4,10 +4,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 
-from apollo.web.batch_requests import BatchUses, answered
 from apollo.web.batch_shapes import CallInFull, CallOfContact
-from apollo.web.requests import Caller
-from apollo.web.schemas import Skip
+from apollo.web.requests import Caller, Uses
+from apollo.web.schemas import Skip, answered
 
 router = APIRouter(tags=["calls"])
 
@@ -15,17 +14,17 @@ router = APIRouter(tags=["calls"])
 @router.get("/calls/{execution_id}", response_model=CallInFull)
 async def read_call(
     caller: Caller,
-    batches: BatchUses,
+    uses: Uses,
     execution_id: Annotated[str, Path(description="The call, `exec_…`.")],
 ) -> Response:
     """Read a call with the variables its agent was given."""
-    return answered(await batches.read.call(caller, execution_id))
+    return answered(await uses.read_batches.call(caller, execution_id))
 
 
 @router.get("/calls", response_model=list[CallOfContact])
 async def list_calls(
     caller: Caller,
-    batches: BatchUses,
+    uses: Uses,
     phone_number: Annotated[
         str | None, Query(description="Every call to this number, newest first.")
     ] = None,
@@ -36,7 +35,7 @@ async def list_calls(
     limit: Annotated[int, Query(ge=1, le=1000, description="Give at most so many.")] = 100,
 ) -> Response:
     """List the calls to a number, or of a batch; at least one of both must be given."""
-    shown = await batches.read.calls(
+    shown = await uses.read_batches.calls(
         caller, phone_number=phone_number, batch_id=batch_id, skip=skip, limit=limit
     )
     return answered(shown)

@@ -16,7 +16,6 @@ from apollo.errors import FieldError, Invalid, Refused
 from apollo.usecases.batch_views import View
 from apollo.usecases.create_batches import NewBatch
 from apollo.usecases.remember_answers import FirstAnswer, Reservation
-from apollo.web.batch_requests import BatchUses
 from apollo.web.batch_shapes import BatchAnswer, BatchBody, BatchHead, UploadQuery
 from apollo.web.contact_input import csv_pieces, read_batch_body
 from apollo.web.idempotency import (
@@ -106,9 +105,7 @@ router = APIRouter(tags=["batches"])
     openapi_extra=_JSON_INPUT,
     summary="Create a batch (alias)",
 )
-async def create_batch(
-    request: Request, caller: Caller, uses: Uses, batches: BatchUses
-) -> Response:
+async def create_batch(request: Request, caller: Caller, uses: Uses) -> Response:
     """Create a batch and start dialling, at once or at its start. The body is at most 64 MiB."""
 
     async def work(store: Store | None) -> bytes:
@@ -116,7 +113,7 @@ async def create_batch(
         head, contacts = read_batch_body(await request.body(), kind, BatchHead)
         given = head.model_dump()
         check_organization(caller, given.pop("organization_id"))
-        created = await batches.create.from_contacts(
+        created = await uses.create_batches.from_contacts(
             caller, _new_batch(given), contacts, on_created=_storing(store)
         )
         return msgspec.json.encode(created)
@@ -136,7 +133,6 @@ async def upload_batch(
     request: Request,
     caller: Caller,
     uses: Uses,
-    batches: BatchUses,
     query: Annotated[UploadQuery, Query()],
 ) -> Response:
     """Create a batch from a CSV file."""
@@ -157,7 +153,7 @@ async def upload_batch(
 
     async def work(store: Store | None) -> bytes:
         try:
-            created = await batches.create.from_csv(
+            created = await uses.create_batches.from_csv(
                 caller,
                 _new_batch(given),
                 upload.pieces(),

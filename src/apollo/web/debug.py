@@ -4,20 +4,18 @@ Owns the shape of the answer in the API's description. The answer itself comes f
 and this module must never judge or leave out any of it.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Path, Query
+from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse
 
 from apollo.core.diagnosis import Verdict
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, ContactStatus
-from apollo.usecases.authenticate import Principal
-from apollo.usecases.explain_batch import ExplainBatch, as_json
-from apollo.web.schemas import ERRORS
+from apollo.usecases.explain_batch import as_json
+from apollo.web.requests import Caller, Uses
 
 _DESCRIPTION = """
 Why a batch does what it does: use it when a batch is `in_progress` and no calls seem to go out.
@@ -182,26 +180,24 @@ class DebugAnswer(BaseModel):
     diagnostics: DiagnosticsAnswer
 
 
-def debug_router(explain_batch: ExplainBatch, principal: Callable[..., Any]) -> APIRouter:
-    """Build the route; `principal` is the dependency that tells who is asking."""
-    router = APIRouter(tags=["Batches"])
+router = APIRouter(tags=["batches"])
 
-    @router.get(
-        "/batches/{batch_id}/debug",
-        summary="Debug a batch",
-        description=_DESCRIPTION,
-        response_model=DebugAnswer,
-        responses={status: ERRORS[status] for status in (401, 404, 422, 503)},
-    )
-    async def debug(
-        caller: Annotated[Principal, Depends(principal)],
-        batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
-        verify: Annotated[
-            bool, Query(description="Also count every contact and compare with the counters.")
-        ] = False,
-    ) -> JSONResponse:
-        diagnosis = await explain_batch.explain(caller.organization_id, batch_id, verify=verify)
-        # Not through the model: it would write out the keys that are to be absent.
-        return JSONResponse(as_json(diagnosis))
 
-    return router
+@router.get(
+    "/batches/{batch_id}/debug",
+    summary="Debug a batch",
+    description=_DESCRIPTION,
+    response_model=DebugAnswer,
+)
+async def debug(
+    caller: Caller,
+    uses: Uses,
+    batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
+    verify: Annotated[
+        bool, Query(description="Also count every contact and compare with the counters.")
+    ] = False,
+) -> JSONResponse:
+    """Explain a batch."""
+    diagnosis = await uses.explain_batch.explain(caller.organization_id, batch_id, verify=verify)
+    # Not through the model: it would write out the keys that are to be absent.
+    return JSONResponse(as_json(diagnosis))

@@ -14,13 +14,21 @@ from fastapi.routing import APIRoute
 
 from apollo.errors import FieldError, Forbidden, Invalid
 from apollo.usecases.authenticate import Authenticate, Principal
+from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
+from apollo.usecases.create_batches import CreateBatches
+from apollo.usecases.explain_batch import ExplainBatch
+from apollo.usecases.explain_contact import ExplainContact
 from apollo.usecases.manage_campaigns import ManageCampaigns
+from apollo.usecases.preview_campaign import PreviewCampaign
 from apollo.usecases.read_agent_call import ReadAgentCall
+from apollo.usecases.read_batches import ReadBatches
+from apollo.usecases.read_history import ReadHistory
 from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
+from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 
 # Real variables nest two or three deep; every level costs a stack frame here and in PostgreSQL.
 DEPTH_MAX: Final = 20
@@ -32,7 +40,15 @@ class UseCases:
 
     authenticate: Authenticate
     campaigns: ManageCampaigns
+    create_batches: CreateBatches
+    read_batches: ReadBatches
+    change_batches: ChangeBatches
+    follow_ups: ScheduleFollowUps
     lifecycle: ChangeLifecycle
+    explain_batch: ExplainBatch
+    explain_contact: ExplainContact
+    history: ReadHistory
+    preview: PreviewCampaign
     answers: RememberAnswers
     agents: RegisterAgents
     agent_calls: ReadAgentCall

@@ -14,11 +14,9 @@ from apollo.core.csv_rows import GivenContact
 from apollo.errors import Invalid
 from apollo.usecases.check_contacts import OnDuplicate
 from apollo.usecases.preview_campaign import Planned
-from apollo.usecases.stories import Stories
-from apollo.web.batch_requests import answered
 from apollo.web.campaigns import CampaignPatch
-from apollo.web.requests import Caller, StrictRoute
-from apollo.web.schemas import ERRORS, Body
+from apollo.web.requests import Caller, StrictRoute, Uses
+from apollo.web.schemas import Body, answered
 
 # What a body of 1 MiB holds; more are previewed by their number alone.
 _CONTACTS_MAX: Final = 10_000
@@ -76,53 +74,58 @@ class PreviewBody(Body):
     )
 
 
-def stories_router(uses: Stories) -> APIRouter:
-    """Build the routes."""
-    router = APIRouter(route_class=StrictRoute, responses={404: ERRORS[404], 503: ERRORS[503]})
+router = APIRouter(route_class=StrictRoute)
 
-    @router.get(
-        "/batches/{batch_id}/contacts/{contact_id}/why",
-        tags=["batches"],
-        summary="Why a contact is not called",
-        description=_WHY,
+
+@router.get(
+    "/batches/{batch_id}/contacts/{contact_id}/why",
+    tags=["batches"],
+    summary="Why a contact is not called",
+    description=_WHY,
+)
+async def why(
+    caller: Caller,
+    uses: Uses,
+    batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
+    contact_id: Annotated[str, Path(description="The contact, `con_…`.")],
+) -> Response:
+    """Tell one contact's story."""
+    return answered(await uses.explain_contact.why(caller, batch_id, contact_id))
+
+
+@router.get(
+    "/batches/{batch_id}/debug/history",
+    tags=["batches"],
+    summary="When a batch moved and when not",
+    description=_HISTORY,
+)
+async def history(
+    caller: Caller,
+    uses: Uses,
+    batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
+    start: Annotated[_When | None, Query(description="From when; 24 h before end.")] = None,
+    end: Annotated[_When | None, Query(description="Until when; now.")] = None,
+) -> Response:
+    """Tell when a batch moved."""
+    return answered(
+        await uses.history.history(caller, batch_id, start=_aware(start), end=_aware(end))
     )
-    async def why(
-        caller: Caller,
-        batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
-        contact_id: Annotated[str, Path(description="The contact, `con_…`.")],
-    ) -> Response:
-        return answered(await uses.contact.why(caller, batch_id, contact_id))
 
-    @router.get(
-        "/batches/{batch_id}/debug/history",
-        tags=["batches"],
-        summary="When a batch moved and when not",
-        description=_HISTORY,
-    )
-    async def history(
-        caller: Caller,
-        batch_id: Annotated[str, Path(description="The batch, `btc_…`.")],
-        start: Annotated[_When | None, Query(description="From when; 24 h before end.")] = None,
-        end: Annotated[_When | None, Query(description="Until when; now.")] = None,
-    ) -> Response:
-        return answered(
-            await uses.history.history(caller, batch_id, start=_aware(start), end=_aware(end))
-        )
 
-    @router.post(
-        "/campaigns/{campaign_id}/preview",
-        tags=["campaigns"],
-        summary="Preview a batch or a change",
-        description=_PREVIEW,
-    )
-    async def preview(
-        caller: Caller,
-        campaign_id: Annotated[str, Path(description="The campaign, `cmp_…`.")],
-        body: PreviewBody,
-    ) -> Response:
-        return answered(await uses.preview.preview(caller, campaign_id, _planned(body)))
-
-    return router
+@router.post(
+    "/campaigns/{campaign_id}/preview",
+    tags=["campaigns"],
+    summary="Preview a batch or a change",
+    description=_PREVIEW,
+)
+async def preview(
+    caller: Caller,
+    uses: Uses,
+    campaign_id: Annotated[str, Path(description="The campaign, `cmp_…`.")],
+    body: PreviewBody,
+) -> Response:
+    """Tell what would happen."""
+    return answered(await uses.preview.preview(caller, campaign_id, _planned(body)))
 
 
 def _planned(body: PreviewBody) -> Planned:

@@ -1,0 +1,99 @@
+"""`apollo up`: everything of one Apollo on this machine, in one terminal.
+
+Owns what it tells the person in front of it. What runs, and in which order, is `stack`'s.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import typer
+from rich.text import Text
+
+from apollo.cli import stack
+from apollo.cli.interrupts import Interrupted, until_interrupted
+from apollo.cli.stack import Stack
+from apollo.cli.terminal import err, out, say
+from apollo.config import configure_logging, load
+from apollo.usecases.authenticate import NewToken, TokenListed
+
+_FIRST_ORGANIZATION: Final = "org_demo"
+_DEFAULT_URL: Final = "http://127.0.0.1:8000"
+_ROLE_STYLES: Final = {"serve": "blue", "worker": "green", "rotary": "magenta"}
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(up)
+
+
+def up() -> None:
+    """Start everything on this machine and follow it; Ctrl-C stops it cleanly."""
+    asyncio.run(_up())
+
+
+async def _up() -> None:
+    try:
+        await until_interrupted(_run_all())
+    except Interrupted:
+        say("Everything is stopped.")
+
+
+async def _run_all() -> None:
+    began = time.monotonic()
+    # Faults of the configuration are ours to tell: nothing is started yet.
+    settings = load(os.environ)
+    configure_logging(settings.log, sys.stderr)
+    on_terminal = err.is_terminal
+    environ: dict[str, str] = dict(os.environ)
+    if on_terminal:
+        # The children write to our pipe and could not know that a person reads it.
+        environ.setdefault("APOLLO_LOG", "text")
+        say("Starting Apollo …")
+    async with stack.started(environ, _follow(on_terminal=on_terminal)) as running:
+        token = await running.first_token(_FIRST_ORGANIZATION)
+        _announce(running, token, time.monotonic() - began)
+        await running.ended()
+
+
+def _follow(*, on_terminal: bool) -> Callable[[str, str], None]:
+    def show(role: str, line: str) -> None:
+        err.print(
+            Text.assemble((f"{role:>6} │ ", _ROLE_STYLES.get(role, "")), Text.from_ansi(line)),
+            soft_wrap=True,
+        )
+
+    def pass_on(_role: str, line: str) -> None:
+        sys.stderr.write(line + "\n")  # for whoever collects logs: exactly as it was written
+
+    return show if on_terminal else pass_on
+
+
+def _announce(running: Stack, token: NewToken | TokenListed, took_s: float) -> None:
+    out.print(f"\n[bold green]Apollo is ready[/] ({took_s:.1f} s)\n")
+    rows: Mapping[str, str] = {
+        "API": f"{running.url}/api/v1",
+        "its description": f"{running.url}/docs",
+        "telephony": (
+            f"RotaryRouter at {running.rotary_url}: its people are simulated, no phone rings"
+            if running.rotary_url
+            else str(running.settings.jambonz_url)
+        ),
+    }
+    if isinstance(token, NewToken):
+        rows = {**rows, "token": f"{token.token}  (of {token.organization_id}, shown only now)"}
+        shown = token.token
+    else:
+        note = f"{token.organization_id} has {token.shown}; `apollo token create` makes another"
+        rows = {**rows, "token": note}
+        shown = "gat_…"
+    for name, value in rows.items():
+        out.print(f"  {name:<16} {value}", soft_wrap=True, markup=False)
+    out.print("\nIn another terminal:", markup=False)
+    if running.url != _DEFAULT_URL:
+        out.print(f"  export APOLLO_URL={running.url}", soft_wrap=True, markup=False)
+    out.print(f"  export APOLLO_TOKEN={shown}", soft_wrap=True, markup=False)
+    out.print("  apollo doctor\n\nCtrl-C stops everything.\n", markup=False)
