@@ -4,6 +4,7 @@ import asyncio
 import io
 import json
 import random
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -79,6 +80,23 @@ async def test_unknown_paths_and_methods_are_named_as_such(api: ApiWorld) -> Non
     reply = await api.ask("PUT", "/api/v1/campaigns")
     assert reply.status == 405
     assert set(reply.body) == {"detail"}
+
+
+async def test_a_refused_method_is_answered_with_every_method_of_the_path(api: ApiWorld) -> None:
+    documented = (await api.ask("GET", "/openapi.json")).body["paths"]
+    patterns = {re.sub(r"{[^}]*}", "[^/]+", path): path for path in documented}
+    for path in documented:
+        asked = re.sub(r"{[^}]*}", "x", path)
+        reply = await api.ask("PUT", asked)
+        assert reply.status == 405, asked
+        taken = {
+            method.upper()
+            for pattern, template in patterns.items()
+            if re.fullmatch(pattern, asked)
+            for method in documented[template]
+        }
+        assert set(reply.headers["Allow"].split(", ")) == taken, asked
+        assert all(method in reply.body["detail"] for method in taken)
 
 
 UNKEEPABLE: list[tuple[bytes, list[str | int], str]] = [

@@ -11,12 +11,15 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 
 from apollo.errors import ApolloError, Invalid, Refused, Stale, Unauthorised, Unavailable
 
 _log = structlog.get_logger("apollo.web")
 # An outage or a lost race is mostly over by then, and a client that waits less only adds to it.
 _RETRY_AFTER_S: Final = "1"
+# Every method that HTTP clients send.
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 INTERNAL: Final = "Something is wrong on our side; the log has it under this X-Request-Id"
 
 
@@ -57,7 +60,18 @@ def add_fault_answers(app: FastAPI) -> None:
     async def on_defect(_: Request, _error: Exception) -> JSONResponse:
         return JSONResponse({"detail": INTERNAL}, 500)
 
+    async def on_wrong_method(request: Request, _error: Exception) -> JSONResponse:
+        # Each method of a path is a route of its own, and the router names only one of them.
+        allowed = sorted(method for method in METHODS if _is_served(request, method))
+        detail = f"This path does not take this method; use {' or '.join(allowed)}"
+        return JSONResponse({"detail": detail}, 405, {"Allow": ", ".join(allowed)})
+
+    def _is_served(request: Request, method: str) -> bool:
+        scope = {**request.scope, "method": method}
+        return any(route.matches(scope)[0] is Match.FULL for route in app.routes)
+
     app.add_exception_handler(ApolloError, on_apollo_error)
+    app.add_exception_handler(405, on_wrong_method)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(Exception, on_defect)
 

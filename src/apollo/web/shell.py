@@ -18,7 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from apollo.errors import ApolloError, TooLarge, Unauthorised
 from apollo.usecases.authenticate import Authenticate
-from apollo.web.faults import INTERNAL, answer_to
+from apollo.web.faults import INTERNAL, METHODS, answer_to
 
 API: Final = "/api/v1"
 _MIB: Final = 1024 * 1024
@@ -30,7 +30,6 @@ _BATCH_PATHS: Final = frozenset({f"{API}/batches", f"{API}/batches/upload"})
 # Streams into the database row by row and counts its rows itself.
 _UPLOAD_PATH: Final = f"{API}/batches/csv"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _log = structlog.get_logger("apollo.web")
 
 
@@ -55,7 +54,7 @@ class Figures:
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
         """Count one answered request."""
-        method = scope["method"] if scope["method"] in _METHODS else "other"
+        method = scope["method"] if scope["method"] in METHODS else "other"
         route = getattr(scope.get("route"), "path", "unmatched")
         # FastAPI names a route as its router does, without the prefix it is served under.
         if "principal" in scope.get("state", {}) and route.startswith("/"):
