@@ -350,7 +350,13 @@ def reopen_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     batch = t.get("batches", given["batch_id"])
     if batch is None or batch["status"] != "completed":
         return []
-    reopened = {"status": "in_progress", "completed_at": None}
+    campaign = t.get("campaigns", batch["campaign_id"])
+    is_paused = campaign is not None and campaign["paused_at"] is not None
+    reopened = {
+        "status": "paused" if is_paused else "in_progress",
+        "paused_by": "campaign" if is_paused else None,
+        "completed_at": None,
+    }
     t.change("batches", batch["id"], **reopened, ready_at=given["now"], updated_at=given["now"])
     return [{}]
 

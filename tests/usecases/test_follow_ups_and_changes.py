@@ -13,6 +13,8 @@ from apollo.core.ids import ContactKey
 from apollo.errors import Invalid, NotAllowedNow, NotFound
 from apollo.usecases.batch_views import View
 from apollo.usecases.change_batches import ChangeBatches
+from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.record_call_result import CallResult, RecordCallResult
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 
 LATER = NOW + timedelta(hours=2)
@@ -155,15 +157,46 @@ async def test_a_follow_up_after_the_batchs_end_would_never_be_made(
         await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
 
 
-async def test_a_batch_reopened_under_a_paused_campaign_is_paused_with_it(
-    world: BatchWorld, follow_ups: ScheduleFollowUps
+@pytest.mark.parametrize("others", [None, "completed", "in_progress"])
+@pytest.mark.parametrize("asked_by", ["operator", "agent"])
+async def test_a_batch_reopened_under_a_pause_that_stands_is_paused_with_its_campaign(
+    world: BatchWorld, follow_ups: ScheduleFollowUps, others: str | None, asked_by: str
 ) -> None:
     batch = await _completed(world)
-    await world.batch(batch["campaign_id"])
+    if others is not None:
+        other = await world.batch(batch["campaign_id"])
+        await world.sql(
+            "update batches set status = $2, completed_at = case $2 when 'completed' then $3::timestamptz end"
+            " where id = $1",
+            ids.parse_id("btc", other["batch_id"]),
+            others,
+            NOW,
+        )
     await world.sql("update campaigns set paused_at = $1", NOW)
-    await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+    if asked_by == "operator":
+        await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+    else:
+        results = RecordCallResult(db=world.db, clock=world.clock, wakes_by_notify=True)
+        (call,) = await world.sql("select id from calls where position = 1")
+        assert await results.record(call["id"], CallResult(follow_up_at=LATER))
     after = await world.read.batch(ACME, batch["batch_id"])
     assert (after["status"], after["paused_by"]) == ("paused", "campaign")
+    assert after["counters"]["followup_scheduled"] == 1
+    resumed = await ChangeLifecycle(db=world.db, bus=world.bus).resume_campaign(
+        ACME, batch["campaign_id"]
+    )
+    assert resumed.status == "active"
+    after = await world.read.batch(ACME, batch["batch_id"])
+    assert (after["status"], after["paused_by"]) == ("in_progress", None)
+
+
+async def test_a_new_batch_ends_the_pause_of_a_campaign_that_had_completed(
+    world: BatchWorld,
+) -> None:
+    batch = await _completed(world)
+    await world.sql("update campaigns set paused_at = $1", NOW)
+    new = await world.batch(batch["campaign_id"])
+    assert (new["status"], new["paused_by"]) == ("in_progress", None)
 
 
 async def test_contacts_that_are_not_there_are_not_found(

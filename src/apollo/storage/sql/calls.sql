@@ -265,12 +265,16 @@ update calls
  where id = :call_id;
 
 -- name: reopen_batch
--- A follow-up brings a completed batch back to life; the action says why.
+-- A follow-up brings a completed batch back to life, under its campaign's pause if that stands; the
+-- action says why.
 with reopened as (
-  update batches
-     set status = 'in_progress', completed_at = null, ready_at = :now, updated_at = :now
-   where id = :batch_id and status = 'completed'
-  returning id, organization_id, campaign_id
+  update batches b
+     set status = case when c.paused_at is null then 'in_progress' else 'paused' end,
+         paused_by = case when c.paused_at is null then null else 'campaign' end,
+         completed_at = null, ready_at = :now, updated_at = :now
+    from campaigns c
+   where b.id = :batch_id and b.status = 'completed' and c.id = b.campaign_id
+  returning b.id, b.organization_id, b.campaign_id
 )
 insert into actions (organization_id, campaign_id, batch_id, at, actor, action, detail)
 select organization_id, campaign_id, id, :now, 'apollo', 'batch_reopened',
