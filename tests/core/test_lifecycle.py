@@ -386,6 +386,17 @@ def test_what_happens_to_a_second_provider_call_says_nothing_about_the_first() -
     assert life.calls[0].provider_call_id == "A"
 
 
+@pytest.mark.parametrize(("kind", "was_answered"), [(CallRinging, False), (CallAnswered, True)])
+def test_a_second_provider_call_is_hung_up_as_what_it_was_heard_to_be(
+    kind: type[CallEvent], was_answered: bool
+) -> None:
+    life = put(CallState.PLACING)
+    life.happens(0, event(CallRinging, START, provider_call_id="A"))
+    hang_up, _ = life.happens(0, event(kind, START, provider_call_id="B")).effects
+    assert isinstance(hang_up, HangUp)
+    assert (hang_up.provider_call_id, hang_up.was_answered) == ("B", was_answered)
+
+
 @pytest.mark.parametrize("strategy", list(RetryStrategy))
 def test_no_cooldown_is_longer_than_a_day_and_none_shrinks(strategy: RetryStrategy) -> None:
     policy = RetryPolicy(100, strategy, timedelta(minutes=7))

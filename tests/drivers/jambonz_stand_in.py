@@ -53,9 +53,11 @@ class StandIn:
     base_url: str = ""
     application_hook: object = None
     script: deque[Reply] = field(default_factory=deque)
-    # Requests by method and last part of the path, and the bodies of those that place calls.
+    # Requests by method and last part of the path, the bodies of those that place calls, and the
+    # words of those that hang up.
     seen: Counter[str] = field(default_factory=Counter)
     posts: list[dict[str, Any]] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)
     queries: list[dict[str, str]] = field(default_factory=list)
     cookies: list[str | None] = field(default_factory=list)
     calls: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -99,6 +101,8 @@ class StandIn:
         self.cookies.append(request.headers.get("Cookie"))
         if request.method == "POST":
             self.posts.append(json.loads(body))
+        if request.method == "PUT":
+            self.words.append(json.loads(body)["call_status"])
         if self.script:
             return await self._say(request, self.script.popleft())
         if request.headers.get("Authorization") != f"Bearer {API_KEY}":

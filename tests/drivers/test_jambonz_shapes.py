@@ -1,6 +1,7 @@
 """What is sent to jambonz, to the field, and what is read from its lists and records."""
 
 import json
+import uuid
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -9,9 +10,11 @@ import pytest
 from tests.drivers.conftest import INLINE, NOW, StoppedClock, call_id, request_to
 from tests.drivers.jambonz_stand_in import ANSWERS, APPLICATION, Cut, Reply, StandIn
 
+from apollo.core.events import HangUp
 from apollo.errors import Misconfigured, OutcomeUnknown, WillNeverWork
 from apollo.ports import AgentRoute, LiveCall
 from apollo.telephony.jambonz import JambonzDriver, answers
+from apollo.usecases.record_call_events import perform
 
 RINGING = {
     "service_url": "http://127.0.0.1:3000",
@@ -152,6 +155,16 @@ async def test_a_hang_up_is_a_put_that_tries_the_other_word_once_and_no_more(
     with pytest.raises(OutcomeUnknown):
         await driver.hang_up("4200d449", was_answered=True)
     assert stand_in.seen == {"PUT 4200d449": 2}
+
+
+@pytest.mark.parametrize(("was_answered", "word"), [(True, "completed"), (False, "no-answer")])
+async def test_an_effect_hangs_up_with_the_word_for_the_state_of_the_call(
+    stand_in: StandIn, driver: JambonzDriver, was_answered: bool, word: str
+) -> None:
+    effect = HangUp(uuid.uuid4(), "4200d449", "it is the second", was_answered)
+    await perform(driver, [effect])
+    assert stand_in.seen == {"PUT 4200d449": 1}
+    assert stand_in.words == [word]
 
 
 async def test_a_hang_up_that_is_refused_for_another_reason_says_so(

@@ -97,11 +97,12 @@ class QuarantineOver(CallEvent, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class HangUp:
-    """End this call at the provider: it must not be live."""
+    """End this call at the provider: it must not be live. `was_answered`: as far as we know."""
 
     call_id: uuid.UUID
     provider_call_id: str
     why: str
+    was_answered: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,7 +136,8 @@ def _refuse_second_call(call: Call, event: CallEvent) -> tuple[Effect, ...]:
     alarm = Alarm(call.id, why)
     if isinstance(event, CallEnded) or event.provider_call_id is None:
         return (alarm,)
-    return (HangUp(call.id, event.provider_call_id, why), alarm)
+    was_answered = isinstance(event, CallAnswered)
+    return (HangUp(call.id, event.provider_call_id, why, was_answered), alarm)
 
 
 def _record(call: Call, event: CallEvent, target: CallState, deadlines: Deadlines) -> Call:
@@ -336,8 +337,8 @@ def _correct_to_answered(
     if other is not None and other.state in OPEN_CALL:
         # Somebody who was reached is being called again: end that call before it is answered.
         if other.provider_call_id and other.state is not CallState.ANSWERED:
-            hang_up = HangUp(other.id, other.provider_call_id, "the earlier call was answered")
-            effects = (hang_up,)
+            why = "the earlier call was answered"
+            effects = (HangUp(other.id, other.provider_call_id, why, was_answered=False),)
     else:
         contact = replace(contact, status=ContactStatus.COMPLETED)
     return Step(call, contact, effects, is_correction=True)

@@ -342,7 +342,7 @@ async def perform(driver: TelephonyDriver, effects: Sequence[Effect]) -> None:
             case HangUp():
                 execution = ids.execution_id(effect.call_id)
                 try:
-                    await driver.hang_up(effect.provider_call_id, was_answered=False)
+                    await driver.hang_up(effect.provider_call_id, was_answered=effect.was_answered)
                     _log.warning("call.hung_up", execution_id=execution, why=effect.why)
                 except DriverError as e:
                     _log.error("call.not_hung_up", execution_id=execution, error=str(e))
