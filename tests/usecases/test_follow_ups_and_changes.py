@@ -166,8 +166,8 @@ async def test_a_batch_reopened_under_a_pause_that_stands_is_paused_with_its_cam
     if others is not None:
         other = await world.batch(batch["campaign_id"])
         await world.sql(
-            "update batches set status = $2, completed_at = case $2 when 'completed' then $3::timestamptz end"
-            " where id = $1",
+            "update batches set status = $2, completed_at ="
+            " case $2 when 'completed' then $3::timestamptz end where id = $1",
             ids.parse_id("btc", other["batch_id"]),
             others,
             NOW,
