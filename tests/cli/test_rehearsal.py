@@ -34,10 +34,17 @@ def test_a_broken_file_is_a_fault_with_its_mend(tmp_path: Path) -> None:
 def test_apollo_and_rotary_router_agree_on_everything(tmp_path: Path) -> None:
     environ = {"APOLLO_ROTARY_PORT": "9100", "APOLLO_HOST": "0.0.0.0", "HOME": "/root"}
     settings = load(connected(environ, load(environ), keep_secrets(tmp_path)))
+    assert settings.rotary_host == "127.0.0.1", "the API's address is no wish to show its pages"
     assert settings.jambonz_url == "http://127.0.0.1:9100/v1"
     assert settings.default_call_hook == "http://127.0.0.1:9100/rotary/hook"
     assert settings.jambonz_api_key == settings.rotary_api_key is not None
     assert settings.jambonz_webhook_secret == settings.rotary_webhook_secret is not None
+
+
+def test_rotary_router_is_reached_where_it_listens(tmp_path: Path) -> None:
+    environ = {"APOLLO_ROTARY_HOST": "::1", "APOLLO_HOST": "0.0.0.0"}
+    settings = load(connected(environ, load(environ), keep_secrets(tmp_path)))
+    assert settings.jambonz_url == "http://[::1]:9000/v1"
 
 
 def test_what_the_operator_set_is_kept(tmp_path: Path) -> None:

@@ -96,7 +96,8 @@ def until_gone(pids: list[int]) -> None:
 
 
 def test_up_is_ready_with_a_token_and_stops_cleanly(data_dir: Path) -> None:
-    environ = environment(data_dir)
+    # For everybody to use: the API, but not RotaryRouter, whose pages show numbers without a key.
+    environ = environment(data_dir) | {"APOLLO_HOST": "0.0.0.0"}
     with started(environ) as up:
         said = up.read_until("Ctrl-C stops everything.")
         token = re.search(r"gat_[0-9A-Za-z]{36}", said)
@@ -107,6 +108,9 @@ def test_up_is_ready_with_a_token_and_stops_cleanly(data_dir: Path) -> None:
         )
         with urllib.request.urlopen(campaigns) as answer:  # noqa: S310 - as above
             assert answer.read() == b"[]"
+        socket.create_connection(("127.0.0.2", int(environ["APOLLO_PORT"]))).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.2", int(environ["APOLLO_ROTARY_PORT"])))
         checked = subprocess.run(
             [sys.executable, "-P", "-m", "apollo.cli", "doctor"],
             env=environ | {"APOLLO_TOKEN": token[0]},

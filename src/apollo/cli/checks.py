@@ -177,10 +177,10 @@ async def api(settings: Settings) -> list[Finding]:
 
 
 def _ports(settings: Settings) -> list[Finding]:
-    wanted = [("APOLLO_PORT", settings.port)]
+    wanted = [("APOLLO_PORT", settings.host, settings.port)]
     if _is_own_rotary(settings):
-        wanted.append(("APOLLO_ROTARY_PORT", settings.rotary_port))
-    return [_port(setting, settings.host, port) for setting, port in wanted]
+        wanted.append(("APOLLO_ROTARY_PORT", settings.rotary_host, settings.rotary_port))
+    return [_port(*one) for one in wanted]
 
 
 def _port(setting: str, host: str, port: int) -> Finding:

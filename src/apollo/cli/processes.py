@@ -52,7 +52,7 @@ def rotary(parent_pipe: ParentPipe = False) -> None:
     key, secret = settings.rotary_api_key, settings.rotary_webhook_secret
     serve(
         RotarySettings(
-            host=settings.host,
+            host=settings.rotary_host,
             port=settings.rotary_port,
             api_key=key.get_secret_value() if key else "",
             account_sid=settings.jambonz_account_sid or str(uuid.UUID(int=1)),

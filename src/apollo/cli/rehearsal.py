@@ -70,8 +70,8 @@ def keep_secrets(data_dir: Path) -> Secrets:
 
 
 def rotary_url(settings: Settings) -> str:
-    """Where this machine reaches RotaryRouter, which listens on the API's address."""
-    return load({"APOLLO_HOST": settings.host, "APOLLO_PORT": str(settings.rotary_port)}).url
+    """Where this machine reaches RotaryRouter, wherever it listens."""
+    return load({"APOLLO_HOST": settings.rotary_host, "APOLLO_PORT": str(settings.rotary_port)}).url
 
 
 def connected(environ: Mapping[str, str], settings: Settings, shared: Secrets) -> dict[str, str]:

@@ -172,7 +172,9 @@ def _local_url(settings: Settings) -> str:
 async def _check_ports(settings: Settings, *, with_rotary: bool) -> None:
     wanted = [("APOLLO_PORT", settings.host, settings.port, "/livez")]
     if with_rotary:
-        wanted.append(("APOLLO_ROTARY_PORT", settings.host, settings.rotary_port, "/rotary/health"))
+        wanted.append(
+            ("APOLLO_ROTARY_PORT", settings.rotary_host, settings.rotary_port, "/rotary/health")
+        )
     faults = [fault for one in wanted if (fault := await _port_fault(*one))]
     if with_rotary and settings.port == settings.rotary_port:
         faults.append(

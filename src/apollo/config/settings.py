@@ -231,6 +231,13 @@ class Settings(BaseModel):
         "RotaryRouter: where status webhooks go, whatever the request says.",
         "an http or https address, such as http://127.0.0.1:8000/webhooks/call-status",
     )
+    rotary_host: str = _setting(
+        "ROTARY_HOST",
+        "RotaryRouter: the address it listens on; its pages show whole numbers and ask for no key.",
+        "an address of this machine, such as 127.0.0.1 or 0.0.0.0",
+        "127.0.0.1",
+        pattern=r"^[\w.:-]+$",
+    )
     rotary_port: int = _setting(
         "ROTARY_PORT", "RotaryRouter: the port it listens on.", _A_PORT, 9000, ge=1, le=65535
     )
