@@ -139,7 +139,7 @@ class BusHealth:
     last_contact_at: datetime | None
     # Of a bus with partitions (None otherwise): those this process reads, those there are, since
     # when it has none, how old the oldest message is that it has not taken, and how often its
-    # partitions changed in the last ten minutes.
+    # partitions changed in the last two minutes.
     partitions: int | None = None
     partitions_total: int | None = None
     unassigned_s: float | None = None

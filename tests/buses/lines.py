@@ -1,9 +1,10 @@
 """Both buses behind one face, for the tests that every bus passes, and what they wait with."""
 
 import asyncio
+import contextlib
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,18 @@ async def until_so(ask: Callable[[], Awaitable[object]], what: str) -> float:
         assert time.monotonic() - began < PATIENCE_S, f"not within {PATIENCE_S} s: {what}"
         await asyncio.sleep(0.02)
     return time.monotonic() - began
+
+
+@asynccontextmanager
+async def running(work: Coroutine[Any, Any, object]) -> AsyncIterator[None]:
+    """Have it run meanwhile; what it fails of, the test fails of."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 @dataclass
@@ -82,13 +95,9 @@ async def a_bus(
 async def an_ear(bus: Bus) -> AsyncIterator[Ear]:
     """Listen; ready once the bus says that it hears."""
     ear = Ear(bus)
-    listening = asyncio.create_task(ear.listen())
-    try:
-        await until(lambda: hears(bus) or listening.done(), "a listener that hears")
+    async with running(ear.listen()):
+        await until(lambda: hears(bus), "a listener that hears")
         yield ear
-    finally:
-        listening.cancel()
-        await asyncio.gather(listening, return_exceptions=True)
 
 
 def hears(bus: Bus) -> bool:

@@ -1,6 +1,5 @@
 """Status events over Kafka: safe before the 200, applied once PostgreSQL is there, never lost."""
 
-import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -10,7 +9,7 @@ import pytest
 from scripts.brokers import Broker
 from starlette.requests import Request
 from tests.builders import DEADLINES, World
-from tests.buses.lines import a_client, rows_of, send_raw, until
+from tests.buses.lines import a_client, rows_of, running, send_raw, until
 
 from apollo.bus.kafka import KafkaClient, StatusReader, Topic
 from apollo.bus.kafka.subscription import Subscription
@@ -158,14 +157,12 @@ async def test_an_event_waits_in_kafka_until_it_is_recorded_and_a_bad_one_is_set
         await send_raw(client, Topic.STATUS, b"not even JSON")
         await send_raw(client, Topic.STATUS, status(call_id, call_sid="defect"))
         reader = a_reader(client, driver, world)
-        running = asyncio.create_task(reader.run(record))
-        kept = await rows_of(
-            world.db, "select reason from dead_letters order by message_offset", count=2
-        )
-        await until(lambda: recorded, "the good event")
-        assert reader.report()["is_connected"]
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with running(reader.run(record)):
+            kept = await rows_of(
+                world.db, "select reason from dead_letters order by message_offset", count=2
+            )
+            await until(lambda: recorded, "the good event")
+            assert reader.report()["is_connected"]
     assert [one.execution_id for one in recorded] == [call_id]
     assert recorded[0].webhook is not None
     assert [row["reason"].partition(":")[0] for row in kept] == [
@@ -215,10 +212,8 @@ async def test_a_dead_letter_goes_back_into_its_topic_and_is_no_longer_listed(
         assert await letters.browse(also_replayed=False, at_most=10) == []
         assert len(await letters.browse(also_replayed=True, at_most=10)) == 1
         reader = Subscription(client, Topic.STATUS, clock=SystemClock())
-        running = asyncio.create_task(reader.run(take))
-        await until(lambda: heard, "the letter")
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        async with running(reader.run(take)):
+            await until(lambda: heard, "the letter")
     assert heard == [(b"key", b"value")]
 
 

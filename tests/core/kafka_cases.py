@@ -70,7 +70,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             given(listener(1), listener(2, rebalances=9)),
             Verdict.DEGRADED,
             0,
-            ["9 times within ten minutes"],
+            ["9 times within two minutes"],
         ),
         Reason.OUTBOX_STALLED: (
             given(backlog=Backlog(outbox_since=ago(130))),

@@ -9,7 +9,7 @@ import contextlib
 import enum
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -115,6 +115,7 @@ class KafkaClient:
         self._is_closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._watch: asyncio.Task[None] | None = None
+        self._last_tasks: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -191,8 +192,17 @@ class KafkaClient:
         """Note that a topic is gone; it is made again at the next look."""
         self.topics_ready.clear()
 
+    async def until_done(self, last: Coroutine[Any, Any, None]) -> None:
+        """Wait for it; it goes on when the waiting is cancelled, and `close` waits again."""
+        task = asyncio.create_task(last)
+        self._last_tasks.add(task)
+        task.add_done_callback(self._last_tasks.discard)
+        await asyncio.shield(task)
+
     async def close(self) -> None:
         """Send what waits, for a moment, and let go."""
+        # The client's threads call back into the loop: it must not be gone by then.
+        await asyncio.gather(*self._last_tasks, return_exceptions=True)
         if self._watch is not None:
             self._watch.cancel()
             await asyncio.gather(self._watch, return_exceptions=True)

@@ -27,8 +27,9 @@ _POLL_S: Final = 0.5
 # Far below any poll interval a broker allows.
 _STAY_MEMBER_EVERY_S: Final = 2.0
 _AGAIN_AFTER_S: Final = 1.0
-# Rebalances are counted over this long; more than a few in it are a storm.
-_REBALANCES_WITHIN_S: Final = 600.0
+# Rebalances are counted over this long: more than a few in it are a storm, and one worker after
+# another that is given a new version is none.
+_REBALANCES_WITHIN_S: Final = 120.0
 # Of its own: the calls of one consumer, and the callbacks made from within one.
 _THREADS: Final = 2
 
@@ -64,6 +65,9 @@ class Subscription:
         # Fetched while it only stayed a member; taken next.
         self._held: list[Message] = []
         self._is_paused = False
+        # Where to go on after what was taken and is not committed yet.
+        self._taken: dict[tuple[str, int], int] = {}
+        self._is_committing = False
 
     async def run(self, take: Callable[[Sequence[Message]], Awaitable[None]]) -> None:
         """Hand sets of messages to `take`, in order for each partition, until cancelled."""
@@ -83,9 +87,9 @@ class Subscription:
                 # Not committed, so it comes again.
                 _log.warning("kafka.subscription_lost", topic=self._topic, error=str(e))
             finally:
-                self._let_go()
                 # A close that is cut short leaves a member behind that the others wait for.
-                await asyncio.shield(_close(consumer))
+                await self._client.until_done(_close(consumer))
+                self._let_go()
             await asyncio.sleep(_AGAIN_AFTER_S)
 
     @property
@@ -102,7 +106,7 @@ class Subscription:
 
     @property
     def rebalances(self) -> int:
-        """How often its partitions changed in the last ten minutes."""
+        """How often its partitions changed in the last two minutes."""
         since = self._clock.monotonic() - _REBALANCES_WITHIN_S
         while self._rebalances and self._rebalances[0] < since:
             self._rebalances.popleft()
@@ -116,6 +120,7 @@ class Subscription:
                     **self._client.settings,
                     **_FIXED,
                     "group.id": self._client.name(self._topic),
+                    "on_commit": self._on_commit,
                 },
                 max_workers=_THREADS,
             )
@@ -126,6 +131,7 @@ class Subscription:
         self, consumer: AIOConsumer, take: Callable[[Sequence[Message]], Awaitable[None]]
     ) -> None:
         while True:
+            await self._commit(consumer)
             messages = await self._next(consumer)
             if messages is None:
                 return
@@ -140,8 +146,26 @@ class Subscription:
                 taking.cancel()
             await taking
             self._oldest_ms = None
+            self._taken |= _after(messages)
+
+    async def _commit(self, consumer: AIOConsumer) -> None:
+        """Note what was taken, one commit at a time.
+
+        A group that rebalances waits until no commit is under way; when each set sent its own, a
+        busy topic had always one, and the others waited for their partitions.
+        """
+        if self._taken and not self._is_committing:
+            self._is_committing = True
+            taken, self._taken = self._taken, {}
+            places = [TopicPartition(*place, offset) for place, offset in taken.items()]
             # Not waited for: an offset that was not committed means the same set once more.
-            await consumer.commit(offsets=_after(messages), asynchronous=True)
+            await consumer.commit(offsets=places, asynchronous=True)
+
+    async def _on_commit(self, error: KafkaError | None, _: list[TopicPartition]) -> None:
+        self._is_committing = False
+        if error is not None:
+            # As in each rebalance; the next commit covers it, or the set comes once more.
+            _log.info("kafka.not_committed", topic=self._topic, error=error.str())
 
     async def _next(self, consumer: AIOConsumer) -> list[Message] | None:
         """Fetch what is there, waiting a moment for the first; None when the topic is gone."""
@@ -184,7 +208,9 @@ class Subscription:
         self._note_idle()
         _log.info("kafka.assigned", topic=self._topic, partitions=sorted(self.partitions))
 
-    async def _on_revoke(self, _: AIOConsumer, partitions: list[TopicPartition]) -> None:
+    async def _on_revoke(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+        self._is_committing = False  # the last word before somebody else reads on
+        await self._commit(consumer)
         self.partitions -= {one.partition for one in partitions}
         self._note_idle()
 
@@ -198,17 +224,19 @@ class Subscription:
         self.partitions = set()
         self._held = []
         self._is_paused = False
+        self._taken = {}
+        self._is_committing = False
         self._oldest_ms = None
         self._note_idle()
 
 
-def _after(messages: Sequence[Message]) -> list[TopicPartition]:
-    """The offsets to go on from once these are taken."""
+def _after(messages: Sequence[Message]) -> dict[tuple[str, int], int]:
+    """The offsets to go on from once these are taken, by topic and partition."""
     last: dict[tuple[str, int], int] = {}
     for message in messages:
         place = (str(message.topic()), int(message.partition() or 0))
         last[place] = max(last.get(place, 0), int(message.offset() or 0) + 1)
-    return [TopicPartition(topic, number, at) for (topic, number), at in last.items()]
+    return last
 
 
 def letter_of(message: Message, reason: str) -> DeadLetter:

@@ -90,7 +90,7 @@ class BusReport:
     # How old the oldest wake-up, and the oldest status event, is that it has not taken.
     lag_s: float | None = None
     status_lag_s: float | None = None
-    # How often its partitions changed in the last ten minutes.
+    # How often its partitions changed in the last two minutes.
     rebalances: int = 0
 
 

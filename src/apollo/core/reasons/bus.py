@@ -41,7 +41,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Layer.PIPELINE,
         Severity.WARNING,
         "Partitions move between the workers again and again, and each move holds up wake-ups.",
-        "{who} got other partitions {rebalances} times within ten minutes. See in the logs which"
+        "{who} got other partitions {rebalances} times within two minutes. See in the logs which"
         " worker comes and goes: one that restarts, hangs, or loses the network.",
     ),
     Reason.OUTBOX_STALLED: ReasonFacts(
