@@ -131,12 +131,13 @@ class Tansu(Broker):
 class Apache(Broker):
     """Apache Kafka: KRaft, one node."""
 
-    def __init__(self, folder: Path, jars: Path) -> None:
+    def __init__(self, folder: Path, jars: Path, more: str = "") -> None:
+        """`more`: properties beside ours, which they overrule."""
         super().__init__(folder)
         self._jars = jars
         settings = folder / "server.properties"
         settings.write_text(
-            _PROPERTIES.format(port=self.port, controller=free_port(), folder=folder)
+            _PROPERTIES.format(port=self.port, controller=free_port(), folder=folder) + more
         )
         format_it = ["kafka.tools.StorageTool", "format", "-t", _CLUSTER, "-c", str(settings)]
         subprocess.run(self._java(*format_it), check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - as above

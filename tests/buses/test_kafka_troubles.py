@@ -76,8 +76,13 @@ async def test_a_broker_that_goes_and_comes_back_costs_no_wake_up_of_ones_own(
         assert time.monotonic() - began < 0.5
         await until(lambda: meanwhile in ear.heard, "a wake-up without the broker")
         assert bus.health().last_error
+        await until(lambda: bus.health().partitions == 0, "its share is lost")
         broker.start()
-        await until(lambda: hears(bus), "the broker is back")
+        back = time.monotonic()
+        await until(lambda: bus.health().is_connected, "the broker is back")
+        # Nobody looks for a worker without partitions because Kafka was away.
+        assert (bus.health().unassigned_s or 0.0) <= time.monotonic() - back
+        await until(lambda: hears(bus), "a share again")
         other = await stack.enter_async_context(a_bus("kafka", world.db, broker))
         await until(lambda: other.health().is_connected, "another process")
         await other.wake([after])

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from apollo.cli import checks
 from apollo.cli.checks import Finding, State
+from apollo.cli.kafka_check import kafka
 from apollo.cli.rehearsal import settings_in_force
 from apollo.cli.terminal import AsJson, out, print_json
 from apollo.errors import Misconfigured
@@ -66,5 +67,6 @@ async def _look() -> list[Finding]:
     findings += await checks.provider(settings, routes)
     if settings.public_url != settings.url or answers[0].state is State.OK:
         findings += await checks.webhooks(settings)  # else it would only say the same again
+    findings += await kafka(settings)
     findings += checks.packages()
     return findings

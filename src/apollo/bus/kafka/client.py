@@ -42,8 +42,10 @@ _POLL_S: Final = 0.2
 # A pointer of an hour ago points to nothing the sweep has not found since.
 _POINTERS_KEPT_MS: Final = "3600000"
 
+# Of the topics' names.
+PREFIX: Final = "apollo"
 # What an operator may set otherwise through APOLLO_KAFKA_….
-_DEFAULTS: Final[Mapping[str, Any]] = {
+CLIENT_DEFAULTS: Final[Mapping[str, Any]] = {
     "client.id": "apollo",
     # A deleted topic is noticed within seconds.
     "topic.metadata.refresh.interval.ms": 5_000,
@@ -81,10 +83,10 @@ class KafkaClient:
         clock: Clock,
         partitions: int,
         replication: int | None,
-        prefix: str = "apollo",
+        prefix: str = PREFIX,
     ) -> None:
         self.settings: Mapping[str, Any] = {
-            **_DEFAULTS,
+            **CLIENT_DEFAULTS,
             **settings,
             "logger": logging.getLogger("apollo.kafka"),
         }
@@ -92,6 +94,8 @@ class KafkaClient:
         self.last_contact_at: datetime | None = None
         self.last_error = ""
         self.is_connected = False
+        # When it became so, on the monotonic clock.
+        self.connected_since = 0.0
         # Set while the topics are known to be there.
         self.topics_ready = asyncio.Event()
         # Of the topic of wake-ups, as the cluster has it.
@@ -111,7 +115,7 @@ class KafkaClient:
             self._admin = AdminClient(dict(self.settings))
         except (KafkaException, ValueError) as e:
             mend = "correct the setting of that name, dots as underscores, or remove it"
-            raise Misconfigured([f"APOLLO_KAFKA_…: {_text(e)}; {mend}"]) from e
+            raise Misconfigured([f"APOLLO_KAFKA_…: {text_of(e)}; {mend}"]) from e
         self._is_closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._watch: asyncio.Task[None] | None = None
@@ -151,7 +155,7 @@ class KafkaClient:
         try:
             self._producer.produce(self.name(topic), value, key, on_delivery=delivered)
         except (BufferError, KafkaException) as e:
-            raise Unavailable(f"Kafka is not available: {_text(e)}") from e
+            raise Unavailable(f"Kafka is not available: {text_of(e)}") from e
 
     async def send(self, topic: Topic, key: str, value: bytes) -> None:
         """Send, and wait until every in-sync replica has it. Raises Unavailable."""
@@ -216,7 +220,7 @@ class KafkaClient:
             try:
                 await self._check()
             except KafkaException as e:
-                self._lost(_text(e))
+                self._lost(text_of(e))
             await asyncio.sleep(_CHECK_EVERY_S if self.topics_ready.is_set() else _CHECK_AGAIN_S)
 
     async def _check(self) -> None:
@@ -230,7 +234,7 @@ class KafkaClient:
             try:
                 found = await asyncio.wrap_future(answer)
             except KafkaException as e:
-                if _code(e) != KafkaError.UNKNOWN_TOPIC_OR_PART:
+                if code_of(e) != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise
                 missing.append(topic)
             else:
@@ -239,6 +243,7 @@ class KafkaClient:
         self.touched()
         if not self.is_connected:
             _log.info("kafka.connected")
+            self.connected_since = self._clock.monotonic()
         self.is_connected = True
         if missing:
             await self._create(missing)
@@ -263,10 +268,10 @@ class KafkaClient:
             try:
                 await asyncio.wrap_future(answer)
             except KafkaException as e:
-                if _code(e) == KafkaError.TOPIC_ALREADY_EXISTS:
+                if code_of(e) == KafkaError.TOPIC_ALREADY_EXISTS:
                     continue
-                self.last_error = f"topic {name} cannot be created: {_text(e)}"
-                _log.error("kafka.topic_missing", topic=name, error=_text(e))
+                self.last_error = f"topic {name} cannot be created: {text_of(e)}"
+                _log.error("kafka.topic_missing", topic=name, error=text_of(e))
             else:
                 _log.info("kafka.topic_created", topic=name, partitions=self._partitions)
 
@@ -310,11 +315,13 @@ class KafkaStream:
         await self._client.send(self._topic, key, value)
 
 
-def _code(error: KafkaException) -> int:
+def code_of(error: KafkaException) -> int:
+    """The library's number for what went wrong; 0 when it gave none."""
     known = error.args[0]
     return known.code() if isinstance(known, KafkaError) else 0
 
 
-def _text(error: Exception) -> str:
+def text_of(error: Exception) -> str:
+    """What went wrong, in the library's words."""
     known = error.args[0] if error.args else error
     return known.str() if isinstance(known, KafkaError) else str(known)

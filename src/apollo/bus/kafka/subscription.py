@@ -101,8 +101,11 @@ class Subscription:
 
     @property
     def unassigned_s(self) -> float:
-        """For how long it has had no partition; 0 while it has one."""
-        return 0.0 if self._idle_since is None else self._clock.monotonic() - self._idle_since
+        """For how long it has had no partition and Kafka was there; 0 while it has one."""
+        if self._idle_since is None or not self._client.is_connected:
+            return 0.0
+        since = max(self._idle_since, self._client.connected_since)
+        return self._clock.monotonic() - since
 
     @property
     def rebalances(self) -> int:
