@@ -14,7 +14,6 @@ import structlog
 
 from apollo.core.breaker import GateState
 from apollo.core.events import CallEvent, Evidence, RequestNotPlaced
-from apollo.core.longest import Longest
 from apollo.core.states import Off
 from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import Bus, Clock, TelephonyDriver
@@ -81,7 +80,6 @@ class Worker:
         self._claim_was_lost = False
         self._effects: set[asyncio.Task[None]] = set()
         self._last_claim_at: datetime | None = None
-        self._claims = Longest()
         self._last_request_at: datetime | None = None
 
     async def run(self, *beside: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -120,13 +118,14 @@ class Worker:
     def report(self) -> dict[str, Any]:
         """Describe this worker for its heartbeat."""
         breaker, now = self._dial.breaker, self._clock.monotonic()
+        loop_now = asyncio.get_running_loop().time()
         return {
             "is_cleared": self._before_dialling is None,
             "in_flight": len(self._in_flight),
             "request_slots": REQUEST_SLOTS,
             "last_claim_at": _iso(self._last_claim_at),
             # One slow claim is an accident, three in a minute are not.
-            "slowest_claim_s": round(self._claims.of_the_minute(now, nth=3), 3),
+            "slowest_claim_s": round(self._dial.claim_times.of_the_minute(loop_now, nth=3), 3),
             "last_request_at": _iso(self._last_request_at),
             "status_hook_url": self._driver.status_hook_url,
             "provider": {
@@ -267,7 +266,6 @@ class Worker:
         return breaker.may_send(now, free) if free > 0 else 0
 
     async def _claim(self, campaign_id: uuid.UUID, allowed: int) -> None:
-        began = self._clock.monotonic()
         try:
             claimed = await self._dial.claim(campaign_id, allowed)
         except Stale:
@@ -275,9 +273,6 @@ class Worker:
         except Unavailable:
             self._dial.breaker.give_back()
             raise
-        finally:
-            now = self._clock.monotonic()
-            self._claims.note(now, now - began)
         self._last_claim_at = self._clock.now()
         if not claimed.calls:
             self._dial.breaker.give_back()

@@ -17,6 +17,7 @@ from typing import Any, Final, Protocol
 
 from tests.simulation.loop import PROCESS, Process
 
+from apollo.core.longest import Longest
 from apollo.errors import Stale, Unavailable
 
 Row = Mapping[str, Any]
@@ -363,9 +364,11 @@ class MemoryDatabase:
         yield Connection(self.server, self._statements, self._wire, None)
 
     @contextlib.asynccontextmanager
-    async def transaction(self, *, snapshot: bool = False) -> AsyncGenerator[Connection]:
+    async def transaction(
+        self, *, snapshot: bool = False, timed: Longest | None = None
+    ) -> AsyncGenerator[Connection]:
         """Lend a connection inside a transaction."""
-        del snapshot
+        del snapshot, timed
         transaction = self.server.begin()
         try:
             yield Connection(self.server, self._statements, self._wire, transaction)

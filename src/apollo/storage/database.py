@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import importlib.resources
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
 from typing import Any, Final, TypeAlias
 
 import asyncpg
@@ -17,6 +17,7 @@ import msgspec
 
 from apollo.core.longest import Longest
 from apollo.errors import Misconfigured, Stale, Unavailable
+from apollo.storage.latency import cut_if_cancelled, timing
 
 Connection: TypeAlias = (
     "asyncpg.pool.PoolConnectionProxy[asyncpg.Record] | asyncpg.Connection[asyncpg.Record]"
@@ -28,6 +29,9 @@ Record = asyncpg.Record
 SERVER_VERSION_MIN: Final = 15
 # Connections are borrowed for milliseconds: whoever waits this long waits in vain.
 _CONNECTION_WITHIN_S: Final = 5.0
+# What says how things are must not wait behind what makes them so: one heartbeat and one diagnosis
+# at a time get a connection beyond the pool.
+_RESERVED_MAX: Final = 2
 _MIGRATION_LOCK: Final = 0x41504F4C4C4F  # "APOLLO": two starting processes must not both migrate
 
 _AWAY: Final = (
@@ -109,10 +113,13 @@ def _sql_folder() -> Any:
 class Database:
     """A pool of connections and the seam at which driver errors become ours."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", url: str) -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", url: str, name: str) -> None:
         self._pool = pool
         self.url = url
-        self._waiting = 0
+        self._name = name
+        self._reserved = asyncio.Semaphore(_RESERVED_MAX)
+        # Since when each of those waits that wait for a connection, the longest first.
+        self._waiting: dict[object, float] = {}
         self._waits = Longest()
 
     @classmethod
@@ -128,30 +135,12 @@ class Database:
                     min_size=1,
                     max_size=connections_max,
                     init=_prepare,
-                    # 30 s without an answer means the database is away, not slow.
-                    command_timeout=30,
-                    timeout=5,
-                    statement_cache_size=512,
-                    server_settings={
-                        "application_name": name,
-                        "timezone": "UTC",
-                        "jit": "off",
-                        # Every statement is a look-up by key, and a set of two or of two hundred
-                        # wants the same plan: making it anew each time costs more than running it.
-                        "plan_cache_mode": "force_generic_plan",
-                        # A plan made while a table was small must not scan it when it is not.
-                        "enable_seqscan": "off",
-                        # Nor walk through a whole batch to meet the few rows of a set in order.
-                        "enable_mergejoin": "off",
-                        "enable_hashjoin": "off",
-                        # A transaction that nobody drives must not hold a campaign's lock.
-                        "idle_in_transaction_session_timeout": "10s",
-                    },
+                    **_options(name),
                 )
             except (ValueError, asyncpg.InvalidCatalogNameError, asyncpg.InvalidPasswordError) as e:
                 expected = "expected postgresql://user:password@host:port/database"
                 raise Misconfigured([f"APOLLO_DATABASE_URL: {e}; {expected}"]) from e
-        return cls(pool, url)
+        return cls(pool, url, name)
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncGenerator[Connection]:
@@ -161,32 +150,65 @@ class Database:
                 yield connection
 
     @contextlib.asynccontextmanager
-    async def transaction(self, *, snapshot: bool = False) -> AsyncGenerator[Connection]:
-        """Lend a connection inside a transaction; `snapshot` reads all from one instant."""
+    async def transaction(
+        self, *, snapshot: bool = False, timed: Longest | None = None
+    ) -> AsyncGenerator[Connection]:
+        """Lend a connection inside a transaction; `snapshot` reads all from one instant.
+
+        `timed` is told how long the database took for it, commit included.
+        """
         with translated():
-            async with (
-                self._acquired() as connection,
-                connection.transaction(
-                    isolation="repeatable_read" if snapshot else "read_committed",
-                    readonly=snapshot,
-                ),
-            ):
-                yield connection
+            async with self._acquired() as connection:
+                with timing(timed):
+                    async with _begun(connection, snapshot=snapshot):
+                        yield connection
+
+    @contextlib.asynccontextmanager
+    async def reserved(self) -> AsyncGenerator[Connection]:
+        """Lend a connection at once, one beyond the pool where the pool has none to give.
+
+        For what tells how things are. Whoever is cancelled cuts the connection off: a server that
+        hangs would not hear that it is to stop either.
+        """
+        with translated():
+            if self._pool.get_idle_size() or self._pool.get_size() < self._pool.get_max_size():
+                async with self._acquired() as connection, cut_if_cancelled(connection):
+                    yield connection
+                return
+            async with self._reserved:
+                extra = await asyncpg.connect(self.url, **_options(self._name))
+                try:
+                    await _prepare(extra)
+                    async with cut_if_cancelled(extra):
+                        yield extra
+                finally:
+                    await extra.close()
+
+    @contextlib.asynccontextmanager
+    async def reserved_snapshot(self) -> AsyncGenerator[Connection]:
+        """Lend a connection as `reserved` does, with everything read from one instant."""
+        async with self.reserved() as connection:
+            with translated():
+                async with _begun(connection, snapshot=True):
+                    yield connection
 
     def queue(self) -> tuple[int, int, float]:
         """Tell of its connections: how many, who waits for one now, the minute's longest wait."""
         now = asyncio.get_running_loop().time()
-        return self._pool.get_max_size(), self._waiting, self._waits.of_the_minute(now)
+        # Who still waits is the news: a wait that has ended may be over for good.
+        waited = now - next(iter(self._waiting.values()), now)
+        longest = max(self._waits.of_the_minute(now), waited)
+        return self._pool.get_max_size(), len(self._waiting), longest
 
     @contextlib.asynccontextmanager
     async def _acquired(self) -> AsyncGenerator[Connection]:
         loop = asyncio.get_running_loop()
-        began = loop.time()
-        self._waiting += 1
+        began, me = loop.time(), object()
+        self._waiting[me] = began
         try:
             connection = await self._pool.acquire(timeout=_CONNECTION_WITHIN_S)
         finally:
-            self._waiting -= 1
+            del self._waiting[me]
             self._waits.note(loop.time(), loop.time() - began)
         try:
             yield connection
@@ -236,6 +258,37 @@ def translated() -> Generator[None]:
         sqlstate = getattr(e, "sqlstate", None) or ""
         msg = f"the database is not available: {type(e).__name__}: {e}"
         raise Unavailable(msg, sqlstate=sqlstate) from e
+
+
+def _options(name: str) -> dict[str, Any]:
+    settings: Mapping[str, str] = {
+        "application_name": name,
+        "timezone": "UTC",
+        "jit": "off",
+        # Every statement is a look-up by key, and a set of two or of two hundred wants the same
+        # plan: making it anew each time costs more than running it.
+        "plan_cache_mode": "force_generic_plan",
+        # A plan made while a table was small must not scan it when it is not.
+        "enable_seqscan": "off",
+        # Nor walk through a whole batch to meet the few rows of a set in order.
+        "enable_mergejoin": "off",
+        "enable_hashjoin": "off",
+        # A transaction that nobody drives must not hold a campaign's lock.
+        "idle_in_transaction_session_timeout": "10s",
+    }
+    return {
+        # 30 s without an answer means the database is away, not slow.
+        "command_timeout": 30,
+        "timeout": 5,
+        "statement_cache_size": 512,
+        "server_settings": settings,
+    }
+
+
+def _begun(connection: Connection, *, snapshot: bool) -> asyncpg.transaction.Transaction:
+    if snapshot:
+        return connection.transaction(isolation="repeatable_read", readonly=True)
+    return connection.transaction(isolation="read_committed")
 
 
 async def _prepare(connection: Connection) -> None:

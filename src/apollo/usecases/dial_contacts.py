@@ -36,6 +36,7 @@ from apollo.core.events import (
     RequestLost,
     RequestNotPlaced,
 )
+from apollo.core.longest import Longest
 from apollo.core.model import NumberStrategy
 from apollo.core.reasons import Reason
 from apollo.core.states import Off
@@ -117,6 +118,8 @@ class DialContacts:
         self._random = random
         self.breaker = Breaker()
         self._refusals: dict[uuid.UUID, int] = {}
+        # How long the database took for each claim.
+        self.claim_times = Longest()
 
     # -------------------------------------------------------------------------------- claim
 
@@ -126,7 +129,7 @@ class DialContacts:
         Raises Stale when the campaign stays locked, Unavailable when the database is away.
         """
         asked_at = self._clock.monotonic()
-        async with self._db.transaction() as connection:
+        async with self._db.transaction(timed=self.claim_times) as connection:
             campaign = await storage.lock_campaign(connection, campaign_id, self._driver.provider)
             if campaign is None:
                 return _NOTHING

@@ -1,0 +1,110 @@
+"""How long the database took, and how long somebody waits for it.
+
+Under load an answer lies ready while our own event loop is busy with others: that is told apart
+here. Must never blame the database for it: what is given is the least that it can have taken.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine, Generator
+from typing import Any, Final, Protocol, TypeVar
+
+from apollo.core.longest import Longest
+from apollo.errors import ApolloError, Unavailable
+
+# Fine enough to see a busy loop, and no turn at all for the few milliseconds that most work takes.
+_TICK_S: Final = 0.01
+# What a transaction asks for, `begin` and `commit` among them: each answer may have waited for one
+# turn of the loop.
+_ANSWERS: Final = 8
+
+_T = TypeVar("_T")
+# Work that nobody waits for any more, until the driver has let go of it.
+_given_up: set["asyncio.Task[Any]"] = set()
+
+
+class _Cuttable(Protocol):
+    def terminate(self) -> None: ...
+
+
+class Stopwatch:
+    """Runs from when it is made; needs the running loop."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._began = self._due = self._loop.time()
+        self._longest_turn_s = 0.0
+        self._wait()
+
+    def stop(self, *, answers: int = _ANSWERS) -> float:
+        """Give the seconds that the database took at least, for so many answers."""
+        self._timer.cancel()
+        self._note_turn()
+        took_s = self._loop.time() - self._began
+        return max(took_s - answers * self._longest_turn_s, 0.0)
+
+    def _wait(self) -> None:
+        self._due = self._loop.time() + _TICK_S
+        self._timer = self._loop.call_at(self._due, self._tick)
+
+    def _tick(self) -> None:
+        self._note_turn()
+        self._wait()
+
+    def _note_turn(self) -> None:
+        self._longest_turn_s = max(self._longest_turn_s, self._loop.time() - self._due)
+
+
+@contextlib.contextmanager
+def timing(longest: Longest | None) -> Generator[None]:
+    """Note how long the database took for what is done inside; None: nobody wants to know."""
+    if longest is None:
+        yield
+        return
+    watch = Stopwatch()
+    try:
+        yield
+    finally:
+        took_s = watch.stop()
+        longest.note(asyncio.get_running_loop().time(), took_s)
+
+
+@contextlib.asynccontextmanager
+async def cut_if_cancelled(connection: _Cuttable) -> AsyncGenerator[None]:
+    """Close a connection without a word when its work is given up: a server that hangs is deaf."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        connection.terminate()
+        raise
+
+
+async def answered_within(seconds: float, work: Coroutine[Any, Any, _T]) -> _T:
+    """Wait so long for an answer of the database, whatever the driver does when it is given up.
+
+    Raises Unavailable when it has not come; the work ends by itself then.
+    """
+    task = asyncio.create_task(work)
+    try:
+        done, _ = await asyncio.wait({task}, timeout=seconds)
+    except asyncio.CancelledError:
+        _give_up(task)
+        raise
+    if done:
+        return task.result()
+    _give_up(task)
+    raise Unavailable(f"the database has not answered within {seconds:g} s")
+
+
+def _give_up(task: "asyncio.Task[Any]") -> None:
+    task.cancel()
+    _given_up.add(task)
+    task.add_done_callback(_ended)
+
+
+def _ended(task: "asyncio.Task[Any]") -> None:
+    _given_up.discard(task)
+    # Whatever it was, nobody is left to hear it; a defect of ours is not to be hidden.
+    error = None if task.cancelled() else task.exception()
+    if error is not None and not isinstance(error, ApolloError):
+        task.get_loop().call_exception_handler({"message": "given up", "exception": error})
