@@ -14,6 +14,7 @@ from apollo.core.diagnosis.evidence import (
     Blocker,
     CallHook,
     DatabaseHealth,
+    DecidedCall,
     EndedCall,
     LiveList,
     Process,
@@ -75,6 +76,21 @@ def ended(
                 **given,
                 **known,
             }
+        )
+        for n in range(count)
+    )
+
+
+def decided(
+    count: int, *, rang_out: bool = False, first: int = 0, **known: Any
+) -> tuple[DecidedCall, ...]:
+    """First calls to different numbers, placed one second after the other, newest first."""
+    number = known.pop("number", "+9198765{:05d}")
+    given: dict[str, Any] = {"from_number": CALLER_IDS[0], "rang_out": rang_out}
+    return tuple(
+        DecidedCall(
+            phone_number=number.format(first + n),
+            **{**given, "requested_at": ago(30 + first + n), **known},
         )
         for n in range(count)
     )
@@ -297,8 +313,8 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
         ),
         Reason.NO_ANSWER_HIGH: (
             {
-                "ended": ended(60, NO_ANSWER) + ended(40, first=60),
-                "earlier": ended(20, NO_ANSWER, first=200) + ended(180, first=300),
+                "decided": decided(60, rang_out=True) + decided(40, first=60),
+                "earlier": decided(20, rang_out=True, first=200) + decided(180, first=300),
             },
             Verdict.DEGRADED,
             60,

@@ -18,6 +18,7 @@ from tests.core.evidence_cases import (
     SID,
     TOLD,
     ago,
+    decided,
     ended,
     worker,
 )
@@ -42,7 +43,7 @@ from apollo.core.diagnosis.snapshot import (
     Tally,
 )
 from apollo.core.reasons import Reason
-from apollo.core.states import BatchStatus, CallKind, ContactStatus
+from apollo.core.states import BatchStatus, ContactStatus
 from apollo.core.windows import parse_working_hours
 
 
@@ -220,40 +221,49 @@ def no_answer(**known: Any) -> dict[str, Any] | None:
     return dict(found[0].evidence) | {"fix": found[0].fix} if found else None
 
 
+MISSED: dict[str, Any] = {"rang_out": True}
+
+
 def test_few_answers_are_high_only_against_something_or_over_four_fifths() -> None:
-    assert no_answer(ended=ended(38, NO_ANSWER) + ended(12)) is None
-    assert no_answer(ended=ended(49, NO_ANSWER)) is None
-    assert no_answer(ended=ended(60, NO_ANSWER)) is not None
+    assert no_answer(decided=decided(78, **MISSED) + decided(22)) is None
+    assert no_answer(decided=decided(49, **MISSED)) is None
+    assert no_answer(decided=decided(120, **MISSED)) is not None
 
 
 def test_what_was_so_before_is_not_unusual() -> None:
-    assert no_answer(ended=ended(70, NO_ANSWER) + ended(30), earlier=ended(140, NO_ANSWER)) is None
+    known = {"decided": decided(70, **MISSED) + decided(30), "earlier": decided(140, **MISSED)}
+    assert no_answer(**known) is None
 
 
-def test_retries_are_left_out_of_the_comparison() -> None:
-    assert no_answer(ended=ended(90, NO_ANSWER, kind=CallKind.RETRY)) is None
+def test_a_difference_that_chance_makes_in_a_long_day_is_not_unusual() -> None:
+    # 45 % after 30 %: once in two thousand looks, and a day has more of them.
+    some = {"decided": decided(90, **MISSED) + decided(110)}
+    assert no_answer(**some, earlier=decided(120, **MISSED) + decided(280)) is None
+    many = {"decided": decided(110, **MISSED) + decided(90)}
+    assert no_answer(**many, earlier=decided(120, **MISSED) + decided(280)) is not None
 
 
 def test_the_other_batches_are_compared_with_where_there_is_no_past() -> None:
     found = no_answer(
-        ended=ended(60, NO_ANSWER) + ended(20), elsewhere=ended(20, NO_ANSWER) + ended(80)
+        decided=decided(60, **MISSED) + decided(20),
+        elsewhere=decided(20, **MISSED) + decided(80),
     )
     assert found is not None
     assert "against 20% of 100 of the campaign's other batches" in found["fix"]
 
 
 def test_the_prefix_that_stands_out_is_named() -> None:
-    bad = ended(40, NO_ANSWER, number="+9199876{:05d}")
-    good = ended(60) + ended(10, NO_ANSWER, first=100)
-    found = no_answer(ended=bad + good, earlier=ended(150, first=300))
+    bad = decided(40, number="+9199876{:05d}", **MISSED)
+    good = decided(60) + decided(10, first=100, **MISSED)
+    found = no_answer(decided=bad + good, earlier=decided(150, first=300))
     assert found is not None
     assert (found["stands_out"]["by"], found["stands_out"]["value"]) == ("prefix", "+91998")
     assert "stands out: 100% of its 40 calls" in found["fix"]
 
 
 def test_the_hour_that_stands_out_is_the_callees() -> None:
-    night = ended(60, NO_ANSWER, requested_at=NOW - timedelta(hours=2))  # 13:30 in India
-    found = no_answer(ended=night, earlier=ended(150, first=300))
+    night = decided(60, requested_at=NOW - timedelta(hours=2), **MISSED)  # 13:30 in India
+    found = no_answer(decided=night, earlier=decided(150, first=300))
     assert found is not None
     assert found["stands_out"] == {
         "by": "hour",
@@ -265,7 +275,7 @@ def test_the_hour_that_stands_out_is_the_callees() -> None:
 
 
 def test_where_no_group_differs_it_says_so() -> None:
-    found = no_answer(ended=ended(60, NO_ANSWER))
+    found = no_answer(decided=decided(120, **MISSED))
     assert found is not None
     assert found["stands_out"] is None
     assert "No hour, region, prefix or caller id stands out." in found["fix"]

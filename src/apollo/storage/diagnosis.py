@@ -5,24 +5,23 @@ read behind a savepoint and a time limit: what fails is left out and named.
 """
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeVar
+from functools import partial
+from typing import Any, Final, TypeAlias
 
-from apollo.core.diagnosis.evidence import Backlog, DatabaseHealth, EndedCall
-from apollo.core.diagnosis.snapshot import (
-    Recounted,
-    Settings,
-    Snapshot,
-)
+from apollo.core.diagnosis.evidence import Backlog, EndedCall
+from apollo.core.diagnosis.snapshot import Settings, Snapshot
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus
 from apollo.errors import Stale, Unavailable
 from apollo.storage import diagnosis_rows as shape
 from apollo.storage.database import Connection, Record, load_queries, translated
+from apollo.storage.latency import Stopwatch
 from apollo.storage.reports import read_process, read_recovering
 
 _Q: Final = load_queries("diagnosis")
@@ -31,6 +30,8 @@ _Q: Final = load_queries("diagnosis")
 _READ_WITHIN_MS: Final = 300
 _THEN_WITHIN_MS: Final = 100
 _ENOUGH_S: Final = 0.6
+# So many answers of the database make one reading: see Stopwatch.
+_ANSWERS: Final = 16
 # A call whose end never came: so much beyond the longest it may ring or last.
 _TOO_LONG: Final = timedelta(seconds=30)
 # A recount reads the whole batch, about 4 million contacts a second; the pool gives up at 30 s.
@@ -38,67 +39,219 @@ _RECOUNT_WITHIN_MS: Final = 25_000
 # The sweep promotes what is due within seconds, so more than a few are due only while no worker
 # runs; then the last due time says whether all are.
 _OVERDUE_MAX: Final = 1_000
+# A phone stops ringing at the timeout, and what says so takes seconds at most.
+_RINGS_ON: Final = timedelta(seconds=15)
 
-_T = TypeVar("_T")
-
-
-async def read_snapshot(
-    connection: Connection,
-    *,
-    organization_id: str,
-    batch_id: uuid.UUID,
-    settings: Settings,
-    now: datetime,
-    verify: bool,
-) -> Snapshot | None:
-    """Read a batch in a `snapshot` transaction; None when the organisation has no such batch.
-
-    Raises Unavailable when not even the counters can be read.
-    """
-    began = asyncio.get_running_loop().time()
-    await _Q["limit_statements"].run(connection, milliseconds=str(_READ_WITHIN_MS))
-    row = await _Q["batch_facts"].row(
-        connection, batch_id=batch_id, organization_id=organization_id
-    )
-    if row is None:
-        return None
-    tallies = await _Q["tallies"].rows(connection, batch_id=batch_id)
-    snapshot = Snapshot(
-        settings=settings,
-        batch=shape.batch(row),
-        campaign=shape.campaign(row, settings),
-        stop=shape.stop(row),
-        recovering=read_recovering(row),
-        tallies=tuple(shape.tally(tally) for tally in tallies),
-    )
-    reader = _Reader(connection, organization_id, now, began=began)
-    return await reader.complete(snapshot, verify=verify)
+# The name of a reading, how a row of it is shaped, and its parameters.
+_Wanted: TypeAlias = tuple[str, Callable[[Record], Any], Mapping[str, Any]]
+# Where a reading goes in the snapshot, if not by its own name.
+_FIELDS: Final = {"contacts_on_call": "on_call", "ended_calls": "ended", "blockers": "database"}
 
 
-async def read_slot_freed_at(
-    connection: Connection, snapshot: Snapshot, now: datetime
-) -> datetime | None:
-    """Read when any batch of the campaign last gave back a slot."""
-    freed_at: datetime | None = await _Q["slot_freed_at"].value(
-        connection,
-        campaign_id=snapshot.campaign.id,
-        after=now - snapshot.settings.stuck_after,
-    )
-    return freed_at
+class Reading:
+    """One instant of a batch being read. What was read so far can be used at any time."""
+
+    def __init__(
+        self,
+        *,
+        organization_id: str,
+        batch_id: uuid.UUID,
+        settings: Settings,
+        now: datetime,
+        verify: bool,
+    ) -> None:
+        self._organization_id = organization_id
+        self._batch_id = batch_id
+        self._settings = settings
+        self._now = now
+        self._verify = verify
+        # None until the batch, its campaign and its counters were read.
+        self._read: Snapshot | None = None
+        # What is wanted and not there, in the order in which it is read.
+        self._unread: dict[str, None] = {}
+        self._began = 0.0
+
+    @property
+    def snapshot(self) -> Snapshot | None:
+        """What is known by now; what is not is None and named. None when the batch is not."""
+        if self._read is None:
+            return None
+        return replace(self._read, stale_inputs=tuple(self._unread))
+
+    async def read(self, connection: Connection) -> bool:
+        """Read all in a `snapshot` transaction; False when the organisation has no such batch.
+
+        Raises Unavailable when not even the counters can be read.
+        """
+        self._began = asyncio.get_running_loop().time()
+        watch = Stopwatch()
+        try:
+            if not await self._facts(connection):
+                return False
+            await self._rest(connection)
+        finally:
+            took_s = watch.stop(answers=_ANSWERS)
+        if not self._unread:  # what failed took its time limit, and is named by itself
+            self._note(read_s=took_s)
+        if self._verify:
+            await self._recount(connection)
+        return True
+
+    async def compare(self, connection: Connection) -> None:
+        """Read whether the last people called picked up, and what to compare that with."""
+        campaign_id = self._known().campaign.id
+        # Whoever seems to ring for longer than this was lost sight of: nobody waits for that one.
+        rings_since = self._now - self._settings.ring_timeout - _RINGS_ON
+
+        async def read() -> None:
+            batch = {"batch_id": self._batch_id}
+            last = await _Q["decided_calls"].rows(connection, **batch, rings_since=rings_since)
+            first = min((row["position"] for row in last), default=1)
+            earlier = await _Q["decided_earlier"].rows(connection, **batch, before=first)
+            elsewhere = await _Q["decided_elsewhere"].rows(
+                connection, **batch, campaign_id=campaign_id, rings_since=rings_since
+            )
+            self._note(
+                decided=tuple(shape.decided(row) for row in last),
+                earlier=tuple(shape.decided(row) for row in earlier),
+                elsewhere=tuple(shape.decided(row) for row in elsewhere),
+            )
+
+        await self._attempt(connection, "decided_calls", read)
+
+    async def read_slot_freed_at(self, connection: Connection) -> None:
+        """Read when any batch of the campaign last gave back a slot."""
+        campaign_id = self._known().campaign.id
+        after = self._now - self._settings.stuck_after
+
+        async def read() -> None:
+            freed_at: datetime | None = await _Q["slot_freed_at"].value(
+                connection, campaign_id=campaign_id, after=after
+            )
+            self._note(slot_freed_at=freed_at)
+
+        await self._attempt(connection, "slot_freed_at", read)
+
+    async def _facts(self, connection: Connection) -> bool:
+        await _limit(connection, _READ_WITHIN_MS)
+        row = await _Q["batch_facts"].row(
+            connection, batch_id=self._batch_id, organization_id=self._organization_id
+        )
+        if row is None:
+            return False
+        tallies = await _Q["tallies"].rows(connection, batch_id=self._batch_id)
+        self._read = Snapshot(
+            settings=self._settings,
+            batch=shape.batch(row),
+            campaign=shape.campaign(row, self._settings),
+            stop=shape.stop(row),
+            recovering=read_recovering(row),
+            tallies=tuple(shape.tally(tally) for tally in tallies),
+        )
+        return True
+
+    async def _rest(self, connection: Connection) -> None:
+        """Read the rest behind one savepoint; if anything fails, each behind its own."""
+        wanted = self._wanted()
+        self._forget(wanted)
+        try:
+            with translated():
+                async with connection.transaction():
+                    for one in wanted:
+                        await self._one(connection, one)
+        except (Unavailable, Stale):
+            self._forget(wanted)
+        else:
+            return
+        with contextlib.suppress(Unavailable, Stale), translated():
+            await _limit(connection, _THEN_WITHIN_MS)
+        for one in wanted:
+            await self._attempt(connection, one[0], partial(self._one, connection, one))
+
+    def _forget(self, wanted: Sequence[_Wanted]) -> None:
+        self._unread = dict.fromkeys(name for name, _, _ in wanted)
+        self._note(**{_FIELDS.get(name, name): None for name in self._unread})
+
+    def _wanted(self) -> list[_Wanted]:
+        facts, now = self._known(), self._now
+        batch, campaign = {"batch_id": self._batch_id}, {"campaign_id": facts.campaign.id}
+        wanted: list[_Wanted] = [
+            ("processes", read_process, {"alive_after": now - ALIVE_WITHIN}),
+            (
+                "open_calls",
+                shape.open_calls,
+                campaign
+                | {
+                    "ringing_since": now - facts.settings.ring_timeout - _TOO_LONG,
+                    "talking_since": now - facts.settings.time_limit - _TOO_LONG,
+                },
+            ),
+            ("contacts_on_call", shape.on_call, campaign | batch),
+            ("waiting", shape.waiting, batch | {"now": now, "overdue_max": _OVERDUE_MAX}),
+            ("heads", shape.head, batch),
+            ("ended_calls", shape.ended, batch),
+            ("database", shape.database, {}),
+            ("blockers", shape.blocker, {}),
+        ]
+        if any(t.wait_reason is Reason.DUPLICATE_NUMBER_BLOCKED for t in facts.tallies):
+            wanted.append(
+                ("parked", shape.parked, batch | {"organization_id": self._organization_id})
+            )
+        if (
+            facts.batch.paused_by
+            or facts.campaign.paused_at
+            or facts.batch.status is BatchStatus.CANCELLED
+        ):
+            wanted.append(("acts", shape.act, batch | campaign))
+        if facts.settings.bus_kind == "kafka":
+            wanted.append(("backlog", lambda row: Backlog(**row), {}))
+        return wanted
+
+    async def _one(self, connection: Connection, wanted: _Wanted) -> None:
+        name, shaped, given = wanted
+        rows = tuple(shaped(row) for row in await _Q[name].rows(connection, **given))
+        if name == "blockers":
+            health = self._known().database
+            self._note(database=None if health is None else replace(health, blockers=rows))
+        else:
+            is_single = name in {"database", "backlog"}
+            self._note(**{_FIELDS.get(name, name): rows[0] if is_single else rows})
+        self._unread.pop(name, None)
+
+    async def _recount(self, connection: Connection) -> None:
+        async def read() -> None:
+            await _limit(connection, _RECOUNT_WITHIN_MS)
+            rows = await _Q["recount"].rows(connection, batch_id=self._batch_id)
+            self._note(recount=tuple(shape.recounted(row) for row in rows))
+
+        # This one was asked for, however long it takes.
+        self._began = asyncio.get_running_loop().time()
+        await self._attempt(connection, "recount", read)
+        self._began = asyncio.get_running_loop().time()
+
+    async def _attempt(
+        self, connection: Connection, name: str, read: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Read something behind a savepoint of its own; what fails is named and left out."""
+        self._unread[name] = None
+        if asyncio.get_running_loop().time() - self._began > _ENOUGH_S:
+            return
+        with contextlib.suppress(Unavailable, Stale), translated():
+            async with connection.transaction():
+                await read()
+            self._unread.pop(name, None)
+
+    def _known(self) -> Snapshot:
+        if self._read is None:
+            raise RuntimeError("nothing was read yet")
+        return self._read
+
+    def _note(self, **read: Any) -> None:
+        self._read = replace(self._known(), **read)
 
 
-async def read_comparison(connection: Connection, snapshot: Snapshot) -> Snapshot:
-    """Read what the last calls of the batch are to be compared with."""
-    first = snapshot.ended[-1].ended_at if snapshot.ended else snapshot.batch.ready_at
-    earlier = await _Q["earlier_calls"].rows(connection, batch_id=snapshot.batch.id, before=first)
-    elsewhere = await _Q["calls_elsewhere"].rows(
-        connection, batch_id=snapshot.batch.id, campaign_id=snapshot.campaign.id
-    )
-    return replace(
-        snapshot,
-        earlier=tuple(shape.ended(row) for row in earlier),
-        elsewhere=tuple(shape.ended(row) for row in elsewhere),
-    )
+async def _limit(connection: Connection, milliseconds: int) -> None:
+    await _Q["limit_statements"].run(connection, milliseconds=str(milliseconds))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,113 +280,3 @@ async def read_campaign_load(connection: Connection, campaign_id: uuid.UUID) -> 
         is_stopped=row["is_stopped"],
         ended=tuple(shape.ended(one) for one in ended),
     )
-
-
-class _Reader:
-    """Reads what may be missing, and remembers what was."""
-
-    def __init__(
-        self, connection: Connection, organization_id: str, now: datetime, *, began: float
-    ) -> None:
-        self._connection = connection
-        self._began = began
-        self._organization_id = organization_id
-        self._now = now
-        self._stale: list[str] = []
-        self._is_careful = False
-
-    async def complete(self, snapshot: Snapshot, *, verify: bool) -> Snapshot:
-        """Read all behind one savepoint; if anything fails, each behind its own."""
-        try:
-            with translated():
-                async with self._connection.transaction():
-                    return await self._complete(snapshot, verify=verify)
-        except (Unavailable, Stale):
-            self._is_careful = True
-            await self._limit(_THEN_WITHIN_MS)
-        return await self._complete(snapshot, verify=verify)
-
-    async def _complete(self, snapshot: Snapshot, *, verify: bool) -> Snapshot:
-        batch_id, campaign_id = snapshot.batch.id, snapshot.campaign.id
-        is_parked = any(
-            tally.wait_reason is Reason.DUPLICATE_NUMBER_BLOCKED and tally.contacts
-            for tally in snapshot.tallies
-        )
-        is_held = bool(
-            snapshot.batch.paused_by
-            or snapshot.campaign.paused_at
-            or snapshot.batch.status is BatchStatus.CANCELLED
-        )
-        snapshot = replace(
-            snapshot,
-            processes=await self._rows(
-                "processes", read_process, alive_after=self._now - ALIVE_WITHIN
-            ),
-            open_calls=await self._rows(
-                "open_calls",
-                shape.open_calls,
-                campaign_id=campaign_id,
-                ringing_since=self._now - snapshot.settings.ring_timeout - _TOO_LONG,
-                talking_since=self._now - snapshot.settings.time_limit - _TOO_LONG,
-            ),
-            on_call=await self._rows(
-                "contacts_on_call", shape.on_call, campaign_id=campaign_id, batch_id=batch_id
-            ),
-            waiting=await self._rows(
-                "waiting", shape.waiting, batch_id=batch_id, now=self._now, overdue_max=_OVERDUE_MAX
-            ),
-            heads=await self._rows("heads", shape.head, batch_id=batch_id),
-            parked=await self._rows(
-                "parked", shape.parked, batch_id=batch_id, organization_id=self._organization_id
-            )
-            if is_parked
-            else (),
-            acts=await self._rows("acts", shape.act, batch_id=batch_id, campaign_id=campaign_id)
-            if is_held
-            else (),
-            ended=await self._rows("ended_calls", shape.ended, batch_id=batch_id),
-            database=await self._database(),
-            backlog=await self._backlog() if snapshot.settings.bus_kind == "kafka" else None,
-        )
-        # What failed took its time limit, and is named by itself.
-        read_s = 0.0 if self._stale else self._elapsed_s()
-        if verify:
-            snapshot = replace(snapshot, recount=await self._recount(batch_id))
-        return replace(snapshot, stale_inputs=tuple(self._stale), read_s=read_s)
-
-    def _elapsed_s(self) -> float:
-        return asyncio.get_running_loop().time() - self._began
-
-    async def _database(self) -> DatabaseHealth | None:
-        rows = await self._rows("database", shape.database)
-        blockers = await self._rows("blockers", shape.blocker)
-        return replace(rows[0], blockers=blockers or ()) if rows else None
-
-    async def _backlog(self) -> Backlog | None:
-        rows = await self._rows("backlog", lambda row: Backlog(**row))
-        return rows[0] if rows else None
-
-    async def _recount(self, batch_id: uuid.UUID) -> tuple[Recounted, ...] | None:
-        await self._limit(_RECOUNT_WITHIN_MS)
-        self._began += self._elapsed_s()  # this one was asked for, however long it takes
-        return await self._rows("recount", shape.recounted, batch_id=batch_id)
-
-    async def _limit(self, milliseconds: int) -> None:
-        await _Q["limit_statements"].run(self._connection, milliseconds=str(milliseconds))
-
-    async def _rows(
-        self, name: str, read: Callable[[Record], _T], **given: Any
-    ) -> tuple[_T, ...] | None:
-        if not self._is_careful:
-            return tuple(read(row) for row in await _Q[name].rows(self._connection, **given))
-        if self._elapsed_s() > _ENOUGH_S:
-            self._stale.append(name)
-            return None
-        try:
-            with translated():
-                async with self._connection.transaction():
-                    rows = await _Q[name].rows(self._connection, **given)
-        except (Unavailable, Stale):
-            self._stale.append(name)
-            return None
-        return tuple(read(row) for row in rows)

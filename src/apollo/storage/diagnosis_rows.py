@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from apollo.core.diagnosis.evidence import Blocker, DatabaseHealth, EndedCall
+from apollo.core.diagnosis.evidence import Blocker, DatabaseHealth, DecidedCall, EndedCall
 from apollo.core.diagnosis.snapshot import (
     Act,
     BatchFacts,
@@ -160,6 +160,16 @@ def ended(row: Record) -> EndedCall:
         duration_s=row["duration_seconds"],
         evidence=row["evidence"] or "",
         was_heard=row["was_heard"],
+    )
+
+
+def decided(row: Record) -> DecidedCall:
+    """Read a first call of which it is known whether somebody picked up."""
+    return DecidedCall(
+        from_number=row["from_number"],
+        phone_number=row["phone_number"],
+        requested_at=row["requested_at"],
+        rang_out=row["rang_out"],
     )
 
 

@@ -18,10 +18,12 @@ from apollo.errors import Invalid, NotFound, Stale, Unauthorised, Unavailable
 from apollo.ports import Clock
 from apollo.storage import access
 from apollo.storage.access import TokenListed
-from apollo.storage.database import Database
+from apollo.storage.database import Connection, Database
+from apollo.storage.latency import answered_within
 
 __all__ = ["Authenticate", "NewToken", "Principal", "TokenListed", "organization_id_of"]
 
+Lend = Callable[[], contextlib.AbstractAsyncContextManager[Connection]]
 # A revoked token works no longer than this; short enough to wait for, and it spares a query for
 # nearly every request of a busy client.
 _CACHED_FOR_S: Final = 10.0
@@ -68,8 +70,12 @@ class Authenticate:
         # Good tokens only, by hash, oldest first; a bad one is never worth remembering.
         self._known: dict[bytes, tuple[Principal, float]] = {}
 
-    async def principal_of(self, token: str) -> Principal:
-        """Recognise a token. Raises Unauthorised; a malformed one is refused without a query."""
+    async def principal_of(self, token: str, *, within_s: float | None = None) -> Principal:
+        """Recognise a token; a malformed one is refused without a query.
+
+        `within_s` is for who cannot wait: no other request's connection is waited for then.
+        Raises Unauthorised or Unavailable.
+        """
         if not tokens.is_token(token):
             expected = "expected gat_ and 36 letters and digits, as printed when it was made"
             raise Unauthorised(f"the token is malformed; {expected}")
@@ -78,7 +84,11 @@ class Authenticate:
         if known is not None and self._clock.monotonic() < known[1]:
             return known[0]
         asked_at = self._clock.monotonic()
-        principal = await self._find(token_hash)
+        if within_s is None:
+            principal = await self._find(token_hash, self._db.connection)
+        else:
+            found = self._find(token_hash, self._db.reserved)
+            principal = await answered_within(within_s, found)
         self._remember(token_hash, principal, asked_at + _CACHED_FOR_S)
         return principal
 
@@ -123,10 +133,10 @@ class Authenticate:
         self._known.clear()
         return revoked
 
-    async def _find(self, token_hash: bytes) -> Principal:
+    async def _find(self, token_hash: bytes, lend: Lend) -> Principal:
         now = self._clock.now()
         seen_before = now - _USE_NOTED_EVERY
-        async with self._db.connection() as connection:
+        async with lend() as connection:
             token = await access.find_token(connection, token_hash, seen_before=seen_before)
         if token is None:
             self._known.pop(token_hash, None)
@@ -134,7 +144,7 @@ class Authenticate:
         if token.is_use_due:
             # A database that only reads at the moment must not lock everybody out.
             with contextlib.suppress(Unavailable, Stale):
-                async with self._db.connection() as connection:
+                async with lend() as connection:
                     await access.note_use(
                         connection, token.id, used_at=now, seen_before=seen_before
                     )

@@ -67,7 +67,7 @@ class Heartbeat:
         } | {"last_contact_at": health.last_contact_at and health.last_contact_at.isoformat()}
         report = {**self._report(), "bus": bus, **self._condition()}
         try:
-            async with self._db.connection() as connection:
+            async with self._db.reserved() as connection:
                 began = self._clock.now()
                 seen_at = await heartbeats.beat(connection, self._process, report)
                 ended = self._clock.now()

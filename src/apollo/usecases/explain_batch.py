@@ -7,17 +7,23 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis, ReasonShown, explain, wants_comparison
 from apollo.core.diagnosis.evidence import WriteFault
-from apollo.core.diagnosis.snapshot import Settings
+from apollo.core.diagnosis.snapshot import Settings, Snapshot
 from apollo.core.diagnosis.words import stamp
-from apollo.errors import NotFound
+from apollo.errors import NotFound, Unavailable
 from apollo.ports import Clock
 from apollo.storage import diagnosis as storage
 from apollo.storage.database import Database
+from apollo.storage.latency import answered_within
+
+# Whatever hangs, an answer within a second: with the token, and with what it takes to write it.
+_ANSWERED_WITHIN_S: Final = 0.7
+# Counting everything was asked for, however long it takes; the connection gives up at 30 s.
+_RECOUNTED_WITHIN_S: Final = 32.0
 
 
 class OwnCondition(Protocol):
@@ -70,28 +76,43 @@ class ExplainBatch:
         self, organization_id: str, batch_id: uuid.UUID, *, verify: bool = False
     ) -> Diagnosis:
         """Explain the batch with this key. Raises NotFound or Unavailable."""
-        async with self._db.transaction(snapshot=True) as connection:
-            now = self._now()
-            snapshot = await storage.read_snapshot(
-                connection,
-                organization_id=organization_id,
-                batch_id=batch_id,
-                settings=self.settings,
-                now=now,
-                verify=verify,
-            )
-            if snapshot is None:
+        now = self._now()
+        reading = storage.Reading(
+            organization_id=organization_id,
+            batch_id=batch_id,
+            settings=self.settings,
+            now=now,
+            verify=verify,
+        )
+        within_s = _RECOUNTED_WITHIN_S if verify else _ANSWERED_WITHIN_S
+        try:
+            if not await answered_within(within_s, self._read(reading, now)):
                 raise NotFound("Batch not found")
-            if self._own is not None:
-                snapshot = replace(snapshot, write_fault=self._own.write_fault)
-            if wants_comparison(snapshot, now):
-                snapshot = await storage.read_comparison(connection, snapshot)
-            diagnosis = explain(snapshot, now)
-            if diagnosis.stuck_pending:
+        except Unavailable:
+            if reading.snapshot is None:
+                raise
+        return explain(self._seen_here(reading), now)
+
+    async def _read(self, reading: storage.Reading, now: datetime) -> bool:
+        """Read what the answer needs; False when there is no such batch."""
+        async with self._db.reserved_snapshot() as connection:
+            if not await reading.read(connection):
+                return False
+            if wants_comparison(self._seen_here(reading), now):
+                await reading.compare(connection)
+            if explain(self._seen_here(reading), now).stuck_pending:
                 # Another batch may have held the campaign's slots until a moment ago.
-                freed_at = await storage.read_slot_freed_at(connection, snapshot, now)
-                diagnosis = explain(replace(snapshot, slot_freed_at=freed_at), now)
-        return diagnosis
+                await reading.read_slot_freed_at(connection)
+        return True
+
+    def _seen_here(self, reading: storage.Reading) -> Snapshot:
+        """Give what was read so far, and what this process knows of itself."""
+        snapshot = reading.snapshot
+        if snapshot is None:
+            raise Unavailable("the database has not answered")
+        if self._own is None:
+            return snapshot
+        return replace(snapshot, write_fault=self._own.write_fault)
 
     def _now(self) -> datetime:
         """Tell the database's time: everything that is read was dated by it."""

@@ -2,15 +2,16 @@
 
 The last first calls of the batch are compared with its own past and with the campaign's other
 batches; then hours of the callee's day, regions, prefixes and caller ids with the rest. Retries are
-left out: who did not answer once answers more seldom. Must never see a trend in a handful.
+left out: who did not answer once answers more seldom. Calls count in the order in which they were
+placed: the last to end are no fair sample of them. Must never see a trend in a handful.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from apollo.core.diagnosis.evidence import EndedCall
+from apollo.core.diagnosis.evidence import DecidedCall
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.shares import Share, z_for
 from apollo.core.diagnosis.view import View
@@ -20,13 +21,13 @@ from apollo.core.states import BatchStatus, CallKind, Outcome
 
 # Fewer first calls than this say nothing.
 _CALLS_MIN: Final = 50
-# One false alarm in a thousand looks that compare equal shares …
-_UNUSUAL_Z: Final = z_for(0.001)
+# One in a million that equal shares differ so much by chance: a batch is looked at again and again
+# for days, and each two hundred calls are another chance to be wrong …
+_UNUSUAL_Z: Final = z_for(1e-6)
 # … and a difference that matters to a person.
 _UNUSUAL_BY: Final = 0.10
-# With nothing to compare: more than this, at one in two hundred. Cold lists reach 75 %.
+# With nothing to compare: more than this, as surely. Cold lists reach 75 %.
 _ALONE_ABOVE: Final = 0.80
-_ALONE_Z: Final = z_for(0.005)
 # A group and the rest each need this many, and have to differ by this much.
 _GROUP_MIN: Final = 20
 _GROUP_BY: Final = 0.15
@@ -35,7 +36,6 @@ _GROUP_CHANCE: Final = 0.01
 _SHOWN_MAX: Final = 6
 # Each number is looked up in two tables, at some 50 µs.
 _LOOKED_AT_MAX: Final = 400
-_DECIDED: Final = frozenset({Outcome.COMPLETED, Outcome.BUSY, Outcome.NO_ANSWER})
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,21 +48,23 @@ class _Group:
 
 
 def is_suspicious(view: View) -> bool:
-    """Whether it is worth reading what to compare the last calls with."""
-    return _is_asked_for(view) and _at_worst(_rang_out(view.snapshot.ended)) > _UNUSUAL_BY
+    """Whether it is worth reading who picked up, and what to compare that with."""
+    first = [c for c in view.snapshot.ended or () if c.kind is CallKind.FIRST]
+    missed = sum(c.outcome is Outcome.NO_ANSWER for c in first)
+    return _is_asked_for(view) and missed > _UNUSUAL_BY * len(first)
 
 
 def no_answer_high(view: View) -> Finding | None:
     """Unusually few people pick up."""
-    share = _rang_out(view.snapshot.ended)
+    share = _share(view.snapshot.decided)
     if not _is_asked_for(view) or share.of < _CALLS_MIN:
         return None
-    past, others = _rang_out(view.snapshot.earlier), _rang_out(view.snapshot.elsewhere)
+    past, others = _share(view.snapshot.earlier), _share(view.snapshot.elsewhere)
     against = _against(share, past, others)
     if against is None:
         return None
-    looked_at = [*(view.snapshot.ended or ()), *(view.snapshot.earlier or ())]
-    groups = _groups(view, _first_calls(looked_at)[:_LOOKED_AT_MAX])
+    looked_at = [*(view.snapshot.decided or ()), *(view.snapshot.earlier or ())]
+    groups = _groups(view, looked_at[:_LOOKED_AT_MAX])
     found = _stands_out(groups)
     return Finding(
         reason=Reason.NO_ANSWER_HIGH,
@@ -97,10 +99,6 @@ def _is_asked_for(view: View) -> bool:
     return view.is_waiting_for_us or status is BatchStatus.COMPLETED
 
 
-def _at_worst(share: Share) -> float:
-    return share.value if share.of >= _CALLS_MIN else 0.0
-
-
 def _against(share: Share, past: Share, others: Share) -> str | None:
     """What the share is unusual against; None when it is not."""
     compared = False
@@ -110,25 +108,17 @@ def _against(share: Share, past: Share, others: Share) -> str | None:
         compared = True
         if share.value - other.value >= _UNUSUAL_BY and share.above(other) > _UNUSUAL_Z:
             return f"against {other} of {other.of} of {whose}"
-    if not compared and share.at_least(_ALONE_Z) > _ALONE_ABOVE:
+    if not compared and share.at_least(_UNUSUAL_Z) > _ALONE_ABOVE:
         return "and there is nothing yet to compare them with"
     return None
 
 
-def _first_calls(calls: Iterable[EndedCall] | None) -> list[EndedCall]:
-    return [c for c in calls or () if c.kind is CallKind.FIRST and c.outcome in _DECIDED]
+def _share(calls: Sequence[DecidedCall] | None) -> Share:
+    return Share(sum(call.rang_out for call in calls or ()), len(calls or ()))
 
 
-def _rang_out(calls: Iterable[EndedCall] | None) -> Share:
-    return _share(_first_calls(calls))
-
-
-def _share(calls: Sequence[EndedCall]) -> Share:
-    return Share(sum(c.outcome is Outcome.NO_ANSWER for c in calls), len(calls))
-
-
-def _groups(view: View, calls: Sequence[EndedCall]) -> list[_Group]:
-    sorted_calls: dict[tuple[str, str], list[EndedCall]] = defaultdict(list)
+def _groups(view: View, calls: Sequence[DecidedCall]) -> list[_Group]:
+    sorted_calls: dict[tuple[str, str], list[DecidedCall]] = defaultdict(list)
     zone = view.snapshot.campaign.hours.zone
     for call in calls:
         place = place_of(call.phone_number)

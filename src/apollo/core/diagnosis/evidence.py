@@ -196,3 +196,13 @@ class EndedCall:
     # What proved the end: webhook, reply, poll, cdr, operator, assumed.
     evidence: str = ""
     was_heard: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecidedCall:
+    """A first call that reached a phone, and whether that phone rang out; it may still be open."""
+
+    from_number: str
+    phone_number: str
+    requested_at: datetime
+    rang_out: bool

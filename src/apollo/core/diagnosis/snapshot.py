@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from apollo.core.diagnosis.evidence import (
     Backlog,
     DatabaseHealth,
+    DecidedCall,
     EndedCall,
     HookCounts,
     Process,
@@ -213,10 +214,11 @@ class Snapshot:
     acts: tuple[Act, ...] | None = ()
     # The last calls of this batch that ended, newest first.
     ended: tuple[EndedCall, ...] | None = ()
-    # What to compare them with: earlier calls of this batch, and calls of the campaign's other
-    # batches; read only when it matters.
-    earlier: tuple[EndedCall, ...] | None = ()
-    elsewhere: tuple[EndedCall, ...] | None = ()
+    # Whether people picked up: the last first calls, and what to compare them with, earlier ones of
+    # this batch and those of the campaign's other batches; read only when it matters.
+    decided: tuple[DecidedCall, ...] | None = ()
+    earlier: tuple[DecidedCall, ...] | None = ()
+    elsewhere: tuple[DecidedCall, ...] | None = ()
     database: DatabaseHealth | None = None
     # None where Kafka is not the bus.
     backlog: Backlog | None = None

@@ -120,11 +120,12 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
     Reason.NO_ANSWER_HIGH: ReasonFacts(
         Layer.PROVIDER,
         Severity.WARNING,
-        "Unusually few people pick up, by a one-sided test of two shares at one in a thousand"
-        " against the batch's own past or the campaign's other batches (or over 60 % for sure,"
-        " where there is nothing to compare with); at least 50 first calls. A group stands out by"
-        " the same test against the rest, at one in a hundred over all groups tested, with at"
-        " least 20 calls on both sides.",
+        "Unusually few people pick up, by a one-sided test of two shares at one in a million,"
+        " against the batch's own past or the campaign's other batches, and by at least ten points"
+        " (or over 80 %, as surely, where there is nothing to compare with); at least 50 first"
+        " calls on either side, in the order in which they were placed. A group stands out by the"
+        " same test against the rest, at one in a hundred over all groups tested, with at least 20"
+        " calls on both sides.",
         "{rate} of the last {calls} first calls rang out, {against}. {stands_out} Review"
         " working_hours, see whether certain area codes fail, and lower the concurrency so as not"
         " to look like spam.",

@@ -148,30 +148,55 @@ select kind, outcome, from_number, phone_number, requested_at, ended_at, answere
  order by ended_at desc
  limit 200;
 
--- name: earlier_calls
--- Calls of the batch before those, evenly over its life: the first few after each of ten instants.
-with life as materialized (
-  select (select f.ended_at from calls f
-           where f.batch_id = :batch_id and f.outcome is not null
-           order by f.ended_at limit 1) as first_at
-)
-select distinct on (k.ended_at, k.id)
-       k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended_at, k.answered_at,
-       k.sip_status, k.sip_reason, k.hangup_by, k.hangup_reason, k.duration_seconds, k.evidence,
-       k.heard_at is not null as was_heard
-  from life l
- cross join generate_series(0, 9) as n
+-- name: decided_calls
+-- The last first calls that reached a phone, newest first, in the order in which people are called.
+-- Those placed after one that still rings are left out: who picks up is known sooner than who does
+-- not, so the last to end are no fair sample. Who talks has picked up.
+select k.position, k.from_number, k.phone_number, k.requested_at,
+       k.outcome is not distinct from 'no_answer' as rang_out
+  from calls k
+ where k.batch_id = :batch_id and k.kind = 'first'
+   and (k.answered_at is not null or k.outcome in ('completed', 'busy', 'no_answer'))
+   and k.requested_at < coalesce(
+     (select min(r.requested_at)
+        from calls r
+       where r.batch_id = :batch_id and r.kind = 'first' and r.ended_at is null
+         and r.answered_at is null and r.requested_at > :rings_since::timestamptz),
+     'infinity')
+ order by k.position desc, k.attempt desc
+ limit 200;
+
+-- name: decided_earlier
+-- Those before a position, evenly over the batch: a few from each of ten places on.
+select k.from_number, k.phone_number, k.requested_at, k.rang_out
+  from generate_series(0, 9) as n
  cross join lateral (
-   select e.id, e.kind, e.outcome, e.from_number, e.phone_number, e.requested_at, e.ended_at,
-          e.answered_at, e.sip_status, e.sip_reason, e.hangup_by, e.hangup_reason,
-          e.duration_seconds, e.evidence, e.heard_at
+   select e.from_number, e.phone_number, e.requested_at,
+          e.outcome is not distinct from 'no_answer' as rang_out
      from calls e
-    where e.batch_id = :batch_id and e.outcome is not null
-      and e.ended_at >= l.first_at + (:before::timestamptz - l.first_at) * n / 10
-      and e.ended_at < :before
-    order by e.ended_at
-    limit 40) as k
- order by k.ended_at, k.id;
+    where e.batch_id = :batch_id and e.kind = 'first'
+      and e.position >= 1 + (:before::integer - 1)::bigint * n / 10
+      and e.position < 1 + (:before::integer - 1)::bigint * (n + 1) / 10
+      and (e.answered_at is not null or e.outcome in ('completed', 'busy', 'no_answer'))
+    order by e.position, e.attempt
+    limit 40) as k;
+
+-- name: decided_elsewhere
+-- The last of the five newest other batches of the campaign.
+select k.from_number, k.phone_number, k.requested_at, k.rang_out
+  from (select o.id
+          from batches o
+         where o.campaign_id = :campaign_id and o.id <> :batch_id
+         order by o.created_at desc, o.id
+         limit 5) as b
+ cross join lateral (
+   select e.from_number, e.phone_number, e.requested_at,
+          e.outcome is not distinct from 'no_answer' as rang_out
+     from calls e
+    where e.batch_id = b.id and e.kind = 'first' and e.requested_at < :rings_since::timestamptz
+      and (e.answered_at is not null or e.outcome in ('completed', 'busy', 'no_answer'))
+    order by e.position desc, e.attempt desc
+    limit 60) as k;
 
 -- name: calls_elsewhere
 -- The last calls of the five newest other batches of the campaign.
