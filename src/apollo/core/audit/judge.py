@@ -186,8 +186,9 @@ def _none_after_a_stop(seen: _Evidence) -> Finding:
             continue
         finding.checked += 1
         stop = stops.in_force(row, call.requested_at - CLOCKS_DIFFER)
+        is_still = stops.in_force(row, call.requested_at + CLOCKS_DIFFER) is stop
         # Claimed before, it was one of the calls in progress that the answer reported.
-        if stop is not None and row.requested_at > stop.at:
+        if stop is not None and is_still and row.requested_at > stop.at:
             what = f"requested at {call.requested_at}, after {stop.action} at {stop.at}"
             finding.violations.append(Violation(_names(call, row), what))
     return finding
