@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -169,6 +170,31 @@ async def test_with_real_values_the_plans_are_as_good(
                 f"explain (format json) {query.text}", *(given[p] for p in query.params)
             )
             assert scanned(plan) == set(), name
+
+
+async def test_old_events_are_found_without_reading_the_young_ones(database_url: str) -> None:
+    async with a_world(database_url) as world:
+        await world.sql(
+            "insert into call_events"
+            " (content_hash, provider_call_id, call_status, body, verdict, received_at)"
+            " select gen_random_uuid(), n, 'ringing', repeat('x', 700)::bytea, 'applied',"
+            "  now() - interval '30 days' + n * interval '1 second'"
+            " from generate_series(1, 50000) n"
+        )
+        await world.sql("vacuum analyze call_events")
+        query = load_queries("raw_events")["forget_old"]
+        given = {"kept_for": timedelta(days=30), "at_most": 5000}
+        async with world.db.connection() as connection:
+            plan = await connection.fetchval(
+                f"explain (format json) {query.text}", *(given[p] for p in query.params)
+            )
+            # What it is planned with when it has been carried out often.
+            await connection.execute("set plan_cache_mode = force_generic_plan")
+            often = await generic_plan(connection, "raw_events", "forget_old")
+    for one in (json.loads(plan), often):
+        assert scanned(one) == set()
+        used = {node["Index Name"] for node in nodes(one[0]["Plan"]) if "Index Name" in node}
+        assert used == {"call_events_by_age"}
 
 
 async def test_a_plan_that_scans_is_noticed(grown: tuple[World, uuid.UUID, uuid.UUID]) -> None:

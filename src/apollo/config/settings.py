@@ -32,6 +32,8 @@ _PREFIX: Final = "APOLLO_"
 _KAFKA_PREFIX: Final = "APOLLO_KAFKA_"
 # Below this a look-up that is merely late would let a person be called twice.
 _QUARANTINE_MIN: Final = timedelta(seconds=120)
+# A repeat is known by the event it repeats, and a provider gives up repeating within minutes.
+_EVENTS_MIN: Final = timedelta(hours=1)
 
 _Duration = Annotated[timedelta, BeforeValidator(values.duration)]
 _Seconds = Annotated[int, BeforeValidator(values.whole_seconds)]
@@ -213,6 +215,14 @@ class Settings(BaseModel):
         "Whether a contact whose call was never found is held for a person or dialled again.",
         "hold or release",
         "hold",
+    )
+    keep_events: _Duration = _setting(
+        "KEEP_EVENTS",
+        "How long the provider's events are kept as they came; what they led to is kept for ever.",
+        "a duration of at least 1h, such as 30d",
+        timedelta(days=30),
+        shown="30d",
+        ge=_EVENTS_MIN,
     )
     result_secret: SecretStr | None = _setting(
         "RESULT_SECRET",

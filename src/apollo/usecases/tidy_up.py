@@ -1,16 +1,18 @@
 """Throws away what nobody asks for any more, slowly, so that small tables stay small.
 
-Owns only when: what is old is said by those who own it. It never touches contacts or calls.
+Owns only when: what is old is said by those who own it, or by the operator. It never touches
+contacts or calls.
 """
 
 import asyncio
+from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from apollo.errors import Stale, Unavailable
 from apollo.ports import Clock
-from apollo.storage import heartbeats
+from apollo.storage import heartbeats, raw_events
 from apollo.storage.database import Database
 from apollo.usecases.remember_answers import RememberAnswers
 
@@ -18,13 +20,16 @@ _log = structlog.get_logger("apollo.tidy")
 
 # What is thrown away is a day or a week old: ten minutes more or less do not matter.
 EVERY_S: Final = 600.0
+# Some ten milliseconds of work: nobody who writes events waits for a commit of that size.
+EVENTS_AT_ONCE: Final = 5_000
 
 
 class TidyUp:
-    """Forgets old answers and old heartbeats."""
+    """Forgets old answers, old heartbeats and the provider's old events."""
 
-    def __init__(self, *, db: Database, clock: Clock) -> None:
+    def __init__(self, *, db: Database, clock: Clock, events_kept_for: timedelta) -> None:
         self._db = db
+        self._events_kept_for = events_kept_for
         self._answers = RememberAnswers(db=db, clock=clock)
 
     async def run(self) -> None:
@@ -41,5 +46,17 @@ class TidyUp:
         answers = await self._answers.forget_old()
         async with self._db.connection() as connection:
             processes = await heartbeats.forget_old(connection)
-        if answers or processes:
-            _log.info("tidied", answers=answers, processes=processes)
+        events = await self._forget_events()
+        if answers or processes or events:
+            _log.info("tidied", answers=answers, processes=processes, events=events)
+
+    async def _forget_events(self) -> int:
+        events = 0
+        while True:
+            async with self._db.connection() as connection:
+                forgotten = await raw_events.forget_old(
+                    connection, kept_for=self._events_kept_for, at_most=EVENTS_AT_ONCE
+                )
+            events += forgotten
+            if forgotten < EVENTS_AT_ONCE:
+                return events

@@ -80,7 +80,7 @@ async def _work(settings: Settings) -> None:
         )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:
-            tidy = TidyUp(db=db, clock=clock)
+            tidy = TidyUp(db=db, clock=clock, events_kept_for=settings.keep_events)
             await worker.run(heartbeat.run, watch.run, history.run, tidy.run, *loops)
         finally:
             await driver.close()
