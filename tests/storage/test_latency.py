@@ -21,16 +21,16 @@ async def _longest(db: Database, statement: str) -> float:
 
 async def test_a_slow_statement_and_a_slow_commit_count(database_url: str) -> None:
     db = await Database.connect(database_url, connections_max=1)
-    assert 0.3 < await _longest(db, "select pg_sleep(0.4)") < 5
+    assert 0.2 < await _longest(db, "select pg_sleep(1)") < 5
     async with db.connection() as connection:
         await connection.execute(
             "create table slow (a integer);"
             "create function dawdle() returns trigger language plpgsql as"
-            " $$ begin perform pg_sleep(0.4); return null; end $$;"
+            " $$ begin perform pg_sleep(1); return null; end $$;"
             "create constraint trigger dawdled after insert on slow initially deferred"
             " for each row execute function dawdle()"
         )
-    assert 0.3 < await _longest(db, "insert into slow values (1)") < 5
+    assert 0.2 < await _longest(db, "insert into slow values (1)") < 5
     await db.close()
 
 
