@@ -127,9 +127,12 @@ def ensure_running(data_dir: Path, extra: Mapping[str, str] | None = None) -> st
 
 
 def is_running(data_dir: Path) -> bool:
-    """Whether the embedded server of `data_dir` is there and takes connections."""
+    """Whether the embedded server of `data_dir` takes connections. Raises Misconfigured."""
+    cluster = _cluster(data_dir)
     with _faults_of(data_dir):
-        running = _cluster(data_dir).postmaster()
+        if cluster.pgdata.exists():
+            _check_version(cluster)
+        running = cluster.postmaster()
     return running is not None and running.status == "ready"
 
 
@@ -269,10 +272,8 @@ def _create(cluster: _Cluster, prefix: list[str], owner: tuple[int, int] | None)
 
 
 def _check_version(cluster: _Cluster) -> None:
-    try:
-        found = (cluster.pgdata / "PG_VERSION").read_text().strip()
-    except FileNotFoundError:
-        found = "unknown"
+    version = cluster.pgdata / "PG_VERSION"
+    found = version.read_text().strip() if version.exists() else "unknown"
     if found != MAJOR_VERSION:
         raise _fault(
             f"{cluster.pgdata} was written by PostgreSQL {found} and this Apollo brings"

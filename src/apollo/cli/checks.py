@@ -20,7 +20,7 @@ from apollo import embedded
 from apollo.cli.listening import fault_of_port
 from apollo.config import Settings
 from apollo.core.diagnosis.view import ALIVE_WITHIN
-from apollo.errors import ApolloError, DriverError
+from apollo.errors import ApolloError, DriverError, Misconfigured
 from apollo.ports import AgentRoute
 from apollo.storage import agents, heartbeats
 from apollo.storage.database import (
@@ -85,13 +85,18 @@ async def database(settings: Settings) -> tuple[list[Finding], dict[str, AgentRo
     if settings.database_url is not None:
         url = settings.database_url.get_secret_value()
         fix = "start it, or correct APOLLO_DATABASE_URL"
-    elif embedded.is_running(settings.data_dir):
+    else:
+        try:
+            is_running = embedded.is_running(settings.data_dir)
+        except Misconfigured as wrong:
+            fix = "do one of the things named"
+            return [Finding(name, State.FAULT, fault, fix) for fault in wrong.faults], {}
+        if not is_running:
+            what = f"the embedded PostgreSQL in {settings.data_dir} is not running"
+            fix = "start Apollo with `apollo up`, or set APOLLO_DATABASE_URL"
+            return [Finding(name, State.FAULT, what, fix)], {}
         url = embedded.ensure_running(settings.data_dir)
         fix = f"see {settings.data_dir}/postgres/postgres.log"
-    else:
-        what = f"the embedded PostgreSQL in {settings.data_dir} is not running"
-        fix = "start Apollo with `apollo up`, or set APOLLO_DATABASE_URL"
-        return [Finding(name, State.FAULT, what, fix)], {}
     try:
         db = await Database.connect(url, connections_max=1, name="apollo doctor")
     except ApolloError as fault:

@@ -72,7 +72,7 @@ def migrate() -> None:
     from apollo.storage import database  # noqa: PLC0415 - as above
     from apollo.wiring import parts  # noqa: PLC0415 - as above
 
-    asyncio.run(database.migrate(parts.database_url(settings)))
+    asyncio.run(parts.bring_up_to_date(settings, within_s=0.0))
     out.print(f"The schema is at version {database.schema_version_wanted()}.")
 
 

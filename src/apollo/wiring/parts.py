@@ -12,7 +12,7 @@ from apollo import embedded
 from apollo.bus.line import Line
 from apollo.config import Settings
 from apollo.core.model import Deadlines, OnUnresolved
-from apollo.errors import Misconfigured
+from apollo.errors import Misconfigured, Unavailable
 from apollo.ports import Clock
 from apollo.storage.database import Database, migrate_patiently
 from apollo.telephony.jambonz import JambonzDriver
@@ -43,15 +43,27 @@ def database_url(settings: Settings) -> str:
     return embedded.ensure_running(settings.data_dir)
 
 
+async def bring_up_to_date(settings: Settings, *, within_s: float) -> str:
+    """Bring the schema up to date, waiting so long for a database that is away; gives its URL."""
+    url = database_url(settings)
+    try:
+        await migrate_patiently(
+            url, within_s=within_s, on_wait=lambda e: _log.warning("database.awaited", error=str(e))
+        )
+    except Unavailable as fault:
+        if settings.database_url is None:
+            raise
+        mend = "start it, or correct APOLLO_DATABASE_URL"
+        raise Unavailable(f"{fault}; {mend}", sqlstate=fault.sqlstate) from fault
+    return url
+
+
 @contextlib.asynccontextmanager
 async def open_database(
     settings: Settings, *, name: str, within_s: float = _DATABASE_WITHIN_S
 ) -> AsyncGenerator[Database]:
     """Open the database, its schema up to date; waits so long for one that is away."""
-    url = database_url(settings)
-    await migrate_patiently(
-        url, within_s=within_s, on_wait=lambda e: _log.warning("database.awaited", error=str(e))
-    )
+    url = await bring_up_to_date(settings, within_s=within_s)
     db = await Database.connect(url, connections_max=20, name=name)
     try:
         yield db
