@@ -5,6 +5,11 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/ready
 
+# Apache Kafka's jars where they can be had; without them the broker from the wheel stands in.
+WITH_KAFKA = scripts/kafka-jars $(VENV)/kafka; got=$$?; \
+	if [ $$got = 0 ]; then export KAFKA_JARS=$(VENV)/kafka; \
+	elif [ $$got != 3 ]; then exit $$got; fi;
+
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test faults test-kafka cluster bench-quick diagnose fmt clean
 
@@ -32,13 +37,10 @@ test-kafka: $(READY)  ## Run the tests of the bus against Apache Kafka itself; n
 	KAFKA_JARS=$(VENV)/kafka $(BIN)/pytest -n 2 --dist worksteal tests/buses
 
 cluster: $(READY)  ## Run the topology of deploy/compose.yaml as processes, and kill some.
-	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \
-	if [ $$got = 0 ]; then export KAFKA_JARS=$(VENV)/kafka; \
-	elif [ $$got != 3 ]; then exit $$got; fi; \
-	$(BIN)/python -m scripts.cluster
+	@$(WITH_KAFKA) $(BIN)/python -m scripts.cluster
 
 diagnose: $(READY)  ## Break a running Apollo in every way there is, and see /debug name it.
-	$(BIN)/python benchmarks/diagnose.py
+	@$(WITH_KAFKA) $(BIN)/python benchmarks/diagnose.py
 
 bench-quick: $(READY)  ## Measure the figures that matter most.
 	$(BIN)/python benchmarks/quick.py

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -258,11 +258,13 @@ def closed_hours() -> dict[str, Any]:
 
 
 @contextlib.asynccontextmanager
-async def opened_ward(world: str) -> AsyncGenerator[Ward]:
+async def opened_ward(
+    world: str, settings: Mapping[str, str] | None = None
+) -> AsyncGenerator[Ward]:
     """Start an Apollo of this world, and put everything away afterwards."""
     with swept_folder() as folder:
         async with _voice_application() as agent_url:
-            environ = _environment(folder, world, agent_url)
+            environ = _environment(folder, world, agent_url) | (settings or {})
             async with started(environ, lambda _role, _line: None) as stack:
                 token = await stack.first_token(ORGANIZATION)
                 if not isinstance(token, NewToken):

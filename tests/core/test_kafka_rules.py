@@ -42,6 +42,19 @@ def test_no_reason_is_given_where_nothing_is_wrong(case: str) -> None:
     assert serious(**QUIET[case]) == []
 
 
+# With the next heartbeat five seconds away at most, each is on the page within half a minute.
+NAMED_EARLY: dict[str, dict[str, Any]] = {
+    "kafka_lag": given(listener(1, lag_s=25.0)),
+    "no_partition_assigned": given(listener(1, partitions=0, unassigned_s=25.0)),
+    "outbox_stalled": given(backlog=Backlog(outbox_since=ago(25))),
+}
+
+
+@pytest.mark.parametrize("code", NAMED_EARLY)
+def test_what_has_lasted_for_twenty_five_seconds_is_named(code: str) -> None:
+    assert serious(**NAMED_EARLY[code]) == [code]
+
+
 def test_more_workers_than_partitions_is_named_as_such() -> None:
     workers = [listener(n, partitions=1, partitions_total=2) for n in (1, 2)]
     idle = listener(3, partitions=0, partitions_total=2, unassigned_s=90.0)

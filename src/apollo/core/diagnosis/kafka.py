@@ -14,14 +14,14 @@ from apollo.core.diagnosis.view import ALIVE_WITHIN, View
 from apollo.core.diagnosis.words import span, stamp
 from apollo.core.reasons import Reason
 
-# A group that forms, or gives away a dead worker's share, is done within this.
-_ASSIGNED_WITHIN_S: Final = 30.0
+# A group that forms, or gives away a dead worker's share, is done within half of this.
+_ASSIGNED_WITHIN_S: Final = 20.0
 # Messages are taken within milliseconds; this is no busy moment.
-_LAG_MAX_S: Final = 30.0
+_LAG_MAX_S: Final = 15.0
 # A worker that comes or goes moves partitions once or twice.
 _REBALANCES_MAX: Final = 5
-# Events leave within a second.
-_OUTBOX_WITHIN: Final = timedelta(seconds=60)
+# Events leave within a second, and the next worker takes over within a few.
+_OUTBOX_WITHIN: Final = timedelta(seconds=20)
 
 
 def workers_other_bus(view: View) -> Finding | None:
