@@ -13,16 +13,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 from confluent_kafka import Producer
 from scripts.brokers import JARS, Broker, free_port, make_broker
-from scripts.ledger_checks import longest_silence, placed, violations
+from scripts.ledger_checks import Line, longest_silence, placed, silence_at, violations
 
 from apollo import embedded
 
@@ -56,17 +57,29 @@ class Plan:
     seed: int = 1
 
 
+@dataclass(frozen=True)
+class Fault:
+    """What was done to it, and how long no call was placed around that."""
+
+    at: datetime
+    what: str
+    silence_s: float = 0.0
+
+
 @dataclass
 class Result:
     """What came of it."""
 
     seconds: float
     completed: bool
-    killed: int
-    broker_restarts: int
+    contacts: dict[str, int]
     calls: int
+    # The longest time without a new call, before there was nobody left to call.
     silence_s: float
+    faults: list[Fault]
     violations: list[str]
+    # By invariant: how much the audit looked at, and what it found.
+    invariants: dict[str, str]
     reasons: list[str]
 
 
@@ -118,6 +131,14 @@ class Cluster:
         if process.stdin is not None:
             process.stdin.close()
 
+    def audit(self, lines: Sequence[Line]) -> list[dict[str, Any]]:
+        """What `apollo audit` says of this ledger, invariant by invariant."""
+        ledger = self._folder / "ledger.jsonl"
+        ledger.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        said = self._command("audit", str(ledger), "--json", may_fail=True)
+        findings: list[dict[str, Any]] = json.loads(said)["findings"]
+        return findings
+
     def last_words(self) -> str:
         """The ends of all logs, for whoever looks for a fault."""
         logs = sorted(self._folder.glob("*.log"))
@@ -139,10 +160,10 @@ class Cluster:
             self.broker.stop()
         embedded.stop(self._folder)
 
-    def _command(self, *arguments: str) -> bytes:
+    def _command(self, *arguments: str, may_fail: bool = False) -> bytes:
         command = [sys.executable, "-P", "-m", "apollo.cli", *arguments]
         ran = subprocess.run(command, env=self._environ, check=False, capture_output=True)  # noqa: S603 - our own command
-        if ran.returncode:
+        if ran.returncode and not may_fail:
             raise RuntimeError(f"{arguments}: {ran.stderr.decode(errors='replace')[-2000:]}")
         return ran.stdout
 
@@ -205,24 +226,37 @@ async def under_fire(folder: Path, plan: Plan) -> Result:
         began = time.monotonic()
         nemesis = Nemesis(cluster)
         shooting = asyncio.gather(nemesis.run(), nemesis.flood(campaign_id))
-        completed = False
+        completed, batch = False, await _ask(http, path)
         while not completed and time.monotonic() - began < plan.within_s:
             await asyncio.sleep(0.25)
-            completed = (await _ask(http, path))["status"] == "completed"
+            batch = await _ask(http, path)
+            completed = batch["status"] == "completed"
         seconds = time.monotonic() - began
         shooting.cancel()
         await asyncio.gather(shooting, return_exceptions=True)
         diagnosis = (await _ask(http, f"{path}/debug?verify=true"))["diagnostics"]
         lines = await _ledger(cluster, http)
+        audit = await asyncio.to_thread(cluster.audit, lines)
     calls = placed(lines)
+    found = {one["invariant"]: one["violations"] for one in audit}
     return Result(
         seconds=round(seconds, 1),
         completed=completed,
-        killed=nemesis.killed,
-        broker_restarts=nemesis.restarted,
+        contacts={name: count for name, count in batch["counters"].items() if count},
         calls=len(calls),
         silence_s=round(longest_silence(calls).total_seconds(), 1),
-        violations=violations(lines, limit=plan.limit, attempts_max=_ATTEMPTS),
+        faults=[
+            replace(one, silence_s=round(silence_at(calls, one.at).total_seconds(), 1))
+            for one in nemesis.faults
+        ],
+        violations=violations(lines, limit=plan.limit, attempts_max=_ATTEMPTS)
+        + [f"{name}: {one['what']}" for name, faults in found.items() for one in faults],
+        invariants={
+            one["invariant"]: f"{one['checked']} {one['unit']}, {len(one['violations'])} violations"
+            if one["unit"]
+            else f"not judged: {one['left_out']}"
+            for one in audit
+        },
         reasons=[f"{one['code']}: {one['fix']}" for one in diagnosis["reasons"]],
     )
 
@@ -231,27 +265,34 @@ class Nemesis:
     """Kills one worker after the other, and the broker now and then."""
 
     def __init__(self, cluster: Cluster) -> None:
-        self.killed = 0
-        self.restarted = 0
+        self.faults: list[Fault] = []
         self._cluster = cluster
         self._random = random.Random(cluster.plan.seed)  # noqa: S311 - repeatable, not secret
 
     async def run(self) -> None:
         """Go on until cancelled."""
         plan = self._cluster.plan
+        nth = restarted = 0
         until = time.monotonic() + plan.fire_s
         while plan.kill_every_s and time.monotonic() + plan.kill_every_s < until:
             await asyncio.sleep(plan.kill_every_s)
             name = f"worker-{self._random.randrange(plan.workers)}"
+            self._note(f"{name} killed")
             await asyncio.to_thread(self._cluster.kill, name)
-            self.killed += 1
+            nth += 1
             broker = self._cluster.broker
-            if broker is not None and self.restarted < plan.broker_restarts and self.killed % 2:
-                self.restarted += 1
+            # Spread over the whole fire.
+            due = (restarted + 1) * plan.fire_s / (plan.broker_restarts + 1)
+            if broker and restarted < plan.broker_restarts and nth * plan.kill_every_s >= due:
+                restarted += 1
+                self._note("broker restarted")
                 await asyncio.to_thread(broker.kill)
                 await asyncio.sleep(1)
                 await asyncio.to_thread(broker.start)
             self._cluster.run("worker", name)
+
+    def _note(self, what: str) -> None:
+        self.faults.append(Fault(datetime.now(UTC), what))  # noqa: TID251 - the hand on the clock
 
     async def flood(self, campaign_id: str) -> None:
         """Wake everybody for nothing, again and again, until cancelled."""
@@ -339,7 +380,7 @@ def main() -> None:
     plan = Plan(**vars(told.parse_args()))
     with tempfile.TemporaryDirectory(prefix="apollo-cluster-") as folder:
         result = asyncio.run(under_fire(Path(folder), plan))
-    sys.stdout.write(json.dumps({"bus": _bus(plan)} | vars(result), indent=2) + "\n")
+    sys.stdout.write(json.dumps({"bus": _bus(plan)} | asdict(result), indent=2, default=str) + "\n")
     held = result.completed and not result.violations and result.silence_s <= _SILENCE_MAX_S
     sys.exit(0 if held else 1)
 

@@ -4,9 +4,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import Any, Final
 
 Line = dict[str, Any]
+# Before the next fault comes, in a run that makes one every ten seconds.
+_FELT_WITHIN: Final = timedelta(seconds=9)
 Span = tuple[datetime, datetime]
 
 
@@ -56,6 +58,13 @@ def longest_silence(calls: Iterable[Line]) -> timedelta:
     """The longest time in which no call was placed, between the first and the last."""
     moments = sorted(at(call["placed_at"]) for call in calls)
     return max((b - a for a, b in pairwise(moments)), default=timedelta())
+
+
+def silence_at(calls: Iterable[Line], fault: datetime) -> timedelta:
+    """The longest time without a new call that a fault brought: begun before it or soon after."""
+    moments = sorted(at(call["placed_at"]) for call in calls)
+    near = [b - a for a, b in pairwise(moments) if fault <= b and a <= fault + _FELT_WITHIN]
+    return max(near, default=timedelta())
 
 
 def at(text: str) -> datetime:
