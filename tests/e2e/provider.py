@@ -5,6 +5,7 @@ loses webhooks as the real one may. It shares no code with what it judges.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import hmac
 import json
@@ -30,6 +31,8 @@ SECRET = "wh_secret_for_tests"
 RESULT_SECRET = "results-for-tests"
 # What jambonz waits before it repeats a webhook that failed.
 WAITS_S = (0.5, 1.0, 2.0, 4.0, 6.0)
+# Five times a second: longer than anything stays away in a test.
+ASKS_AGAIN_AT_MOST = 300
 INLINE_FIELDS = {
     "from", "to", "tag", "timeout", "timeLimit", "call_hook", "call_status_hook",
     "speech_synthesis_vendor", "speech_synthesis_language", "speech_synthesis_voice",
@@ -385,14 +388,22 @@ class Jambonz:
             self.spoken_to_wrong.append(f"{answer.status} {told}")
 
     async def _ask_again(self, line: Line) -> None:
-        """The voice application wants this person called again."""
+        """The voice application wants this person called again, and says so until it is heard."""
         assert self._http is not None
         result = {"execution_id": line.tag["execution_id"], "follow_up_at": now(), "summary": "ok"}
         body = json.dumps(result).encode()
         url = f"{self.api_url}/webhooks/call-result"
-        async with self._http.post(url, data=body, headers=signed(body, RESULT_SECRET)) as answer:
-            if answer.status != 200:
-                self.complaints.append(f"call result: {answer.status} {await answer.text()}")
+        for _ in range(ASKS_AGAIN_AT_MOST):
+            headers = signed(body, RESULT_SECRET)
+            # The call must come to its end whatever happens to this request.
+            with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError):
+                async with self._http.post(url, data=body, headers=headers) as answer:
+                    if answer.status == 200:
+                        return
+                    if answer.status < 500:
+                        break
+            await asyncio.sleep(0.2)
+        self.complaints.append(f"call result of {line.sid} not taken")
 
 
 def signed(body: bytes, secret: str) -> dict[str, str]:
