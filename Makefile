@@ -28,8 +28,8 @@ test: $(READY)  ## Check format, lint, types and imports, then run all tests.
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist worksteal
 
-faults: $(READY)  ## Break real processes at every marked point, with many seeds; half an hour.
-	APOLLO_TEST_FULL=1 $(BIN)/pytest -n 2 --dist worksteal -rA tests/faults tests/e2e
+faults: $(READY)  ## Break everything at full length and write docs/reference/reliability.md; an hour.
+	$(BIN)/python -m scripts.reliability
 
 test-kafka: $(READY)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
 	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \

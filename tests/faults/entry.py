@@ -1,6 +1,7 @@
 """Runs a worker or an API process with something wrong in it, for tests only.
 
-`python -m tests.faults.entry ROLE {"kill_at": …, "nth": …, "quick": true, "clock_off_s": …}`
+`python -m tests.faults.entry ROLE {"kill_at": …, "nth": …, "quick": true, "clock_off_s": …,
+"mutant": …}`
 replaces functions of the process before it starts: one of them kills the process at a marked point,
 others make its waits short or its clock wrong. The product has no switch for any of this.
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 from apollo.cli.supervisor import stop_with_parent
 from apollo.config import configure_logging, load
-from apollo.core import lifecycle
+from apollo.core import breaker, lifecycle
 from apollo.core.model import Deadlines
 from apollo.errors import Unavailable
 from apollo.storage import calls as calls_storage
@@ -142,6 +143,8 @@ def _make_quick() -> None:
     }.items():
         assert hasattr(reconcile_calls, name), name
         setattr(reconcile_calls, name, value)
+    vars(breaker)["_FIRST_PROBE_AFTER_S"] = 1.0
+    vars(breaker)["_PROBE_EVERY_S"] = 3.0
     deadlines = parts.deadlines
 
     def short(settings: Any) -> Deadlines:
@@ -175,6 +178,10 @@ def main() -> None:
         _make_quick()
     if offset_s := wishes.get("clock_off_s"):
         _set_clock_off(offset_s)
+    if mutant := wishes.get("mutant"):
+        from tests.faults import mutants  # noqa: PLC0415 - it brings the simulation with it
+
+        mutants.make_wrong(mutant)
     if nth := wishes.get("lose_claim"):
         _lose_claim(nth)
     if nth := wishes.get("stop_after_claim"):

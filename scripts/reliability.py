@@ -1,0 +1,198 @@
+"""Runs everything that tries Apollo's invariants, and writes what it found: `make faults`.
+
+The model, the simulation, real processes under fire, and the full length of the tests that have
+one. Exits with 1 when anything was found. `--share 0.01` runs a hundredth of it and `--page FILE`
+writes elsewhere; `--only NAME` runs one part and keeps the others as they were measured before.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree as ET
+
+from scripts.reliability_page import is_clean, write
+from tests.model.protocol_model import OURS, WRONG
+from tests.model.search import search
+
+from apollo.embedded import MAJOR_VERSION
+
+ROOT: Final = Path(__file__).parents[1]
+_PAGE: Final = ROOT / "docs/reference/reliability.md"
+_KEPT: Final = ROOT / "build/reliability"
+# At full length. What each takes on two quiet cores stands in the page.
+_SEEDS: Final = 20_000
+_MUTANT_SEEDS: Final = 200
+_RUNS: Final = 200
+_SINGLES: Final = 3
+_RUN_MUTANT_SEEDS: Final = 40
+_TESTS: Final = {
+    "named faults": ("tests/faults", "tests/e2e"),
+    "restore": ("tests/recovery",),
+    "state machine of the API": ("tests/properties",),
+    "calling hours, against the oracle": (
+        "tests/core/test_windows.py",
+        "tests/core/test_window_input.py",
+    ),
+}
+
+
+def main() -> int:
+    """Run what was asked for."""
+    asked = _arguments().parse_args()
+    _KEPT.mkdir(parents=True, exist_ok=True)
+    began = _now()
+    parts: dict[str, Callable[[float], dict[str, Any]]] = {
+        "model": _model,
+        "simulation": _simulation,
+        "processes": _processes,
+        "tests": _tests,
+    }
+    for name, run in parts.items():
+        if asked.only in {None, name}:
+            _say(f"{name} …")
+            since = time.monotonic()
+            (_KEPT / f"{name}.json").write_text(json.dumps(run(asked.share)), encoding="utf-8")
+            _say(f"{name}: {time.monotonic() - since:.0f} s")
+    kept = {
+        name: json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
+        for name in parts
+        if (_KEPT / f"{name}.json").exists()
+    }
+    asked.page.write_text(write(kept, about=_about(began)), encoding="utf-8")
+    _say(f"written: {asked.page.name}")
+    return 0 if is_clean(kept) else 1
+
+
+def _model(_share: float) -> dict[str, Any]:
+    began = time.process_time()
+    found = [search(rules) for rules in OURS]
+    cpu_s = time.process_time() - began
+    variants = {rules.name: search(rules, at_most=10_000).violations for rules in WRONG}
+    return {
+        "states": sum(one.states for one in found),
+        "transitions": sum(one.transitions for one in found),
+        "cpu_s": round(cpu_s, 1),
+        "violations": {
+            rules.name: list(one.violations)
+            for rules, one in zip(OURS, found, strict=True)
+            if one.violations
+        },
+        "mutants": {name: 1 if ways else None for name, ways in variants.items()},
+        "variants": {name: min(map(len, ways.values())) for name, ways in variants.items() if ways},
+    }
+
+
+def _simulation(share: float) -> dict[str, Any]:
+    """Run half of the seeds on each of two cores; the mutants go with the second half."""
+    half = max(int(_SEEDS * share) // 2, 1)
+    halves = [_KEPT / f"simulation-{n}.json" for n in (0, 1)]
+    running = [
+        subprocess.Popen(  # noqa: S603 - our own command
+            _python(
+                *("tests.simulation.run", "--seeds", str(half), "--first", str(n * half)),
+                *(("--mutants", str(_MUTANT_SEEDS)) if n else ()),
+                *("--json", str(file)),
+            ),
+            cwd=ROOT,
+        )
+        for n, file in enumerate(halves)
+    ]
+    for process in running:
+        process.wait()
+    first, second = (json.loads(file.read_text(encoding="utf-8")) for file in halves)
+    both = dict(second)
+    for name in ("seeds", "virtual_hours", "cpu_s", "calls", "commits", "statements", "checks"):
+        both[name] = first[name] + second[name]
+    both["violations"] = first["violations"] | second["violations"]
+    both["injected"] = {
+        name: first["injected"].get(name, 0) + second["injected"].get(name, 0)
+        for name in first["injected"] | second["injected"]
+    }
+    return both
+
+
+def _processes(share: float) -> dict[str, Any]:
+    file = _KEPT / "runs.json"
+    lengths = {
+        "--runs": _RUNS,
+        "--singles": _SINGLES,
+        "--mutants": _RUN_MUTANT_SEEDS,
+    }
+    asked = [
+        part
+        for name, length in lengths.items()
+        for part in (name, str(length if "mutants" in name else max(round(length * share), 1)))
+    ]
+    command = _python("tests.faults.run", *asked, "--json", str(file))
+    subprocess.run(command, cwd=ROOT, check=False)  # noqa: S603 - our own command
+    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return found
+
+
+def _tests(share: float) -> dict[str, Any]:
+    """Run the tests that have a full length; a share of it is their usual one."""
+    environ = os.environ | ({"APOLLO_TEST_FULL": "1"} if share >= 1 else {})
+    found = {}
+    for title, paths in _TESTS.items():
+        _say(f"  {title} …")
+        file = _KEPT / "junit.xml"
+        command = _python("pytest", "-n", "2", "--dist", "worksteal", f"--junitxml={file}", *paths)
+        subprocess.run(command, cwd=ROOT, env=environ, check=False)  # noqa: S603 - our own command
+        suite = ET.parse(file).getroot().find("testsuite")  # noqa: S314 - pytest wrote it
+        assert suite is not None  # noqa: S101 - for the types
+        count = {key: int(suite.get(key, 0)) for key in ("tests", "failures", "errors", "skipped")}
+        found[title] = {
+            "tests": count["tests"],
+            "skipped": count["skipped"],
+            "failed": count["failures"] + count["errors"],
+            "seconds": float(suite.get("time", 0)),
+        }
+    return found
+
+
+def _python(module: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _about(began: str) -> dict[str, Any]:
+    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
+    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "commit": commit.stdout.strip() or "unknown",
+        "began": began,
+        "ended": _now(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "postgresql": MAJOR_VERSION,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M")  # noqa: TID251 - the page says when
+
+
+def _say(what: str) -> None:
+    sys.stderr.write(f"{datetime.now(UTC):%H:%M:%S} {what}\n")  # noqa: TID251 - progress
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--share", type=float, default=1.0, help="how much of the full length")
+    parser.add_argument("--only", choices=("model", "simulation", "processes", "tests"))
+    parser.add_argument("--page", type=Path, default=_PAGE, help="where the page is written")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

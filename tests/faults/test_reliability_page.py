@@ -1,0 +1,58 @@
+"""The page of `make faults` tells what was found, and never that nothing was when something was."""
+
+from typing import Any
+
+from scripts.reliability_page import is_clean, write
+
+ABOUT = {
+    "commit": "0123456789ab",
+    "began": "2026-11-23 10:00",
+    "ended": "2026-11-23 11:00",
+    "cores": 2,
+    "memory_gib": 24,
+    "system": "Linux x86_64",
+    "python": "3.11.2",
+    "postgresql": "18",
+}
+
+
+def processes(**more: Any) -> dict[str, Any]:
+    recovered = {"kind": "API killed", "first_s": 1.0, "all_s": 2.0, "slots": 20}
+    return {
+        "runs": 3, "seconds": 60.0, "calls": 400, "held": 2, "unknowable": 1,
+        "checks": {"I1": 400}, "struck": {"API killed": 2}, "weather": {"webhook_lost": 1},
+        "recoveries": {"API killed": [0.5, 1.5, 4.0]}, "singles": [recovered],
+        "violations": {}, "mutants": {"mark after POST": 1}, "caught_by": {"mark after POST": "I1"},
+        **more,
+    }  # fmt: skip
+
+
+def test_a_run_without_findings_says_how_much_was_looked_at() -> None:
+    parts = {"processes": processes()}
+    page = write(parts, about=ABOUT)
+    assert is_clean(parts)
+    assert "| real processes | 3 runs, 400 calls, 400 checks | 60 s | 0 |" in page
+    assert "Every mutant was caught." in page
+    assert "| API killed | 2 | 0.5 / 1.5 / 4.0 s |" in page
+    assert "| API killed | 1 | 1.0 / 1.0 / 1.0 s | 2.0 / 2.0 / 2.0 s |" in page
+    assert "| mark after POST | not there | 1 | I1 |" in page
+
+
+def test_a_violation_a_mutant_that_got_away_and_a_failed_test_are_told() -> None:
+    violated = {"processes": processes(violations={"17": ["I2: exec_1 was asked for 2 times"]})}
+    assert not is_clean(violated)
+    assert "- processes, seed 17: I2: exec_1 was asked" in write(violated, about=ABOUT)
+    free = {"processes": processes(mutants={"last webhook wins": None})}
+    assert not is_clean(free)
+    page = write(free, about=ABOUT)
+    assert "Mutants that got away: last webhook wins (processes)." in page
+    assert "| last webhook wins | not there | **not caught** |" in page
+    failed = {"tests": {"restore": {"tests": 5, "skipped": 1, "failed": 1, "seconds": 9.0}}}
+    assert not is_clean(failed)
+    assert "| restore | 5 tests, 1 skipped | 9 s | 1 |" in write(failed, about=ABOUT)
+
+
+def test_a_recovery_that_took_too_long_is_marked() -> None:
+    slow = {"kind": "API killed", "first_s": 1.0, "all_s": 15.5, "slots": 20}
+    page = write({"processes": processes(singles=[slow])}, about=ABOUT)
+    assert "15.5 / 15.5 / 15.5 s **late**" in page
