@@ -39,8 +39,6 @@ class Cause:
     codes: tuple[str, ...]
     make: Make
     world: str = "scripted"
-    # Reasons that are as right when they come first: the same trouble, seen from nearer.
-    or_first: tuple[str, ...] = ()
     verify: bool = False
 
     @property
@@ -51,6 +49,10 @@ class Cause:
 
 CAUSES: list[Cause] = []
 PAIRS: list[Cause] = []
+# The reasons that are no cause here, and where each is tested instead.
+ELSEWHERE: Final = {
+    "paused_by_apollo": "here, in a pair: Apollo pauses a batch for bad_request_everywhere alone",
+}
 
 
 def cause(*codes: str, **more: object) -> Callable[[Make], Make]:
@@ -97,6 +99,17 @@ async def stopped(ward: Ward, undo: AsyncExitStack) -> str:
     batch_id = await ward.batch()
     await ward.office.stop_dialling.stop()
     undo.push_async_callback(ward.office.stop_dialling.resume)
+    return batch_id
+
+
+@cause("recovery_mode")
+async def restored(ward: Ward, undo: AsyncExitStack) -> str:
+    batch_id = await ward.batch(LONG, 60)
+    await ward.until_called(batch_id, 10)
+    # What a backup of a minute ago does not have, and what every worker looks for as it starts.
+    await ward.lose_calls()
+    undo.push_async_callback(ward.operator, "recover", "--confirm")
+    await ward.another_worker(undo, "pass")
     return batch_id
 
 
@@ -173,6 +186,17 @@ async def campaign_full(ward: Ward, _: AsyncExitStack) -> str:
     return await ward.batch(LONG, 20, campaign_id=campaign_id)
 
 
+@cause("shared_limit_starved")
+async def starved(ward: Ward, _: AsyncExitStack) -> str:
+    campaign_id = await ward.campaign(4)
+    first = await ward.batch(LONG, 20, campaign_id=campaign_id)
+    await ward.until_called(first, 4)
+    batch_id = await ward.batch(LONG, 20, campaign_id=campaign_id)
+    # It counts after two minutes, and who talks for as long keeps everybody waiting.
+    await ward.age_newest_batch()
+    return batch_id
+
+
 @cause("rate_limited_by_provider")
 async def rate_limited(ward: Ward, undo: AsyncExitStack) -> str:
     await ward.faults(undo, refuse={"status": 429, "retry_after_s": 20})
@@ -184,7 +208,7 @@ async def slow_pace(ward: Ward, _: AsyncExitStack) -> str:
     return await ward.batch(QUICK, 400, limit=50, ends_at=soon(120))
 
 
-@cause("concurrency_leaked", or_first=("status_never_ends",))
+@cause("concurrency_leaked")
 async def leaked(ward: Ward, undo: AsyncExitStack) -> str:
     # Each call's feature server dies as it is answered, and its record with it.
     await ward.faults(undo, call_silent={"events": ["completed"]}, record_expires={"delay_s": 0})
@@ -250,7 +274,13 @@ async def readonly(ward: Ward, undo: AsyncExitStack) -> str:
     return batch_id
 
 
-@cause("db_locks", or_first=("worker_stuck",))
+@cause("db_disk_full")
+async def full_disk(ward: Ward, undo: AsyncExitStack) -> str:
+    await ward.fill_disk_of_calls(undo)
+    return await ward.batch(TALKS, 300)
+
+
+@cause("db_locks")
 async def locks(ward: Ward, undo: AsyncExitStack) -> str:
     batch_id = await ward.batch(TALKS, 200)
     await ward.until_called(batch_id, 5)
@@ -271,7 +301,7 @@ async def slow_database(ward: Ward, undo: AsyncExitStack) -> str:
     return await ward.batch(QUICK, 300)
 
 
-@cause("pool_exhausted", or_first=("db_locks", "db_slow", "status_events_lagging"))
+@cause("pool_exhausted")
 async def pool(ward: Ward, _: AsyncExitStack) -> str:
     campaign_id = await ward.campaign()
     batch_id = await ward.batch(LONG, 60, campaign_id=campaign_id)
@@ -282,7 +312,7 @@ async def pool(ward: Ward, _: AsyncExitStack) -> str:
     return batch_id
 
 
-@cause("status_events_lagging", or_first=("db_locks", "db_slow"))
+@cause("status_events_lagging")
 async def late_events(ward: Ward, _: AsyncExitStack) -> str:
     batch_id = await ward.batch(TALKS, 100)
     async with AsyncExitStack() as hold:
@@ -326,7 +356,7 @@ async def unknown(ward: Ward, undo: AsyncExitStack) -> str:
     return await ward.batch(TALKS, 300, limit=30)
 
 
-@cause("bad_request_everywhere", or_first=("paused_by_apollo",))
+@cause("bad_request_everywhere")
 async def bad_request(ward: Ward, undo: AsyncExitStack) -> str:
     await ward.faults(undo, refuse={"status": 400})
     return await ward.batch()
@@ -373,7 +403,7 @@ async def dropped(ward: Ward, _: AsyncExitStack) -> str:
     return await ward.batch(LONG, 100, campaign={"agent_id": "agent_broken"})
 
 
-@cause("agent_unreachable", or_first=("answered_then_dropped",))
+@cause("agent_unreachable")
 async def unreachable(ward: Ward, _: AsyncExitStack) -> str:
     route = AgentRoute(
         call_hook="http://127.0.0.1:9/hook",
@@ -427,6 +457,11 @@ async def verified(ward: Ward, _: AsyncExitStack) -> str:
 
 
 # ------------------------------------------------------------------------------------------- pairs
+
+
+@cause("bad_request_everywhere", "paused_by_apollo")
+async def refused_and_paused(ward: Ward, undo: AsyncExitStack) -> str:
+    return await bad_request(ward, undo)
 
 
 @cause("no_worker_alive", "batch_paused")

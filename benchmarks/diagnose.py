@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import kafka_causes
-from causes import CAUSES, PAIRS, Cause
+from causes import CAUSES, ELSEWHERE, PAIRS, Cause
 from figures import say
 from ward import Ward, opened_ward
 
@@ -31,12 +31,6 @@ GOAL_S = 30.0
 # And how long it is waited for, so that a late answer is told from none.
 PATIENCE_S = 60.0
 ASK_EVERY_S = 0.25
-# Not made here: what it takes cannot be made on any machine, or takes longer than a person waits.
-NOT_MADE = {
-    Reason.DB_DISK_FULL: "needs a file system of its own; tests/core",
-    Reason.SHARED_LIMIT_STARVED: "lasts two minutes before it counts; tests/core",
-    Reason.PAUSED_BY_APOLLO: "comes with bad_request_everywhere",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +84,7 @@ def _is_named(cause: Cause, listed: Sequence[str]) -> bool:
         return True
     code = cause.codes[0]
     if _is_serious(code):
-        return listed[0] in {code, *cause.or_first}
+        return listed[0] == code
     return not any(_is_serious(other) for other in listed)
 
 
@@ -155,8 +149,8 @@ def main() -> None:
     print(f"\n{'cause':<52} {'named':>8}  {'first reason':<30}")
     for result in results:
         print(result)
-    for code, why in NOT_MADE.items():
-        print(f"{code:<52} {'-':>8}  not made here: {why}")
+    for code, why in ELSEWHERE.items():
+        print(f"{code:<52} {'-':>8}  tested elsewhere: {why}")
     for code in kafka_causes.left_out():
         print(f"{code:<52} {'-':>8}  skipped: needs Apache Kafka itself, so Java 17 and Maven")
     late = [r for r in results if r.named_after_s is None or r.named_after_s > GOAL_S]

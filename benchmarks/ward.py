@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,29 @@ select 1
         or (report -> 'pool' ->> 'longest_s')::float > 1
         or (report -> 'events' ->> 'longest_s')::float > 5)
 """
+_LOSE_CALLS = """
+create temporary table lost on commit drop as
+  select id from batches order by created_at desc limit 1;
+delete from call_events where execution_id in (select id from calls where batch_id in (table lost));
+delete from calls where batch_id in (table lost);
+update contacts set status = 'pending', wait_reason = null where batch_id in (table lost);
+update batch_cursors set next_position = 1 where batch_id in (table lost);
+"""
+_AGE = """
+create temporary table old on commit drop as
+  select id from batches order by created_at desc limit 1;
+update batches set ready_at = ready_at - interval '3 minutes' where id in (table old);
+update contacts set updated_at = updated_at - interval '3 minutes' where batch_id in (table old);
+"""
+_SMALL_DISK = """
+alter table calls set tablespace small;
+create table filler (a text) tablespace small;
+"""
+_BIG_DISK = """
+drop table filler;
+alter table calls set tablespace pg_default;
+"""
+_FILL = "insert into filler select repeat('x', 900) from generate_series(1, $1::integer)"
 _DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -191,6 +215,40 @@ class Ward:
 
         undo.push_async_callback(stop)
 
+    async def lose_calls(self) -> None:
+        """Forget that anybody of the newest batch was called, as a restored backup has."""
+        await self._script(_LOSE_CALLS)
+
+    async def age_newest_batch(self) -> None:
+        """Make the newest batch, of which nobody was called, three minutes older than it is."""
+        await self._script(_AGE)
+
+    async def fill_disk_of_calls(self, undo: contextlib.AsyncExitStack) -> None:
+        """Move the calls to a small file system of their own, and leave no room; needs root."""
+        data = await self.sql("show data_directory")
+        owner = Path(data[0]["data_directory"]).stat()  # noqa: ASYNC240 - nothing else runs here
+        folder = tempfile.mkdtemp(prefix="ward-")
+        undo.callback(os.rmdir, folder)
+        await _run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder)
+        undo.push_async_callback(_run, "umount", folder)
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        await self.sql(f"create tablespace small location '{folder}'")
+        undo.push_async_callback(self.sql, "drop tablespace small")
+        undo.push_async_callback(self._script, _BIG_DISK)
+        await self._script(_SMALL_DISK)
+        for rows in (1_000, 100, 1):
+            with contextlib.suppress(Unavailable):
+                while True:
+                    await self.sql(_FILL, rows)
+
+    async def _script(self, statements: str) -> None:
+        async with self.office.db.connection() as connection:
+            await connection.execute(statements)
+
+    async def operator(self, *words: str) -> None:
+        """Run a command as the operator of this Apollo does."""
+        await _run(sys.executable, "-P", "-m", "apollo.cli", *words, env=dict(self.stack.environ))
+
     async def lock(self, undo: contextlib.AsyncExitStack, statement: str) -> None:
         """Hold what a statement locks until the cause is undone."""
         connection = await self.connect()
@@ -246,6 +304,15 @@ class Ward:
             async with asyncio.timeout(45):
                 while (await self.api.read(f"/api/v1/batches/{probe}"))["status"] != "completed":
                     await asyncio.sleep(0.2)
+
+
+async def _run(*command: str, env: dict[str, str] | None = None) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *command, env=env, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await process.communicate()
+    if process.returncode:
+        raise Unavailable(f"{command[0]} failed: {said.decode().strip()}")
 
 
 def closed_hours() -> dict[str, Any]:

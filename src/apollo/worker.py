@@ -79,6 +79,8 @@ class Worker:
         self._unrecorded: set[uuid.UUID] = set()
         self._claim_was_lost = False
         self._effects: set[asyncio.Task[None]] = set()
+        # What keeps each loop from the database, as PostgreSQL calls it, and since when.
+        self._faults: dict[str, dict[str, Any]] = {}
         self._last_claim_at: datetime | None = None
         self._last_request_at: datetime | None = None
 
@@ -127,6 +129,7 @@ class Worker:
             # One slow claim is an accident, three in a minute are not.
             "slowest_claim_s": round(self._dial.claim_times.of_the_minute(loop_now, nth=3), 3),
             "last_request_at": _iso(self._last_request_at),
+            "database_faults": list(self._faults.values()),
             "status_hook_url": self._driver.status_hook_url,
             "provider": {
                 "provider": self._driver.provider,
@@ -149,10 +152,20 @@ class Worker:
                 await turn()
             except (Unavailable, Stale) as e:
                 _log.warning("loop.waits", loop=turn.__name__, error=str(e))
+                self._note_fault(turn.__name__, e)
                 await asyncio.sleep(_AWAY_AGAIN_S)
             except Exception:  # noqa: BLE001 - a defect in one turn must not stop the others
                 _log.exception("loop.failed", loop=turn.__name__)
                 await asyncio.sleep(_AWAY_AGAIN_S)
+            else:
+                self._faults.pop(turn.__name__, None)
+
+    def _note_fault(self, loop: str, error: Unavailable | Stale) -> None:
+        sqlstate = getattr(error, "sqlstate", "")
+        known = self._faults.get(loop)
+        if known is None or known["sqlstate"] != sqlstate:
+            now = _iso(self._clock.now())
+            self._faults[loop] = {"sqlstate": sqlstate, "error": str(error), "since": now}
 
     async def _listen(self) -> None:
         async for campaign_id in self._bus.wake_ups():

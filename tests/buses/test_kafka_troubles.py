@@ -211,8 +211,10 @@ async def test_a_rebalance_every_two_seconds_leaves_no_message_out(broker: Broke
         nonlocal guests
         while True:
             guest = Subscription(client, Topic.STATUS, clock=SystemClock())
+            stayed = asyncio.Event()
+            asyncio.get_running_loop().call_later(2, stayed.set)
             async with running(guest.run(take)):
-                await asyncio.gather(has_a_share(guest), asyncio.sleep(2))
+                await asyncio.gather(has_a_share(guest), stayed.wait())
             guests += 1
 
     async def speak(client: KafkaClient) -> None:

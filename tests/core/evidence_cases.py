@@ -146,7 +146,11 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             },
             Verdict.HEALTHY,
             30,
-            ["0.01 calls a second", "30 contacts take 50 min", "the batch ends in 10 min"],
+            [
+                "0.01 calls a second",
+                "30 contacts that wait take 50 min",
+                "the batch ends in 10 min",
+            ],
         ),
         Reason.CONCURRENCY_LEAKED: (
             {
@@ -263,7 +267,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             {"ended": (*ended(3, evidence="poll"), *ended(1, evidence="assumed"))},
             Verdict.DEGRADED,
             0,
-            ["4 ended without a last status", "1 by assumed, 3 by poll"],
+            ["4 calls ended without a last status", "1 by assumed, 3 by poll"],
         ),
         Reason.AGENT_UNREACHABLE: (
             {
@@ -289,7 +293,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             {"ended": DROPPED[:4] + ended(20)},
             Verdict.DEGRADED,
             4,
-            ["4 of the last 24 answered calls"],
+            ["4 of the last 24 people who answered"],
         ),
         Reason.CALLER_ID_INVALID: (
             {
@@ -297,7 +301,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             },
             Verdict.DEGRADED,
             12,
-            ["refuses +442079460000", "12 of its last 12", "0 of 12 of the others"],
+            ["refuses +442079460000", "12 of its last 12", "0 of 12 from other numbers"],
         ),
         Reason.CALLER_ID_BLOCKED: (
             {"ended": ended(15, FAILED, sip_status=608) + ended(15)},
@@ -309,7 +313,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             {"ended": ended(30, FAILED, sip_status=503, sip_reason="Max Calls") + ended(10)},
             Verdict.DEGRADED,
             30,
-            ["30 of the last 40 calls ended 503 (Max Calls)", "lower the concurrency"],
+            ["30 of the last 40 calls failed with SIP 503 (Max Calls)", "lower the concurrency"],
         ),
         Reason.NO_ANSWER_HIGH: (
             {

@@ -383,7 +383,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         snapshot(pending(30), dispatched(3), batch={"concurrency_limit": 3}),
         Verdict.HEALTHY,
         30,
-        ["3 of 3", "the batch's concurrency_limit"],
+        ["All 3 slots are in use", "the batch's concurrency_limit"],
     ),
     Reason.CAMPAIGN_CONCURRENCY_FULL: (
         snapshot(pending(30), batch={"ready_at": NOW - minutes(1)}, **held_by_other(10)),
@@ -500,7 +500,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         ),
         Verdict.DEGRADED,
         2,
-        ["2 calls have an unknown result", "2 server_error"],
+        ["Of 2 requests since", "2 server_error"],
     ),
     Reason.ACCOUNTING_GAP: (
         snapshot(pending(10), batch={"total_contacts": 17}),

@@ -31,6 +31,7 @@ from apollo.core.diagnosis.evidence import (
     DatabaseHealth,
     LiveList,
     ProviderHealth,
+    WriteFault,
 )
 from apollo.core.diagnosis.shares import Share
 from apollo.core.diagnosis.snapshot import (
@@ -42,6 +43,7 @@ from apollo.core.diagnosis.snapshot import (
     Snapshot,
     Tally,
 )
+from apollo.core.diagnosis.words import fill
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.core.windows import parse_working_hours
@@ -120,6 +122,19 @@ def test_a_hang_that_is_over_is_told_and_holds_nobody() -> None:
 
 def test_a_database_without_writes_silences_what_heartbeats_would_say() -> None:
     assert codes(database=DatabaseHealth(is_readonly=True), processes=()) == ["db_readonly"]
+
+
+def test_a_full_disk_is_known_from_whichever_process_it_refuses() -> None:
+    fault = WriteFault(sqlstate="53100", error="could not extend file", since=ago(9))
+    assert codes(processes=(worker(write_faults=(fault,)),))[0] == "db_disk_full"
+    other = replace(fault, sqlstate="57014")
+    assert codes(processes=(worker(write_faults=(other,)),)) == []
+
+
+def test_one_of_a_thing_is_not_many() -> None:
+    text = "{a:call}, {b:call}, {c:request waits|requests wait}; {pid}"
+    given = {"a": 1, "b": 2, "c": 1, "pid": 12345}
+    assert fill(text, given) == "1 call, 2 calls, 1 request waits; 12345"
 
 
 def test_the_providers_clock_is_compared_with_the_databases() -> None:

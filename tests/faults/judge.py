@@ -15,11 +15,11 @@ from typing import Any, Final
 from tests.faults.fire import Fire
 from tests.faults.site import Site
 
-from apollo import wiring
 from apollo.config import load
 from apollo.core import ids
 from apollo.core.audit import Finding
 from apollo.usecases.audit_ledger import AuditLedger, read_ledger
+from apollo.wiring.office import open_office
 
 # What RotaryRouter had not written when it was killed is missing in its ledger; it writes every
 # 0.05 s, and a busy machine may be late.
@@ -79,7 +79,7 @@ def _ledger(path: Path) -> dict[str, dict[str, Any]]:
 async def _audit(site: Site, lines: dict[str, dict[str, Any]], verdict: Verdict) -> None:
     given = {k: v for k, v in site.apollo.environ.items() if k.startswith("APOLLO_")}
     witnessed = read_ledger((json.dumps(x).encode() for x in lines.values()), "ledger")
-    async with wiring.open_office(load(given)) as office:
+    async with open_office(load(given)) as office:
         findings = await AuditLedger(db=office.db).run(witnessed)
     lost = {a.execution_id for a in site.provider.asked if _was_unwritten(site, a.at)}
     for finding in findings:

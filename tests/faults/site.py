@@ -20,8 +20,9 @@ from tests.faults.mutants import prepare
 from tests.faults.plan import Plan
 from tests.faults.proxy import DatabaseProxy, FaultProxy
 
-from apollo import embedded, wiring
+from apollo import embedded
 from apollo.config import load
+from apollo.wiring.office import open_office
 
 PEOPLE: Final = {
     "mix": {
@@ -242,7 +243,7 @@ async def _prepare(site: Site) -> None:
     if plan.mutant:
         await prepare(plan.mutant, site.database_url)
     given = {k: v for k, v in apollo.environ.items() if k.startswith("APOLLO_")}
-    async with wiring.open_office(load(given)) as office:
+    async with open_office(load(given)) as office:
         made = await office.authenticate.create_token("globex", "tests")
     site.tokens = {"acme": apollo.token, "globex": made.token}
     site.apollo.start("rotary")

@@ -65,9 +65,9 @@ async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world
                         "in_use": 2,
                         "oldest_call_at": "2026-05-12T09:59:00Z",
                     },
-                    "fix": "2 of 10 slots are in use and 8 more calls go out now, so 9 contacts"
-                    " wait for one. If the carrier allows more, raise the campaign's"
-                    " metadata.concurrency_limit.",
+                    "fix": "8 calls go out now; that takes the last of 10 slots, and 9 contacts"
+                    " wait for one. If the carrier allows more calls at a time, raise the"
+                    " campaign's metadata.concurrency_limit.",
                     "help": "docs/reference/reasons.md#concurrency_full",
                 }
             ],
@@ -150,7 +150,7 @@ async def test_a_batch_that_apollo_paused_carries_the_providers_words(world: Wor
         {"code": "bad_request_everywhere", "text": "application_sid not found"},
     )
     answer = await world.diagnostics()
-    assert codes(answer) == ["paused_by_apollo", "bad_request_everywhere"]
+    assert codes(answer) == ["bad_request_everywhere", "paused_by_apollo"]
     assert answer["verdict"] == "blocked"
     assert all("application_sid not found" in reason["fix"] for reason in answer["reasons"])
 
@@ -370,7 +370,7 @@ async def test_a_contact_shown_on_a_call_that_does_not_exist_is_a_gap(world: Wor
     await world.move(1, 1, "dispatched")
     answer = await world.diagnostics()
     assert answer["accounting"]["by_reason"] == {"accounting_gap": 1}
-    assert "1 contacts match no reason" in answer["reasons"][0]["fix"]
+    assert "1 contact matches no reason" in answer["reasons"][0]["fix"]
 
 
 # -------------------------------------------------------------------------------- stuck_pending

@@ -36,6 +36,14 @@ COMMANDS: Final = {
         "batches",
         "Say why a batch does or does not move: verdict, arithmetic, reasons and what to do.",
     ),
+    "why": (
+        "stories",
+        "Say why a contact was not called, or not yet, and what was decided at each attempt.",
+    ),
+    "history": (
+        "stories",
+        "Say when a batch moved and when not, and what was done to it before each change.",
+    ),
     "calls": ("calls", "See and release contacts whose call has an unknown outcome."),
     "token": ("access", "Make, list and revoke the tokens of the API."),
     "agent": ("access", "Say how agents are reached at the provider."),

@@ -40,7 +40,7 @@ _STATUS_STYLE: Final = {
     "cancelled": "bold red",
     "expired": "bold red",
 }
-_VERDICT_STYLE: Final = {
+VERDICT_STYLE: Final = {
     "healthy": "bold green",
     "finished": "bold green",
     "waiting": "bold cyan",
@@ -122,7 +122,7 @@ def diagnosis(debug: Mapping[str, Any]) -> RenderableType:
         unread = ", ".join(found["stale_inputs"])
         parts.append(Text(f"Could not be read, so not judged: {unread}", "yellow"))
     parts += _arithmetic(found.get("accounting") or {}, found.get("reasons") or [])
-    parts += [_reason(reason) for reason in found.get("reasons") or []]
+    parts += [reason_view(reason) for reason in found.get("reasons") or []]
     parts += _limits(found.get("limits") or [])
     parts += _ahead(found)
     return Group(*parts)
@@ -130,7 +130,7 @@ def diagnosis(debug: Mapping[str, Any]) -> RenderableType:
 
 def _verdict(found: Mapping[str, Any]) -> Text:
     verdict = str(found.get("verdict", "unknown"))
-    return Text(verdict, _VERDICT_STYLE.get(verdict, "bold"))
+    return Text(verdict, VERDICT_STYLE.get(verdict, "bold"))
 
 
 def _arithmetic(
@@ -156,7 +156,8 @@ def _arithmetic(
     return [Text(), total, Bar([(contacts, style) for _, contacts, style in shares], unfinished)]
 
 
-def _reason(reason: Mapping[str, Any]) -> RenderableType:
+def reason_view(reason: Mapping[str, Any]) -> RenderableType:
+    """One reason: what it is, what to do, and what proves it."""
     severity = str(reason.get("severity", ""))
     head = Text.assemble(
         (severity, _SEVERITY_STYLE.get(severity, "")), "  ", (str(reason["code"]), "bold")

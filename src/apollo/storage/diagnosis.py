@@ -160,13 +160,15 @@ class Reading:
                     for one in wanted:
                         await self._one(connection, one)
         except (Unavailable, Stale):
+            failed = next(iter(self._unread))  # it had its time
             self._forget(wanted)
         else:
             return
         with contextlib.suppress(Unavailable, Stale), translated():
             await _limit(connection, _THEN_WITHIN_MS)
         for one in wanted:
-            await self._attempt(connection, one[0], partial(self._one, connection, one))
+            if one[0] != failed:
+                await self._attempt(connection, one[0], partial(self._one, connection, one))
 
     def _forget(self, wanted: Sequence[_Wanted]) -> None:
         self._unread = dict.fromkeys(name for name, _, _ in wanted)

@@ -80,7 +80,7 @@ def stop(row: Record) -> Stop | None:
     if row["installation_stopped_at"] is not None:
         return Stop(row["installation_stopped_at"], "the whole installation")
     if row["organization_stopped_at"] is not None:
-        return Stop(row["organization_stopped_at"], "the organisation")
+        return Stop(row["organization_stopped_at"], "the organisation", only=row["organization_id"])
     return None
 
 

@@ -18,6 +18,7 @@ from apollo.core.diagnosis.evidence import (
     Process,
     ProviderHealth,
     Queue,
+    WriteFault,
 )
 from apollo.core.diagnosis.snapshot import Recovering
 from apollo.storage.database import Record
@@ -81,6 +82,12 @@ class _StatusEvents(msgspec.Struct):
     rebalances: int = 0
 
 
+class _Fault(msgspec.Struct):
+    since: datetime
+    sqlstate: str = ""
+    error: str = ""
+
+
 class _Report(msgspec.Struct):
     """The part of a heartbeat's report that the diagnosis reads."""
 
@@ -100,6 +107,7 @@ class _Report(msgspec.Struct):
     status_events: _StatusEvents | None = None
     applications: list[_Application] = []
     call_hooks: list[_CallHook] = []
+    database_faults: list[_Fault] = []
 
 
 def read_process(row: Record) -> Process:
@@ -139,6 +147,10 @@ def read_process(row: Record) -> Process:
         call_hooks=tuple(
             CallHook(call_hook=one.call_hook, checked_at=_dated(one.checked_at), error=one.error)
             for one in report.call_hooks
+        ),
+        write_faults=tuple(
+            WriteFault(sqlstate=one.sqlstate, error=one.error, since=_dated(one.since))
+            for one in report.database_faults
         ),
     )
 

@@ -10,8 +10,8 @@ from typing import Final
 from apollo.core import ids
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.holding import claimable_since, is_held
-from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import span
+from apollo.core.diagnosis.view import Limit, View
+from apollo.core.diagnosis.words import count, span
 from apollo.core.diagnosis.workers import worker_stuck
 from apollo.core.reasons import Reason
 
@@ -38,12 +38,21 @@ def concurrency_full(view: View) -> Finding | None:
         contacts=over,
         evidence={"limit": batch.limit, "in_use": batch.in_use, "oldest_call_at": _oldest(view)},
         words={
-            "state": f"{batch.in_use} of {batch.limit} slots are in use"
-            + (f" and {view.free} more calls go out now" if view.free else ""),
+            "state": _taken(batch, view.free or 0, over),
             "where": "the batch's concurrency_limit"
             if has_own
             else "the campaign's metadata.concurrency_limit",
         },
+    )
+
+
+def _taken(limit: Limit, free: int, waiting: int) -> str:
+    wait = count(waiting, "contact waits|contacts wait")
+    if not free:
+        return f"All {count(limit.limit, 'slot')} are in use, so {wait} for a call to end"
+    return (
+        f"{count(free, 'call goes|calls go')} out now; that takes the last of {limit.limit} slots,"
+        f" and {wait} for one"
     )
 
 

@@ -40,7 +40,7 @@ _UNWANTED: Final = frozenset({607, 608})
 _REFUSED: Final = 403
 _ADVICE: Final = {
     402: "the carrier wants to be paid; look at the balance of the account.",
-    403: "the carrier does not allow these calls; ask whether the caller id is on the trunk.",
+    403: "the carrier does not allow these calls; ask it whether the caller id is on the trunk.",
     404: "if the numbers are right, the carrier wants another form: often without the plus.",
     410: "the numbers have changed; check the list.",
     484: "the carrier finds the numbers incomplete; check their form and the trunk's prefix.",
@@ -85,7 +85,7 @@ def carrier_rejects(view: View) -> Finding | None:
             "caller_ids": _by_caller_id(last, frozenset({code})),
         },
         words={
-            "sip_reason": f" ({reason})" if reason else " ",
+            "sip_reason": f" ({reason})" if reason else "",
             "advice": _ADVICE.get(code, _OTHER_ADVICE),
         },
         is_holding=is_shut and all(breakers),

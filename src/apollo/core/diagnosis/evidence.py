@@ -108,6 +108,15 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WriteFault:
+    """What a process tried again and again and the database would not do: PostgreSQL's own code."""
+
+    sqlstate: str
+    error: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """A heartbeat: a process that is, or was, alive. What it did not report is None."""
 
@@ -137,6 +146,7 @@ class Process:
     bus: BusReport | None = None
     applications: tuple[ApplicationHook, ...] = ()
     call_hooks: tuple[CallHook, ...] = ()
+    write_faults: tuple[WriteFault, ...] = ()
 
     @property
     def who(self) -> str:
@@ -166,15 +176,6 @@ class DatabaseHealth:
     blockers: tuple[Blocker, ...] = ()
     # How far ahead requests are booked, by provider: above 0 the pace is what limits.
     booked_ahead_s: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteFault:
-    """A write that this process tried again and again and could not do: PostgreSQL's own code."""
-
-    sqlstate: str
-    error: str
-    since: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urldefrag
 from apollo.core.diagnosis.evidence import ApplicationHook, LiveList
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import span
+from apollo.core.diagnosis.words import count, span
 from apollo.core.reasons import Reason
 
 # Older than this, what was found by asking says nothing about the calls of now.
@@ -84,8 +84,21 @@ def status_never_ends(view: View) -> Finding | None:
             "asked": len(asked),
             "by_evidence": dict(sorted(by_evidence.items())),
         },
-        words={"within": span(_ASKED_WITHIN), "how": how or "none yet"},
+        words={"what": _never_ended(too_long, len(asked), how), "hook_url": _wanted(view)},
     )
+
+
+def _never_ended(too_long: int, asked: int, how: str) -> str:
+    parts = []
+    if too_long:
+        parts.append(
+            f"{count(too_long, 'call is|calls are')} open beyond the longest they may last"
+        )
+    if asked:
+        ended = f"{count(asked, 'call')} ended without a last status from the provider ({how})"
+        parts.append(f"in the last {span(_ASKED_WITHIN)} {ended}")
+    said = " and ".join(parts)
+    return said[:1].upper() + said[1:]
 
 
 def concurrency_leaked(view: View) -> Finding | None:

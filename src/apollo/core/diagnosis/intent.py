@@ -10,7 +10,7 @@ from datetime import datetime
 from apollo.core import ids
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import local, stamp
+from apollo.core.diagnosis.words import count, local, stamp
 from apollo.core.model import Turn
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus, ContactStatus, PausedBy
@@ -59,6 +59,7 @@ def dialling_stopped(view: View) -> Finding | None:
         contacts=view.claimable,
         since=stop.stopped_at,
         evidence={"scope": stop.scope, "stopped_at": stop.stopped_at},
+        words={"command": f"apollo resume-all{stop.only and f' --org {stop.only}'}"},
         is_holding=True,
     )
 
@@ -220,6 +221,11 @@ def invalid_numbers(view: View) -> Finding | None:
         return None
     sample = [{"index": index, "reason": reason} for index, reason in batch.rejected]
     said = "; ".join(f"row {row['index']}: {row['reason']}" for row in sample)
+    parts = []
+    if batch.rejected_count:
+        parts.append(f"{count(batch.rejected_count, 'row was|rows were')} left out ({said})")
+    if missing:
+        parts.append(f"{len(missing)} of the last calls found no such number")
     return Finding(
         reason=Reason.INVALID_NUMBERS,
         contacts=batch.rejected_count,
@@ -228,7 +234,7 @@ def invalid_numbers(view: View) -> Finding | None:
             "sample": sample,
             "not_existing": len(missing),
         },
-        words={"sample": said or "none"},
+        words={"what": " and ".join(parts)},
     )
 
 

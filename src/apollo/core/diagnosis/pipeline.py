@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from apollo.core.diagnosis.evidence import Process, Queue
+from apollo.core.diagnosis.evidence import Process, Queue, WriteFault
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.view import View
 from apollo.core.diagnosis.words import span
@@ -39,30 +39,38 @@ def cannot_write(view: View) -> bool:
 
 def db_readonly(view: View) -> Finding | None:
     """The database takes no writes."""
-    health, fault = view.snapshot.database, view.snapshot.write_fault
-    refused = fault is not None and fault.sqlstate == READ_ONLY
+    health, fault = view.snapshot.database, _refused(view, READ_ONLY)
     is_standby = health is not None and health.is_standby
     is_readonly = health is not None and health.is_readonly
-    if not view.is_waiting_for_us or not (refused or is_standby or is_readonly):
+    if not view.is_waiting_for_us or not (fault or is_standby or is_readonly):
         return None
     return Finding(
         reason=Reason.DB_READONLY,
         contacts=view.claimable,
-        since=fault.since if fault is not None and refused else None,
+        since=fault.since if fault is not None else None,
         evidence={
             "is_standby": is_standby,
             "default_transaction_read_only": is_readonly,
-            "refused_write": fault.error if fault is not None and refused else None,
+            "refused_write": fault.error if fault is not None else None,
         },
-        words={"why": "it is a standby" if is_standby else "it is set read-only"},
+        words={"why": _why_readonly(is_standby=is_standby)},
         is_holding=True,
+    )
+
+
+def _why_readonly(*, is_standby: bool) -> str:
+    if is_standby:
+        return "it is a standby. Point APOLLO_DATABASE_URL of every process at the primary"
+    return (
+        "it is set read-only. Find out who did that and why, then in psql: alter system reset"
+        " default_transaction_read_only; select pg_reload_conf();"
     )
 
 
 def db_disk_full(view: View) -> Finding | None:
     """PostgreSQL refused a write for want of room."""
-    fault = view.snapshot.write_fault
-    if not view.is_waiting_for_us or fault is None or fault.sqlstate != DISK_FULL:
+    fault = _refused(view, DISK_FULL)
+    if not view.is_waiting_for_us or fault is None:
         return None
     return Finding(
         reason=Reason.DB_DISK_FULL,
@@ -217,6 +225,15 @@ def version_mismatch(view: View) -> Finding | None:
         },
         words={"what": _sentence(said)},
     )
+
+
+def _refused(view: View, sqlstate: str) -> WriteFault | None:
+    """The first of the writes that the database refuses for this, to us or to a process."""
+    own = view.snapshot.write_fault
+    faults = [fault for one in _alive(view) for fault in one.write_faults]
+    faults += [] if own is None else [own]
+    hit = [fault for fault in faults if fault.sqlstate == sqlstate]
+    return min(hit, key=lambda fault: fault.since, default=None)
 
 
 def _sentence(parts: list[str]) -> str:

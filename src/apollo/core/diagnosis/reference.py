@@ -48,8 +48,11 @@ def _section(reason: Reason, facts: ReasonFacts) -> str:
 
 
 def _readable(template: str) -> str:
-    """Show what is filled in as `<name>`."""
-    return "".join(
-        text + (f"`<{name}>`" if name is not None else "")
-        for text, name, _, _ in string.Formatter().parse(template)
-    )
+    """Show what is filled in as `<name>`, and what is counted in the plural."""
+    parts = []
+    for text, name, words, _ in string.Formatter().parse(template):
+        parts.append(text if name is None else f"{text}`<{name}>`")
+        if words:
+            one, _, many = words.partition("|")
+            parts.append(f" {many or one + 's'}")
+    return "".join(parts)

@@ -86,6 +86,8 @@ class Stop:
 
     stopped_at: datetime
     scope: str
+    # The organisation, where only that one is stopped.
+    only: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from apollo.core import ids
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import span, stamp
+from apollo.core.diagnosis.words import count, span, stamp
 
 
 def tip_for(
@@ -27,15 +27,16 @@ def tip_for(
     if first_fix is not None and view.is_live:
         return first_fix
     status = view.snapshot.batch.status
-    ending = f" {view.on_call} calls end by themselves." if view.on_call else ""
+    going = count(view.on_call, "call that is|calls that are")
+    ending = f" The {going} still up end by themselves." if view.on_call else ""
     return f"The batch is {status}; nothing is waiting to be dialled.{ending}"
 
 
 def _stuck(view: View, stalled_for: timedelta, first_fix: str | None) -> str:
     batch_id = ids.batch_id(view.snapshot.batch.id)
     waited = (
-        f"{view.claimable_pending} contacts are pending and could have been dialled, but none was"
-        f" for {span(stalled_for)}."
+        f"{count(view.claimable_pending, 'contact is|contacts are')} pending and could have been"
+        f" dialled, but none was for {span(stalled_for)}."
     )
     then = f"Then POST /api/v1/batches/{batch_id}/dispatch if they do not go out by themselves."
     if first_fix is not None:
@@ -51,11 +52,13 @@ def _stuck(view: View, stalled_for: timedelta, first_fix: str | None) -> str:
 
 
 def _healthy(view: View, dialable_now: int, next_dial_at: datetime | None) -> str:
-    state = f"Batch is healthy: {view.on_call} contacts are on a call"
+    calls = count(view.on_call, "contact is|contacts are")
+    state = f"Batch is healthy: {calls} on a call" if view.on_call else "Batch is healthy"
     if dialable_now:
-        return f"{state}, {dialable_now} more are dialled right now."
+        return f"{state}, {count(dialable_now, 'more is|more are')} dialled right now."
     if view.claimable:
-        return f"{state}, {view.claimable} wait; the next goes out as soon as a call ends."
+        waiting = count(view.claimable, "waits|wait")
+        return f"{state}, {waiting}; the next goes out as soon as a call ends."
     if next_dial_at is not None:
         wait = span(next_dial_at - view.now)
         return f"{state}; the next call goes out at {stamp(next_dial_at)}, in {wait}."

@@ -30,12 +30,27 @@ def span(length: timedelta) -> str:
     return " ".join(parts[:2])
 
 
+def count(number: int, words: str) -> str:
+    """A number of things: `1 call`, `2 calls`; where an s is not enough, both words: `is|are`."""
+    one, _, many = words.partition("|")
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+class _Number(int):
+    """A number whose format is what is counted, such as `{calls:call}`; without, bare digits."""
+
+    def __format__(self, words: str) -> str:
+        return count(int(self), words) if words else str(int(self))
+
+
 def fill(template: str, evidence: Mapping[str, object]) -> str:
     """Put evidence into a template; raises KeyError when the template asks for more."""
     return template.format_map({key: _spoken(value) for key, value in evidence.items()})
 
 
-def _spoken(value: object) -> str:
+def _spoken(value: object) -> str | int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _Number(value)
     if isinstance(value, datetime):
         return stamp(value)
     if isinstance(value, timedelta):

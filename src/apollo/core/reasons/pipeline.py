@@ -10,14 +10,17 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Layer.PIPELINE,
         Severity.CRITICAL,
         "No worker process has sent a heartbeat within 15 seconds, so nobody dials.",
-        "No worker is running. Start one: `apollo worker`; it goes on by itself. {last_seen}",
+        "No worker is running, so nobody is called. Start one: `apollo worker`; it takes up the"
+        " work"
+        " by itself. {last_seen}",
     ),
     Reason.WORKER_STUCK: ReasonFacts(
         Layer.PIPELINE,
         Severity.CRITICAL,
         "A worker sends heartbeats and does not work: its event loop hangs, or it takes no contacts"
         " though some could be dialled and slots are free.",
-        "{who}: {what}. Restart that worker; what it has claimed comes back by itself in 30 s.",
+        "{who} lives and does not work: {what}. Restart that process; what it had claimed comes"
+        " back by itself in 30 s.",
     ),
     Reason.VERSION_MISMATCH: ReasonFacts(
         Layer.PIPELINE,
@@ -31,39 +34,45 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.CRITICAL,
         "The database takes no writes: it is a standby, or set read-only. Nothing can be claimed"
         " or recorded.",
-        "The database takes no writes ({why}). Point APOLLO_DATABASE_URL at the primary, or lift"
-        " default_transaction_read_only.",
+        "The database takes no writes: {why}.",
     ),
     Reason.DB_DISK_FULL: ReasonFacts(
         Layer.PIPELINE,
         Severity.CRITICAL,
         "PostgreSQL says that there is no room left (SQLSTATE 53100). Nothing can be claimed or"
         " recorded.",
-        "The disk of the database is full since {since}: {error}. Make room on it; Apollo goes on"
-        " by itself.",
+        "The disk of the database is full since {since}: {error}. Make room on it, on the"
+        " database's"
+        " machine (df -h); Apollo goes on by itself.",
     ),
     Reason.DB_LOCKS: ReasonFacts(
         Layer.PIPELINE,
         Severity.WARNING,
         "Somebody holds a lock in the database that our processes wait for.",
         "Process {pid} of the database ({application}, {state} for {age}) holds a lock that"
-        " {waiting} of our statements wait for. If it is not meant to, end it: select"
-        " pg_terminate_backend({pid}).",
+        " {waiting:statement of ours waits|statements of ours wait} for. If it is not meant to, end"
+        " it in psql: select pg_terminate_backend({pid});",
     ),
     Reason.DB_SLOW: ReasonFacts(
         Layer.PIPELINE,
         Severity.WARNING,
-        "The database takes long to answer: the slowest of a hundred claims over half a second, or"
-        " this page itself.",
-        "The database is slow: {what}. Look at its disk, its CPU and long transactions.",
+        "The database takes long to answer: three claims within a minute over half a second each,"
+        " or"
+        " the readings of this page together. What a busy process of ours adds to it does not"
+        " count.",
+        "The database is slow: {what}. See on its machine what it waits for: disk (iostat -x 1),"
+        " CPU"
+        " (top), and what runs for long (psql: select pid, now() - xact_start, query from"
+        " pg_stat_activity order by xact_start;).",
     ),
     Reason.POOL_EXHAUSTED: ReasonFacts(
         Layer.PIPELINE,
         Severity.WARNING,
         "All connections of one of our processes to the database are in use, and requests wait for"
         " one.",
-        "{who} has {size} connections, all in use: {waiting} requests wait, the longest of the last"
-        " minute {longest}. Find what holds them (db_locks, db_slow), or run another process.",
+        "{who} needs more than its {size:connection} to the database: {waiting:request"
+        " waits|requests wait} for one, the longest of the last minute {longest}. If db_locks or"
+        " db_slow is listed, mend that; else run another process of the kind.",
     ),
     Reason.CLOCK_SKEW: ReasonFacts(
         Layer.PIPELINE,
@@ -77,14 +86,16 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.WARNING,
         "Status events arrive and wait in the API to be stored, so calls seem to last longer than"
         " they do.",
-        "{who}: {waiting} status events wait to be stored, the slowest of the last minute took"
-        " {longest}. Look at the database (db_locks, db_slow), or run another API process.",
+        "{who} has {waiting:status event|status events} to store, and the slowest of the last"
+        " minute"
+        " took {longest}. If db_locks or db_slow is listed, mend that; else run another `apollo"
+        " serve`.",
     ),
     Reason.COMPLETED_NOT_CLOSED: ReasonFacts(
         Layer.PIPELINE,
         Severity.WARNING,
         "Every contact is final and the batch is still open.",
-        "All {total} contacts are final; a running worker closes the batch within seconds. If it"
-        " stays like this, start a worker: `apollo worker`.",
+        "All {total:contact is|contacts are} final, and a running worker closes the batch within"
+        " seconds. If it stays like this, start a worker: `apollo worker`.",
     ),
 }

@@ -18,36 +18,40 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.INFO,
         "Somebody paused this batch. No call starts until it is resumed; retries and follow-ups"
         " that fall due meanwhile are kept.",
-        "Paused {by_whom}. To go on: POST /api/v1/batches/{batch_id}/resume.",
+        "Paused {by_whom}; nobody is called. To go on: POST /api/v1/batches/{batch_id}/resume.",
     ),
     Reason.CAMPAIGN_PAUSED: ReasonFacts(
         Layer.INTENT,
         Severity.INFO,
         "Somebody paused the whole campaign. Its batches go on when it is resumed.",
-        "Campaign paused {by_whom}. To go on: POST /api/v1/campaigns/{campaign_id}/resume.",
+        "The whole campaign was paused {by_whom}. To go on: POST"
+        " /api/v1/campaigns/{campaign_id}/resume.",
     ),
     Reason.PAUSED_BY_APOLLO: ReasonFacts(
         Layer.INTENT,
-        Severity.CRITICAL,
+        # Only what the cause led to; the cause itself is critical and comes first.
+        Severity.WARNING,
         "Apollo itself paused this batch, because going on would only have failed for everybody.",
-        'Apollo paused this batch since {paused_at}: {code}, "{text}". Mend that first, then POST'
-        " /api/v1/batches/{batch_id}/resume.",
+        'Apollo itself paused this batch at {paused_at} for {code} ("{text}"). Mend that first,'
+        " then"
+        " POST /api/v1/batches/{batch_id}/resume.",
     ),
     Reason.DIALLING_STOPPED: ReasonFacts(
         Layer.INTENT,
         Severity.WARNING,
         "An operator stopped all dialling of the organisation, or of the whole installation.",
-        "Dialling is stopped for {scope} since {stopped_at}. When the cause is gone, the operator"
-        " lifts it on the command line.",
+        "An operator stopped all dialling of {scope} at {stopped_at}. Ask why; when that is over,"
+        " on the server: {command}",
     ),
     Reason.RECOVERY_MODE: ReasonFacts(
         Layer.INTENT,
         Severity.CRITICAL,
         "The provider knows calls of ours that the database does not: an older backup was restored,"
         " or a replica that lagged was promoted. People who were called look as if they were not.",
-        "{unknown_calls} calls since {compared_from} are not in the database, so nobody is called"
-        " since {recovering_since}. The operator looks at them and lets dialling go on: apollo"
-        " recover, then apollo recover --confirm.",
+        "The provider has {unknown_calls:call} since {compared_from} that the database lacks: an"
+        " older backup was restored, or a replica took over. Nobody is called since"
+        " {recovering_since}, so that nobody is called twice. On the server, read them in and look:"
+        " apollo recover; then let dialling go on: apollo recover --confirm",
     ),
     Reason.BATCH_EXPIRED: ReasonFacts(
         Layer.INTENT,
@@ -76,21 +80,24 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.CRITICAL,
         "No instant of the coming year satisfies the calling hours, or every window is shorter than"
         " a phone may ring.",
-        "No window in {timezone} is longer than the ring timeout of {ring_timeout}. Widen the"
-        " campaign's working_hours.",
+        "No stretch of the calling hours ({timezone}) is longer than a phone may ring,"
+        " {ring_timeout}, so no call can ever start. Widen them: PATCH"
+        " /api/v1/campaigns/{campaign_id} with working_hours.",
     ),
     Reason.RETRY_NOT_DUE: ReasonFacts(
         Layer.CONTACT,
         Severity.INFO,
         "These people were tried and wait for the cooldown of the retry policy.",
-        "Nothing to do: {contacts} wait for their retry, the first until {first_due_at} (in"
+        "Nothing to do: {contacts:contact waits for its|contacts wait for their} retry, the first"
+        " until {first_due_at} (in"
         " {first_due_in}), the last until {last_due_at}.",
     ),
     Reason.FOLLOW_UP_NOT_DUE: ReasonFacts(
         Layer.CONTACT,
         Severity.INFO,
         "These people were promised another call, and its time has not come.",
-        "Nothing to do: {contacts} wait for their follow-up, the first until {first_due_at} (in"
+        "Nothing to do: {contacts:contact waits for its|contacts wait for their} follow-up, the"
+        " first until {first_due_at} (in"
         " {first_due_in}), the last until {last_due_at}.",
     ),
     Reason.DUPLICATE_NUMBER_BLOCKED: ReasonFacts(
@@ -98,21 +105,22 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.INFO,
         "The same phone number is on another call, perhaps of another batch. A number is never"
         " called twice at a time.",
-        "Nothing to do: {contacts} go on when the other call to their number ends ({held_by}).",
+        "Nothing to do: {contacts:contact goes|contacts go} on when the other call to the same"
+        " number ends ({held_by}).",
     ),
     Reason.CONCURRENCY_FULL: ReasonFacts(
         Layer.CAPACITY,
         Severity.INFO,
         "More contacts could be called than the batch has slots. `in_use` calls hold them.",
-        "{state}, so {contacts} contacts wait for one. If the carrier allows more, raise {where}.",
+        "{state}. If the carrier allows more calls at a time, raise {where}.",
     ),
     Reason.CAMPAIGN_CONCURRENCY_FULL: ReasonFacts(
         Layer.CAPACITY,
         Severity.INFO,
         "The campaign's slots are in use, by this batch and the other batches named.",
         "{in_use} of the campaign's {limit} slots are in use, {elsewhere} of them by other batches"
-        " ({holders}), so {contacts} contacts wait for one. Pause one of those, or raise the"
-        " campaign's metadata.concurrency_limit.",
+        " ({holders}), so {contacts:contact waits|contacts wait} for one. Pause one of those, or"
+        " raise the campaign's metadata.concurrency_limit.",
     ),
     Reason.RATE_LIMITED_BY_PROVIDER: ReasonFacts(
         Layer.CAPACITY,
@@ -127,9 +135,8 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.INFO,
         "Rows of the upload were left out, or the network says that a number does not exist. Rows"
         " left out are not among the batch's contacts.",
-        "{rejected} rows were left out of the batch ({sample}) and {not_existing} of the last"
-        " calls found no such number. GET /api/v1/batches/{batch_id} lists the rows in `rejected`;"
-        " correct them and upload them as a new batch.",
+        "{what}. Correct the numbers and upload them as a new batch; GET"
+        " /api/v1/batches/{batch_id} lists the rows left out in `rejected`.",
     ),
     Reason.SHARED_LIMIT_STARVED: ReasonFacts(
         Layer.CAPACITY,
@@ -145,15 +152,18 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.INFO,
         "Calls leave as fast as APOLLO_CALLS_PER_SECOND allows, and at that pace not everybody is"
         " called before the calling hours or the batch end.",
-        "At {calls_per_second} calls a second {waiting} contacts take {needed}; {ends} in"
-        " {time_left}. Raise APOLLO_CALLS_PER_SECOND if the carrier allows it.",
+        "At {calls_per_second} calls a second the {waiting:contact|contacts} that wait take"
+        " {needed},"
+        " and {ends} in {time_left}: not everybody will be called. Raise APOLLO_CALLS_PER_SECOND if"
+        " the carrier allows it.",
     ),
     Reason.CONCURRENCY_LEAKED: ReasonFacts(
         Layer.CAPACITY,
         Severity.WARNING,
         "Slots are held by calls that the provider's list of live calls does not show: they are"
         " over, and nobody told us. Apollo gives such a slot back when it has asked for the call.",
-        "{missing} of {in_use} open calls are not in the provider's list of live calls ({listed} in"
+        "{missing} of {in_use:open call is|open calls are} not in the provider's list of live"
+        " calls ({listed} in"
         " it, read at {listed_at}). Their slots come back when Apollo has asked for each, the first"
         " at {next_look_at}. See why their last status never came: the provider's log.",
     ),
@@ -162,13 +172,15 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.CRITICAL,
         "The reasons do not add up to the contacts, or the counters differ from a recount. This is"
         " a defect of Apollo.",
-        "{contacts} contacts match no reason ({what}). Please report this answer as it stands;"
+        "{contacts:contact matches|contacts match} no reason ({what}). Nothing for you to mend:"
+        " please report this answer as it stands;"
         " GET /api/v1/batches/{batch_id}/contacts shows each contact's status.",
     ),
     Reason.COUNTERS_VERIFIED: ReasonFacts(
         Layer.DATA,
         Severity.INFO,
         "On request (`?verify=true`) every contact was counted again, and the counters are right.",
-        "Nothing to do: {contacts} contacts were counted again, and every counter is right.",
+        "Nothing to do: {contacts:contact was|contacts were} counted again, and every counter is"
+        " right.",
     ),
 }

@@ -7,7 +7,7 @@ select set_config('statement_timeout', :milliseconds::text, true);
 
 -- name: batch_facts
 -- The batch, its campaign, and who stopped dialling, if anybody did.
-select b.id, b.campaign_id, b.status, b.total_contacts, b.concurrency_limit, b.paused_by,
+select b.id, b.campaign_id, b.organization_id, b.status, b.total_contacts, b.concurrency_limit, b.paused_by,
        b.pause_reason, b.scheduled_start, b.ends_at, b.ready_at, b.updated_at, b.rejected_count,
        case when b.rejected_count > 0
             then jsonb_path_query_array(b.rejected, '$[0 to 2]') else '[]' end as rejected,
