@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import structlog
 
+from apollo.core import ids
 from apollo.core.breaker import GateState
 from apollo.core.events import CallEvent, Evidence, RequestNotPlaced
 from apollo.core.states import Off
@@ -19,7 +20,8 @@ from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import Bus, Clock, TelephonyDriver
 from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.collector import Collector
-from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
+from apollo.usecases.detect_restore import Compared, OtherDatabase
+from apollo.usecases.dial_contacts import SEND_WITHIN_S, Claimed, DialContacts, ToPlace
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded, perform
 
@@ -41,6 +43,8 @@ _LOCKED_AGAIN_S: Final = 0.01
 _AWAY_AGAIN_S: Final = 0.5
 # A provider that does not answer before the first claim is asked again this often.
 _CLEAR_AGAIN_S: Final = 2.0
+# When the database turns out to be another one, what was claimed before is sent within two seconds.
+_SETTLED_AFTER_S: Final = SEND_WITHIN_S + 1.0
 # Requests under way get this long when the worker is told to stop.
 _STOP_WITHIN_S: Final = 20.0
 
@@ -58,7 +62,7 @@ class Worker:
         bus: Bus,
         driver: TelephonyDriver,
         clock: Clock,
-        before_dialling: Callable[[], Awaitable[object]] | None = None,
+        before_dialling: Callable[[], Awaitable[Compared]] | None = None,
     ) -> None:
         self._dial = dial
         self._record = record
@@ -67,8 +71,9 @@ class Worker:
         self._bus = bus
         self._driver = driver
         self._clock = clock
-        # Has to come to its end once before anything is claimed.
+        # Has to come to its end before anything is claimed from a database.
         self._before_dialling = before_dialling
+        self._is_cleared = before_dialling is None
         self._recorder: Collector[Arrival, Off | None] = Collector(self._write)
         self._pending: dict[uuid.UUID, None] = {}
         self._work = asyncio.Event()
@@ -122,7 +127,7 @@ class Worker:
         breaker, now = self._dial.breaker, self._clock.monotonic()
         loop_now = asyncio.get_running_loop().time()
         return {
-            "is_cleared": self._before_dialling is None,
+            "is_cleared": self._is_cleared,
             "in_flight": len(self._in_flight),
             "request_slots": REQUEST_SLOTS,
             "last_claim_at": _iso(self._last_claim_at),
@@ -175,9 +180,9 @@ class Worker:
     async def _clear(self) -> None:
         """Do what must be done before the first claim; again and again until it succeeds."""
         breaker = self._dial.breaker
-        while self._before_dialling is not None:
+        while self._before_dialling is not None and not self._is_cleared:
             try:
-                await self._before_dialling()
+                compared = await self._before_dialling()
             except DriverError as e:
                 # Nobody could be called now anyhow, and the diagnosis has to say why.
                 if e.cause == "unauthorised":
@@ -186,7 +191,8 @@ class Worker:
                     breaker.failed(self._clock.monotonic(), e.cause, str(e))
                 await asyncio.sleep(_CLEAR_AGAIN_S)
             else:
-                self._before_dialling = None
+                self._dial.database = compared.database
+                self._is_cleared = True
                 if breaker.state is not GateState.OK:
                     breaker.succeeded(self._clock.monotonic())
 
@@ -209,6 +215,11 @@ class Worker:
                 self._pending[campaign_id] = None
                 self._work.set()
                 raise
+            if not self._is_cleared:
+                self._work.set()
+                # Who claimed from the old one has sent by then, and the provider can tell of it.
+                await asyncio.sleep(_SETTLED_AFTER_S)
+                return
 
     async def _follow_time(self) -> None:
         self._time_changed.clear()
@@ -283,6 +294,10 @@ class Worker:
             claimed = await self._dial.claim(campaign_id, allowed)
         except Stale:
             claimed = Claimed([], wait_s=_LOCKED_AGAIN_S)
+        except OtherDatabase:
+            _log.warning("database.is_another", campaign_id=ids.campaign_id(campaign_id))
+            self._is_cleared = False
+            claimed = Claimed([], has_more=True)
         except Unavailable:
             self._dial.breaker.give_back()
             raise

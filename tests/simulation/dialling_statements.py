@@ -22,11 +22,14 @@ def lock_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID, provide
     t.lock("campaigns", campaign_id, NO_KEY)
     organization = t.get("organizations", c["organization_id"])
     assert organization is not None
+    installation = t.get("installation", True)
+    is_all_stopped = installation is not None and installation["dialling_stopped_at"] is not None
     return [
         {
             **c,
-            "is_stopped": organization["dialling_stopped_at"] is not None,
+            "is_stopped": organization["dialling_stopped_at"] is not None or is_all_stopped,
             "is_recovering": False,
+            "database_identity": "the only one",
             "call_hook": "https://agent.test/hook",
             "application_sid": None,
             "speech_synthesis": None,
@@ -240,6 +243,8 @@ def _call(
         "prior_attempted_at": contact["last_attempted_at"],
     }
     t.put("calls", call["id"], call)
+    if t.server.on_claim is not None:
+        t.server.on_claim(call["phone_number"])
     return call
 
 

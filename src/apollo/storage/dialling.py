@@ -40,6 +40,7 @@ class LockedCampaign:
     is_recovering: bool
     # Of the provider that would be asked.
     carrier: CarrierTally
+    database_identity: str
     read_at: datetime
 
 
@@ -87,6 +88,7 @@ async def lock_campaign(
         is_stopped=row["is_stopped"],
         is_recovering=row["is_recovering"],
         carrier=carrier_tally(row),
+        database_identity=row["database_identity"],
         read_at=row["read_at"],
     )
 

@@ -19,6 +19,14 @@ _FIND_WITHIN_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
+class Reach:
+    """Which database this is, and how far it knows; None: nothing was ever dialled from it."""
+
+    identity: str
+    knows_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
     """The flag, and what was found when it was set; `since` None: dialling is not held."""
 
@@ -47,10 +55,10 @@ class WaitingContact:
     caller_ids: frozenset[str]
 
 
-async def read_last_worker(connection: Connection) -> datetime | None:
-    """Read when a worker that had looked was last heard of; None when there never was one."""
-    seen_at: datetime | None = await _Q["read_last_worker"].value(connection)
-    return seen_at
+async def read_reach(connection: Connection) -> Reach:
+    """Read which database this is, and how far it knows."""
+    (row,) = await _Q["read_reach"].rows(connection)
+    return Reach(row["identity"], row["knows_until"])
 
 
 async def read_recovery(connection: Connection) -> Recovery:

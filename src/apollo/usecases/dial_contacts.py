@@ -47,6 +47,7 @@ from apollo.storage import calls as calls_storage
 from apollo.storage import dialling as storage
 from apollo.storage.database import Connection, Database
 from apollo.storage.dialling import ClaimedCall, LockedCampaign
+from apollo.usecases.detect_restore import OtherDatabase
 
 _log = structlog.get_logger("apollo.dial")
 
@@ -94,9 +95,6 @@ class Claimed:
     has_more: bool = False
 
 
-_NOTHING: Final = Claimed([])
-
-
 class DialContacts:
     """Claims contacts of a campaign and places their calls."""
 
@@ -117,6 +115,8 @@ class DialContacts:
         self._worker_id = worker_id
         self._random = random
         self.breaker = Breaker()
+        # The one that was compared with the provider; None: whichever answers.
+        self.database: str | None = None
         self._refusals: dict[uuid.UUID, int] = {}
         # How long the database took for each claim.
         self.claim_times = Longest()
@@ -126,13 +126,16 @@ class DialContacts:
     async def claim(self, campaign_id: uuid.UUID, request_slots: int) -> Claimed:
         """Take as many contacts as slots, limits and pace allow, and commit the intents.
 
-        Raises Stale when the campaign stays locked, Unavailable when the database is away.
+        Raises Stale when the campaign stays locked, Unavailable without the database, and
+        OtherDatabase when this one may lack calls.
         """
         asked_at = self._clock.monotonic()
         async with self._db.transaction(timed=self.claim_times) as connection:
             campaign = await storage.lock_campaign(connection, campaign_id, self._driver.provider)
             if campaign is None:
-                return _NOTHING
+                return Claimed([])
+            if self.database not in {None, campaign.database_identity}:
+                raise OtherDatabase
             verdict = may_dial(_facts(campaign), campaign.read_at)
             if isinstance(verdict, Wait):
                 return Claimed([], verdict, _seconds_until(verdict.until, campaign.read_at))

@@ -14,7 +14,7 @@ select c.id, c.organization_id, c.agent_id, c.phone_numbers, c.phone_number_stra
        a.call_hook, a.application_sid, a.speech_synthesis, a.speech_recognizer,
        v.declines_in_a_row, v.calls_failed, v.calls_carried, v.failed_in_a_row, v.failed_at,
        v.failed_with,
-       clock_timestamp() as read_at
+       database_identity() as database_identity, clock_timestamp() as read_at
   from patience
  cross join campaigns c
   join organizations o on o.id = c.organization_id

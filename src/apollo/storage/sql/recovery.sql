@@ -1,8 +1,12 @@
--- name: read_last_worker
--- When a worker was last heard of that had compared provider and database; null: never.
-select max(seen_at)
-  from heartbeats
- where role = 'worker' and (report ->> 'is_cleared')::boolean;
+-- name: read_reach
+-- Which database this is, and how far it knows: whatever it lacks was claimed after the last claim
+-- in it. If there is none, since there are workers that may claim; null: nobody ever could. What a
+-- heartbeat said last is no help: whoever lives through a restore goes on beating.
+select database_identity() as identity,
+       coalesce((select max(last_claimed_at) from batch_cursors),
+                (select min(started_at)
+                   from heartbeats
+                  where role = 'worker' and (report ->> 'is_cleared')::boolean)) as knows_until;
 
 -- name: read_recovery
 -- Whether dialling waits for an operator since a restore, and what was found.

@@ -1,0 +1,92 @@
+"""`recover` and `stop-all --hang-up`, typed: what an operator sees, and what is true afterwards."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.builders import CALLER_IDS, some_numbers
+from tests.recovery.site import ACCOUNT, KEY, SECRET, Site, a_router, a_site
+from tests.recovery.test_hanging_up import begin, place
+from tests.recovery.test_restored_databases import a_worker_was_there, is_held
+from tests.recovery.test_restored_databases import place as place_unknown
+
+from apollo.usecases.record_call_events import Arrival
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def site(database_url: str) -> AsyncIterator[Site]:
+    async with a_router() as router, a_site(database_url, router) as opened:
+        yield opened
+
+
+async def apollo(site: Site, *arguments: str) -> str:
+    """Type a command; gives what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "apollo", *arguments),
+        env={
+            **os.environ,
+            "PYTHONPATH": str(ROOT / "src"),
+            "COLUMNS": "200",
+            "APOLLO_DATABASE_URL": site.world.db.url,
+            "APOLLO_JAMBONZ_URL": site.router.url,
+            "APOLLO_JAMBONZ_ACCOUNT_SID": ACCOUNT,
+            "APOLLO_JAMBONZ_API_KEY": KEY,
+            "APOLLO_JAMBONZ_WEBHOOK_SECRET": SECRET,
+        },
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    printed, complaints = await process.communicate()
+    assert process.returncode == 0, complaints.decode()
+    return printed.decode()
+
+
+async def test_recover_says_that_there_is_nothing_to_recover(site: Site) -> None:
+    assert "Nothing to recover" in await apollo(site, "recover")
+
+
+async def test_recover_shows_what_was_lost_and_dials_on_only_when_told_to(site: Site) -> None:
+    await a_worker_was_there(site)
+    campaign_id = await site.world.a_campaign()
+    batch_id = await site.world.a_batch(campaign_id, 2)
+    theirs, nobodys = some_numbers(1)[0], some_numbers(1, start=77)[0]
+    for number in (theirs, nobodys):
+        await place_unknown(site, number, CALLER_IDS[0])
+    assert (await site.detect().run()).unknown_calls == 2
+
+    printed = await apollo(site, "recover")
+    assert "1 were given to their contacts, 1 belong to nobody who waits" in printed
+    assert "Nobody is called yet" in printed
+    assert theirs not in printed
+    assert await is_held(site)
+    assert "in_progress" in await site.world.statuses(batch_id)
+
+    shown = json.loads(await apollo(site, "recover", "--confirm", "--json"))
+    assert shown["is_lifted"]
+    assert [one["contact_id"] for one in shown["calls"]] == [None]
+    assert not await is_held(site)
+
+
+async def test_stop_all_ends_every_call_and_no_other_begins(site: Site) -> None:
+    ringing = await begin(site, 3)
+    for job in ringing:
+        await site.record.record([Arrival(job.call.id, await place(site, job))])
+    waiting = await site.world.a_campaign(name="Waits")
+    await site.world.a_batch(waiting, some_numbers(1, start=40))
+
+    printed = await apollo(site, "stop-all", "--hang-up")
+    assert "No call starts any more for anybody." in printed
+    assert "3 calls were hung up" in printed
+    live = await site.driver.list_live()
+    assert not [one for one in live if one.call_status in {"trying", "ringing", "in-progress"}]
+    assert (await site.world.claim(waiting)).calls == []
+
+    assert "Dialling goes on" in await apollo(site, "resume-all")
+    assert len((await site.world.claim(waiting)).calls) == 1
