@@ -24,12 +24,14 @@ async def read_books(connection: Connection, since: datetime) -> Books:
     changes = await _Q["changes"].rows(connection)
     calls = await connection.fetch(_Q["calls"].text, since, timeout=_PATIENCE_S)
     lost = await connection.fetch(_Q["lost_contacts"].text, timeout=_PATIENCE_S)
+    changed = await connection.fetch(_Q["changed_finals"].text, timeout=_PATIENCE_S)
     return Books(
         calls=[_call(r) for r in calls],
         campaigns=_rules(await _Q["campaigns"].rows(connection), batches),
         changes=[Change(r["at"], r["action"], r["campaign_id"], r["batch_id"]) for r in changes],
         contacts=int(await _Q["count_contacts"].value(connection)),
         lost_contacts=[ContactKey(r["batch_id"], r["position"]) for r in lost],
+        changed_finals=[(ContactKey(r["batch_id"], r["position"]), r["what"]) for r in changed],
         wrong_counters={r["id"]: r["off_by"] for r in batches if r["off_by"]},
         batches=len(batches),
     )

@@ -82,6 +82,8 @@ class Books:
     contacts: int
     # Contacts that are not final and wait for nothing that has a name.
     lost_contacts: Sequence[ContactKey]
+    # Final contacts whose calls, and recorded corrections, say something else; and what.
+    changed_finals: Sequence[tuple[ContactKey, str]]
     # Batches whose counters differ from a recount: by how many contacts.
     wrong_counters: Mapping[uuid.UUID, int]
     batches: int

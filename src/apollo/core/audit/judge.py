@@ -41,11 +41,7 @@ def judge(witnessed: Sequence[WitnessedCall], books: Books) -> list[Finding]:
         _every_call_has_its_row(seen),
         _within_the_attempts(seen),
         _nobody_is_forgotten(seen),
-        Finding(
-            "I10",
-            "a final contact changes only through a recorded correction",
-            left_out="no ledger tells: the history of a contact is not kept",
-        ),
+        _final_is_final(seen),
         _counters_are_right(seen),
     ]
 
@@ -346,6 +342,16 @@ def _nobody_is_forgotten(seen: _Evidence) -> Finding:
             "neither final nor waiting for anything",
         )
         for key in seen.books.lost_contacts
+    ]
+    return finding
+
+
+def _final_is_final(seen: _Evidence) -> Finding:
+    rule = "a final contact changes only through a recorded correction"
+    finding = Finding("I10", rule, seen.books.contacts, "contacts")
+    finding.violations = [
+        Violation((ids.contact_id(key), ids.batch_id(key.batch_id)), what)
+        for key, what in seen.books.changed_finals
     ]
     return finding
 

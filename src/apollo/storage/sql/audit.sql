@@ -54,6 +54,43 @@ select c.batch_id, c.position
  order by c.batch_id, c.position
  limit 1000;
 
+-- name: changed_finals
+-- Final contacts that do not show what their calls came to, and calls that ended twice: somebody
+-- changed what was final. What a look-up or a stored correction changed is recorded, and is left
+-- out. A contact that never had a call was settled without one.
+select c.batch_id, c.position, 'its status is ' || c.status || ', its last call ended as '
+         || coalesce(last.outcome, 'nothing') as what
+  from contacts c
+  left join lateral (
+    select k.id, k.outcome, k.evidence
+      from calls k
+     where k.batch_id = c.batch_id and k.position = c.position and k.outcome is not null
+     order by k.requested_at desc
+     limit 1) as last on true
+ where case c.status
+         when 'completed' then not exists (
+           select from calls k
+            where k.batch_id = c.batch_id and k.position = c.position
+              and k.outcome = 'completed')
+         when 'max_retries_reached' then coalesce(last.outcome = 'completed', true)
+         when 'failed' then last.outcome <> c.status
+         when 'busy' then last.outcome is distinct from c.status
+         when 'no_answer' then last.outcome is distinct from c.status
+         else false
+       end
+   and coalesce(last.evidence not in ('poll', 'record'), true)
+   and not exists (
+     select from call_events e where e.execution_id = last.id and e.verdict = 'correction')
+ union all
+select k.batch_id, k.position, count(*) || ' webhooks ended one call, and none is a correction'
+  from call_events e
+  join calls k on k.id = e.execution_id
+ where e.verdict = 'applied' and e.call_status in ('completed', 'failed', 'busy', 'no-answer')
+ group by k.id, k.batch_id, k.position
+having count(*) > 1
+ order by 1, 2
+ limit 1000;
+
 -- name: count_contacts
 -- How many contacts there are.
 select coalesce(sum(total_contacts), 0)::bigint from batches;
