@@ -76,6 +76,8 @@ class Rules:
     last_webhook_wins: bool = False
     correlates_by_tag: bool = True
     hears_after_cancel: bool = True
+    # A worker that has slept sends nothing any more: others have given its call up by then.
+    sends_in_time_or_never: bool = True
     has_number_index: bool = True
     # After quarantine: hold for ever, or try again once no request can still be under way.
     releases_held: bool = False
@@ -113,7 +115,7 @@ def _worker_steps(rules: Rules, s: State, n: int, worker: Worker) -> Iterator[St
             return
         case "claimed":
             row = s.rows[k]
-            if row is None or row.state == "placing":
+            if row is None or row.state == "placing" or not rules.sends_in_time_or_never:
                 sent = _with_line(s, k, Line(is_coming=True))
                 yield f"{who} sends request {k + 1}", _busy(sent, n, "sent", k)
             # Too late by its own clock: it knows that it sent nothing, whatever others believe.
@@ -230,14 +232,17 @@ def _reconciler_steps(rules: Rules, s: State, k: int) -> Iterator[Step]:
             yield f"look-up finds {k + 1}", found
     elif row.state == "unknown" and rules.not_found_is_retry:
         yield f"look-up does not find {k + 1}: back into the queue", _release(s, k)
-    elif row.state == "unknown" and not (rules.delay_is_bounded and _may_still_come(s, k)):
+    elif row.state == "unknown" and not (rules.delay_is_bounded and _may_still_come(rules, s, k)):
         outcome = "busy" if rules.releases_held else "held"
         yield f"quarantine of {k + 1} is over", _end(rules, s, k, outcome)
 
 
-def _may_still_come(s: State, k: int) -> bool:
+def _may_still_come(rules: Rules, s: State, k: int) -> bool:
+    row = s.rows[k]
     is_held = any(w.call == k and w.does == "claimed" for w in s.workers)
-    return s.lines[k].is_coming or is_held
+    # Two seconds bound how long a claim may still lead to a request; who is asleep has no bound.
+    is_in_time = row is not None and row.state == "placing"
+    return s.lines[k].is_coming or (is_held and (is_in_time or rules.sends_in_time_or_never))
 
 
 def _apply(rules: Rules, s: State, k: int, word: str) -> State:
@@ -310,6 +315,7 @@ WRONG: Final = (
     Rules("last webhook wins", last_webhook_wins=True),
     Rules("correlate by provider id only", correlates_by_tag=False),
     Rules("ignore events after cancel", hears_after_cancel=False),
+    Rules("send however late", sends_in_time_or_never=False, releases_held=True),
     Rules(
         "claim without the unique index",
         contacts=2,
