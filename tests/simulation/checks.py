@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Any, Final
 
 from tests.simulation import places
+from tests.simulation.desk import EVERYBODY
 from tests.simulation.engine import Commit, Row, Transaction
 from tests.simulation.provider import Entry
 from tests.simulation.world import World
@@ -34,6 +35,8 @@ OUTCOMES: Final = {
 }
 FAR: Final = float("inf")
 ENDED: Final = frozenset({"completed", "failed", "busy", "no-answer"})
+# A request leaves within two seconds of the beginning of its claim, or not at all.
+ON_THEIR_WAY_S: Final = 2.0
 
 
 @dataclass
@@ -114,12 +117,21 @@ def none_after_an_answered_one(books: Books) -> Iterator[str]:
             sent_at = sent[entry.tag]
             # News that comes after the claim can only hang the call up again.
             claimed_at = books.claimed_at(entry)
-            answered = sum(
-                books.was_told_answered(e, claimed_at) for e in entries if e is not entry
-            )
-            asked = sum(c == contact and at <= sent_at for c, at in books.world.follow_ups)
-            if answered > asked:
+            answered = [
+                books.claimed_at(e)
+                for e in entries
+                if e is not entry and books.was_told_answered(e, claimed_at)
+            ]
+            asked = [at for c, at in books.world.follow_ups if c == contact and at <= sent_at]
+            if answered and not _is_owed_one(answered, asked):
                 yield f"I3 {entry.sid} was asked for at {sent_at:.3f} after an answered call"
+
+
+def _is_owed_one(answered: Sequence[float], asked: Sequence[float]) -> bool:
+    """Tell whether more follow-ups were asked for since some moment than calls reached them."""
+    return any(
+        sum(at >= since for at in asked) > sum(at >= since for at in answered) for since in asked
+    )
 
 
 def none_outside_the_window(books: Books) -> Iterator[str]:
@@ -138,7 +150,11 @@ def none_outside_the_window(books: Books) -> Iterator[str]:
 
 
 def none_after_a_command(books: Books) -> Iterator[str]:
-    """I5: after a pause or cancel was answered only the calls it reported are asked for."""
+    """I5: after a pause or cancel was answered only the calls it reported are asked for.
+
+    And those at once: whoever was told so knows after two seconds what there is. A stop of all
+    dialling takes no campaign's lock and says no more than that.
+    """
     world = books.world
     calls = world.server.tables["calls"]
     for command in world.commands:
@@ -148,34 +164,51 @@ def none_after_a_command(books: Books) -> Iterator[str]:
                 continue
             call_id = ids.parse_id("exec", asked.tag)
             row = calls.get(call_id)
-            if row is None or command.target not in {row["campaign_id"], row["batch_id"]}:
+            if row is None or command.target not in _touched(row):
                 continue
             late += 1
-            if call_id not in command.open_calls:
-                yield f"I5 {asked.tag} was asked for after the {command.kind} was answered"
-        if late > command.in_progress:
+            after_s = asked.sent_at - command.answered_at
+            is_stop = command.kind == "stop"
+            if after_s > ON_THEIR_WAY_S or not (is_stop or call_id in command.open_calls):
+                yield (
+                    f"I5 {asked.tag} was asked for {after_s:.3f} s after the {command.kind} was"
+                    " answered"
+                )
+        if late > command.in_progress and command.kind != "stop":
             yield f"I5 {late} requests after a {command.kind} that reported {command.in_progress}"
 
 
+def _touched(row: Row) -> tuple[Any, ...]:
+    return row["campaign_id"], row["batch_id"], row["organization_id"], EVERYBODY
+
+
 def within_the_limits(books: Books) -> Iterator[str]:
-    """I6: live calls never exceed a limit."""
+    """I6: live calls never exceed a limit, that is the one which held when they were decided on."""
     tables = books.world.server.tables
     for table, column in (("campaigns", "campaign_id"), ("batches", "batch_id")):
         for key, owner in tables[table].items():
-            limit = owner["concurrency_limit"]
-            if limit is None:
-                continue
+            history = books.world.limits.get(key, [(0.0, owner["concurrency_limit"])])
             moments = []
             for entry, row in books.pairs:
                 if row is not None and row[column] == key:
-                    moments.append((entry.placed_at, 1))
-                    moments.append((FAR if entry.ended_at is None else entry.ended_at, -1))
-            live = 0
-            for at, by in sorted(moments):
-                live += by
-                if live > limit:
-                    yield f"I6 {live} live calls at {at:.3f}, the limit of the {table} is {limit}"
+                    moments.append((entry.placed_at, 1, entry))
+                    ended_at = FAR if entry.ended_at is None else entry.ended_at
+                    moments.append((ended_at, -1, entry))
+            live: dict[str, float] = {}
+            for at, by, entry in sorted(moments, key=lambda moment: moment[:2]):
+                if by < 0:
+                    live.pop(entry.sid, None)
+                    continue
+                # Whoever came last counted all others, and found room under the limit of then.
+                live[entry.sid] = _limit_at(history, books.claimed_at(entry))
+                most = max(live.values())
+                if len(live) > most:
+                    yield f"I6 {len(live)} live calls at {at:.3f}, the {table} allowed {most}"
                     break
+
+
+def _limit_at(history: Sequence[tuple[float, int | None]], at: float) -> float:
+    return [FAR if limit is None else limit for since, limit in history if since <= at][-1]
 
 
 def every_call_has_its_row(books: Books) -> Iterator[str]:
@@ -208,7 +241,8 @@ def within_the_attempts(books: Books) -> Iterator[str]:
         batch = tables["batches"][contact[0]]
         policy = tables["campaigns"][batch["campaign_id"]]["retry_policy"]
         override = batch["max_retries_override"]
-        budget = 1 + (policy["max_retries"] if override is None else override)
+        most = books.world.retries_max.get(batch["campaign_id"], policy["max_retries"])
+        budget = 1 + (most if override is None else override)
         promised = sum(c == contact for c, _ in books.world.follow_ups)
         carrier = sum(
             ((entry.sip_status or 0) >= 500 and entry.sip_status not in {600, 603, 607})
@@ -263,6 +297,11 @@ def counters_are_right(books: Books) -> Iterator[str]:
             yield f"I11 contact {key[1]}: {contact['attempts']} attempts, {attempts[key]} calls"
 
 
+def nobody_else_reaches_in(books: Books) -> Iterator[str]:
+    """I12: what is another organisation's is not there for anybody else."""
+    yield from books.world.intrusions
+
+
 CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
     one_call_per_number,
     one_call_per_execution,
@@ -274,6 +313,7 @@ CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
     within_the_attempts,
     everything_ends,
     counters_are_right,
+    nobody_else_reaches_in,
 )
 
 

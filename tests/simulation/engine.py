@@ -27,7 +27,7 @@ NO_KEY: Final = 1  # `for no key update`, and an ordinary update
 UPDATE: Final = 2  # `for update`, and a delete
 TABLES: Final = (
     *("organizations", "campaigns", "batches", "batch_cursors", "contacts", "due_contacts"),
-    *("calls", "call_events", "providers", "actions"),
+    *("calls", "call_events", "providers", "actions", "installation"),
 )
 
 
@@ -184,6 +184,8 @@ class Server:
         self.watchers: list[Callable[[Transaction, Commit], None]] = []
         self.statements_run = 0
         self.reader = Transaction(self, None)
+        # Told of each number for which a call is written, before that is committed.
+        self.on_claim: Callable[[str], None] | None = None
         # Mutant switch: the unique index on open (provider, number).
         self.has_number_index = True
 
@@ -201,7 +203,7 @@ class Server:
                 before={(t, k): self.tables[t].get(k) for t, k, _ in changed},
                 after={(t, k): row for t, k, row in changed},
             )
-            for watch in self.watchers:
+            for watch in list(self.watchers):
                 watch(transaction, commit)
         for table, own in transaction.own.items():
             committed = self.tables[table]

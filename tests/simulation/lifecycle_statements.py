@@ -192,6 +192,57 @@ def record_action(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     return [{}]
 
 
+# --------------------------------------------------------------------- the big red button
+
+
+def keep_agent_key_secret(t: Transaction, now: datetime, fresh: bytes) -> Rows:
+    del now
+    if t.get("installation", True) is None:
+        t.put("installation", True, {"agent_key_secret": fresh, "dialling_stopped_at": None})
+    return []
+
+
+def read_agent_key_secret(t: Transaction, now: datetime) -> Rows:
+    del now
+    return [{"agent_key_secret": i["agent_key_secret"]} for i in t.rows("installation")]
+
+
+def stop_dialling(
+    t: Transaction, now: datetime, organization_id: str, stopped_at: datetime | None
+) -> Rows:
+    del now
+    if t.get("organizations", organization_id) is None:
+        return []
+    t.change("organizations", organization_id, dialling_stopped_at=stopped_at)
+    return [{}]
+
+
+def stop_all_dialling(t: Transaction, now: datetime, stopped_at: datetime | None) -> Rows:
+    del now
+    t.change("installation", True, dialling_stopped_at=stopped_at)
+    return [{}]
+
+
+def wakeable_campaigns(t: Transaction, now: datetime, organization_id: str | None) -> Rows:
+    del now
+    found = {
+        b["campaign_id"]: None
+        for b in t.rows("batches")
+        if b["status"] == "in_progress" and organization_id in {None, b["organization_id"]}
+    }
+    return [{"campaign_id": campaign_id} for campaign_id in found]
+
+
+def count_calls_of(t: Transaction, now: datetime, organization_id: str | None) -> Rows:
+    del now
+    calls = [
+        c
+        for c in t.rows("calls")
+        if c["ended_at"] is None and organization_id in {None, c["organization_id"]}
+    ]
+    return [{"count": len(calls)}]
+
+
 def _table() -> Mapping[str, tuple[tuple[str, ...], Statement]]:
     """Give each statement by the text that `apollo.storage` sends."""
     here = {
@@ -200,13 +251,20 @@ def _table() -> Mapping[str, tuple[tuple[str, ...], Statement]]:
             *("lock_campaign", "find_batch", "lock_batches", "count_open_calls"),
             *("read_campaign_status", "pause_campaign", "resume_campaign", "cancel_campaign"),
             *("pause_batches", "resume_batches", "close_batches", "skip_contacts"),
-            *("drop_due_contacts", "end_cursors", "record_action"),
+            *("drop_due_contacts", "end_cursors", "record_action", "stop_dialling"),
+            *("stop_all_dialling", "wakeable_campaigns", "count_calls_of"),
         )
+    }
+    here["record_action_everywhere"] = record_action
+    agents: dict[str, Statement] = {
+        "keep_agent_key_secret": keep_agent_key_secret,
+        "read_agent_key_secret": read_agent_key_secret,
     }
     files = {
         "dialling": dialling_statements.STATEMENTS,
         "calls": calls_statements.STATEMENTS,
         "lifecycle": here,
+        "agents": agents,
     }
     return {
         query.text: (query.params, statements[name])

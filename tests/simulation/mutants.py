@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 from msgspec import structs
@@ -266,8 +267,49 @@ def retry_after_a_late_answer() -> Iterator[None]:
         yield
 
 
-# In the words of spec/dialling.md; the last ones are our own.
-MUTANTS: Final[dict[str, Callable[[], Iterator[None]]]] = {
+def send_however_late() -> Iterator[None]:
+    """A request is sent whenever its turn comes, whatever the clock says by then."""
+    real = DialContacts._to_place
+
+    def to_place(*given: Any) -> list[ToPlace]:
+        return [replace(job, send_before=float("inf")) for job in real(*given)]
+
+    with _replaced(DialContacts, "_to_place", to_place):
+        yield
+
+
+def send_while_the_lease_lasts() -> Iterator[None]:
+    """A request may be sent as long as its claim is leased and the window open."""
+    with _replaced(dial_contacts, "SEND_WITHIN_S", dial_contacts.LEASE.total_seconds()):
+        yield
+
+
+def records_are_waited_for_for_ever() -> Iterator[None]:
+    """Past failure: without a record store, a call whose live record was gone held its slot."""
+    with _replaced(ReconcileCalls, "_patience", lambda *_: timedelta.max):
+        yield
+
+
+def a_stale_queue_entry_is_written_back() -> Iterator[None]:
+    """Past failure: late news of an answer queued somebody who was on a call meanwhile.
+
+    What a statement that had to wait has joined is as old as its beginning.
+    """
+    real = lifecycle._correct_to_answered
+
+    def correct(call: Call, contact: Contact, setting: CallSetting, event: CallEvent) -> Step:
+        done = real(call, contact, setting, event)
+        if done.contact.status is not contact.status:
+            return done
+        stale = structs.replace(done.contact, due=contact.due, wait_reason=contact.wait_reason)
+        return replace(done, contact=stale)
+
+    with _replaced(lifecycle, "_correct_to_answered", correct):
+        yield
+
+
+# In the words of spec/dialling.md; those after the first eight are our own.
+PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "mark after POST": mark_after_post,
     "requeue on lease expiry": requeue_on_lease_expiry,
     "timeout = failed": timeout_is_failed,
@@ -278,7 +320,15 @@ MUTANTS: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "claim without the unique index": no_number_index,
     "unknown holds no slot": unknown_holds_no_slot,
     "late answers are ignored": retry_after_a_late_answer,
+    "send however late": send_however_late,
+    "send while the lease lasts": send_while_the_lease_lasts,
 }
+# What seeds once found in Apollo: each takes the mend out again.
+PAST_FAILURES: Final[dict[str, Callable[[], Iterator[None]]]] = {
+    "records are waited for for ever": records_are_waited_for_for_ever,
+    "a stale queue entry is written back": a_stale_queue_entry_is_written_back,
+}
+MUTANTS: Final = PROTOCOL | PAST_FAILURES
 
 
 def switched(name: str) -> Any:

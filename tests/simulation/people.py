@@ -4,7 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Final
 
-from tests.simulation.world import ORGANIZATION, World
+from tests.simulation.world import ORGANIZATIONS, World
 
 NUMBERS: Final = [f"+9198765432{n:02d}" for n in range(10, 40)]
 CALLER_IDS: Final = ["+919876500001", "+919876500002"]
@@ -14,13 +14,16 @@ def fill(world: World) -> None:
     """Put campaigns, batches and people into the database."""
     dice, tables = world.dice, world.server.tables
     now = world.clock_now()
-    tables["organizations"][ORGANIZATION] = {"id": ORGANIZATION, "dialling_stopped_at": None}
+    # Tenants of one installation share its provider account, and may call the same people.
+    organizations = ORGANIZATIONS[: dice.choice((1, 1, 2))]
+    for name in organizations:
+        tables["organizations"][name] = {"id": name, "dialling_stopped_at": None}
     few = dice.sample(NUMBERS, dice.choice((2, 4, 8)))
-    for _ in range(dice.choice((1, 1, 2))):
+    for n in range(max(dice.choice((1, 1, 2)), len(organizations))):
         campaign_id = uuid.UUID(int=dice.getrandbits(128))
         tables["campaigns"][campaign_id] = {
             "id": campaign_id,
-            "organization_id": ORGANIZATION,
+            "organization_id": organizations[n % len(organizations)],
             "agent_id": "agent_1",
             "phone_numbers": CALLER_IDS,
             "phone_number_strategy": dice.choice(("round_robin", "random", "least_loaded")),
@@ -51,7 +54,7 @@ def _fill_batch(world: World, campaign_id: uuid.UUID, few: list[str], now: datet
     ends_at = now + timedelta(seconds=dice.uniform(70, 900)) if dice.random() < 0.15 else None
     tables["batches"][batch_id] = {
         "id": batch_id,
-        "organization_id": ORGANIZATION,
+        "organization_id": tables["campaigns"][campaign_id]["organization_id"],
         "campaign_id": campaign_id,
         "status": "in_progress" if starts_at is None else "pending",
         "total_contacts": total,

@@ -19,7 +19,9 @@ from tests.simulation.weather import Weather
 from apollo.ports import DialRequest, LiveCall
 
 # Retries of a status webhook, in seconds, as `#rc=5` asks for.
-HOOK_WAITS_S: Final = (0.0, 0.5, 1.0, 2.0, 4.0, 6.0)
+HOOK_WAITS_S: Final = (0.005, 0.5, 1.0, 2.0, 4.0, 6.0)
+# What has to meet something that lasts a millisecond is delivered at once.
+HURRIED: Final = (0.0, *HOOK_WAITS_S[1:])
 # A live record stays this long after a final status, and this long without one.
 RECORD_LIVES_S: Final = 3600.0
 STALE_LIVES_S: Final = 12 * 3600.0
@@ -99,6 +101,8 @@ class Provider:
         self._context = copy_context()
         self._context.run(PROCESS.set, None)
         self._hooks_under_way = 0
+        # Answered calls of which the provider has said something else until now.
+        self._untold: dict[str, list[Entry]] = {}
 
     # ------------------------------------------------------------------------------- placing
 
@@ -167,7 +171,9 @@ class Provider:
             return
         call.answered_at = self.loop.time()
         call.status = "in-progress"
-        self._tell(call)
+        call.is_misled = self.weather.strikes("hook_contradicts")
+        if not call.is_misled:
+            self._tell(call)
         talk = self.dice.choice((0.3, self.dice.uniform(1, 40), self.dice.uniform(1, 900)))
         self.later(min(talk, call.time_limit_s), self.end, call, 200)
 
@@ -179,18 +185,28 @@ class Provider:
         call.sip_status = 200 if call.answered_at is not None else code
         if not call.is_silent:
             call.status = WORDS.get(call.sip_status, "failed")
-        answered = call.answered_at is not None and not call.is_silent
-        if answered and self.weather.strikes("hook_contradicts"):
-            call.is_misled = True
+        if call.is_misled and not call.is_silent:
             wrong = {"call_status": "no-answer", "sip_status": 487}
             self.later(
                 self.dice.uniform(0.01, 0.1), self._send, call, WRONG, self._body(call, wrong)
             )
-            self.later(self.dice.choice((0.2, self.dice.uniform(1.0, 200.0))), self._tell, call)
+            wait = self.dice.choice((0.2, self.dice.uniform(1.0, 200.0), 200.0))
+            self._untold[call.to] = [*self._untold.get(call.to, []), call]
+            self.later(wait, self._tell_truth, call)
         else:
             self._tell(call)
         if call.answered_at is not None and self.on_answered_end is not None:
             self.on_answered_end(call)
+
+    def tell_beside_claim(self, number: str) -> None:
+        """Say what is true of earlier calls to a number, in the moment that it is claimed again."""
+        for call in self._untold.pop(number, []):
+            self.later(0.0, self._send, call, call.status, self._body(call), HURRIED)
+
+    def _tell_truth(self, call: Entry) -> None:
+        if call in self._untold.get(call.to, []):
+            self._untold[call.to].remove(call)
+            self._tell(call)
 
     def go_silent(self) -> None:
         """Lose every live call without a word about it: the live records stay as they were."""
@@ -229,13 +245,17 @@ class Provider:
                 status["duration"] = round(call.ended_at - call.answered_at)
         return json.dumps(status | (wrong or {})).encode()
 
-    def _send(self, call: Entry, status: str, body: bytes) -> None:
+    def _send(
+        self, call: Entry, status: str, body: bytes, waits: tuple[float, ...] = HOOK_WAITS_S
+    ) -> None:
         self._hooks_under_way += 1
-        self.loop.create_task(self._deliver(call, status, body), context=self._context)
+        self.loop.create_task(self._deliver(call, status, body, waits), context=self._context)
 
-    async def _deliver(self, call: Entry, status: str, body: bytes) -> None:
-        for wait in HOOK_WAITS_S:
-            await self.loop.nap(wait + self.dice.uniform(0.001, 0.01))
+    async def _deliver(
+        self, call: Entry, status: str, body: bytes, waits: tuple[float, ...]
+    ) -> None:
+        for wait in waits:
+            await self.loop.nap(wait and wait + self.dice.uniform(0.001, 0.01))
             assert self.post is not None
             if await self.post(body, not self.weather.strikes("hook_forged")) == 200:
                 call.acknowledged.setdefault(status, self.loop.time())

@@ -11,14 +11,18 @@ import json
 import sys
 import time
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
-from tests.simulation.mutants import MUTANTS, switched
+from tests.simulation.mutants import MUTANTS, PAST_FAILURES, switched
 from tests.simulation.story import Outcome, play
 
-PAST_FAILURES: Final = Path(__file__).with_name("regression_seeds.txt")
+# What is handed to a process at a time: a second of work, so that what is found is shown early.
+SET: Final = 25
+SHOWN_EVERY: Final = 1000
 
 
 @dataclass
@@ -28,6 +32,8 @@ class Summary:
     seeds: int = 0
     virtual_s: float = 0.0
     cpu_s: float = 0.0
+    wall_s: float = 0.0
+    processes: int = 1
     calls: int = 0
     commits: int = 0
     statements: int = 0
@@ -56,7 +62,10 @@ class Summary:
             "seeds": self.seeds,
             "virtual_hours": round(self.virtual_s / 3600, 1),
             "cpu_s": round(self.cpu_s, 1),
+            # Of one process that has a core to itself.
             "seeds_a_minute": round(self.seeds / self.cpu_s * 60) if self.cpu_s else None,
+            "processes": self.processes,
+            "wall_s": round(self.wall_s, 1),
             "calls": self.calls,
             "commits": self.commits,
             "statements": self.statements,
@@ -64,13 +73,8 @@ class Summary:
             "injected": dict(self.injected.most_common()),
             "violations": {str(seed): found for seed, found in self.violations.items()},
             "mutants": self.mutants,
+            "past_failures": [name for name in PAST_FAILURES if name in self.mutants],
         }
-
-
-def past_failures() -> list[int]:
-    """Read the seeds that once failed."""
-    lines = PAST_FAILURES.read_text(encoding="utf-8").splitlines()
-    return [int(line.split()[0]) for line in lines if line.strip() and not line.startswith("#")]
 
 
 def seeds_to_catch(name: str, at_most: int) -> int | None:
@@ -89,20 +93,37 @@ def main() -> int:
         outcome = _replay(asked.seed, asked.mutant, is_verbose=asked.verbose)
         print("\n".join(outcome.violations) or "no violation")
         return bool(outcome.violations)
-    summary = Summary()
-    began = time.process_time()
-    for seed in range(asked.first, asked.first + asked.seeds):
-        outcome = play(seed)
-        summary.add(outcome)
-        if outcome.violations:
-            print(f"seed {seed}: {outcome.violations[0]}", flush=True)
-    summary.cpu_s = time.process_time() - began
-    if asked.mutants:
-        summary.mutants = {name: seeds_to_catch(name, asked.mutants) for name in MUTANTS}
+    with ProcessPoolExecutor(asked.processes, get_context("spawn")) as pool:
+        summary = _run(pool, asked)
     _show(summary)
     if asked.json is not None:
         asked.json.write_text(json.dumps(summary.as_json(), indent=2) + "\n", encoding="utf-8")
     return bool(summary.violations) or None in summary.mutants.values()
+
+
+def _run(pool: ProcessPoolExecutor, asked: argparse.Namespace) -> Summary:
+    summary, began = Summary(processes=asked.processes), time.monotonic()
+    last = asked.first + asked.seeds
+    sets = [range(n, min(n + SET, last)) for n in range(asked.first, last, SET)]
+    for cpu_s, outcomes in pool.map(_play_set, sets):
+        summary.cpu_s += cpu_s
+        for outcome in outcomes:
+            summary.add(outcome)
+            if outcome.violations:
+                print(f"seed {outcome.seed}: {outcome.violations[0]}", flush=True)
+        if summary.seeds % SHOWN_EVERY == 0:
+            print(f"{summary.seeds} seeds, {len(summary.violations)} with violations", flush=True)
+    summary.wall_s = time.monotonic() - began
+    if asked.mutants:
+        needed = pool.map(seeds_to_catch, MUTANTS, [asked.mutants] * len(MUTANTS))
+        summary.mutants = dict(zip(MUTANTS, needed, strict=True))
+    return summary
+
+
+def _play_set(seeds: range) -> tuple[float, list[Outcome]]:
+    began = time.process_time()
+    outcomes = [play(seed) for seed in seeds]
+    return time.process_time() - began, outcomes
 
 
 def _replay(seed: int, mutant: str | None, *, is_verbose: bool) -> Outcome:
@@ -135,6 +156,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument(
         "--mutants", type=int, default=0, metavar="N", help="catch each mutant in at most N seeds"
     )
+    parser.add_argument("--processes", type=int, default=1, help="how many run at once")
     parser.add_argument("--json", type=Path, help="write the summary here")
     return parser
 

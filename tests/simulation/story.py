@@ -6,7 +6,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +14,8 @@ from typing import Any, Final
 
 from tests.simulation import places
 from tests.simulation.checks import CHECKS, FINAL, Acknowledged, Books, FinalStays
-from tests.simulation.engine import Blocked
+from tests.simulation.desk import Desk
+from tests.simulation.engine import Commit, Transaction
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.people import fill
 from tests.simulation.provider import Entry
@@ -128,7 +129,8 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
 
 @contextmanager
 def _prepared(world: World, log: Log) -> Iterator[None]:
-    scale = world.dice.choices((1.0, 5.0, 20.0), (1, 3, 16))[0]
+    # At full pace these loops are half of all work; one run in sixty has them so.
+    scale = world.dice.choices((1.0, 5.0, 20.0), (1, 4, 55))[0]
     before: list[tuple[Any, str, Any]] = []
     for module, name in WATCHING:
         before.append((module, name, getattr(module, name)))
@@ -150,6 +152,7 @@ class Story:
         self.world = world
         self.log = log
         self.dice = world.dice
+        self.desk = Desk(world)
         self._commands: list[asyncio.Task[None]] = []
 
     async def run(self) -> None:
@@ -211,8 +214,24 @@ class Story:
                 world.provider.go_silent()
             case "listeners_lost":
                 world.server.listeners.clear()
+            case "worker_stopped_after_claim":
+                self._stop_after_claim()
+            case _:
+                self._operate(event)
+
+    def _operate(self, event: str) -> None:
+        """What people do."""
+        dice = self.dice
+        match event:
             case "pause" | "resume" | "cancel":
                 self._order(event)
+            case "stop_all":
+                self._stop_all()
+            case "settings":
+                self._do(self._set_something())
+            case "stranger":
+                kind = dice.choice(("pause", "resume", "cancel"))
+                self._do(self.desk.pry(kind, self._something()))
 
     def _soon(self, what: Any) -> None:
         self.world.provider.later(self.dice.uniform(0.1, 40.0), what)
@@ -222,8 +241,8 @@ class Story:
         if self.dice.random() < 0.8:
             self.world.start_worker()
 
-    def _stop(self, process: Process) -> None:
-        seconds = self.dice.choice((0.5, 3.0, 20.0, 90.0))
+    def _stop(self, process: Process, seconds: float | None = None) -> None:
+        seconds = seconds or self.dice.choice((0.5, 3.0, 20.0, 90.0))
         process.stopped_until = self.world.loop.time() + seconds
         if seconds > 10.0:
             # idle_in_transaction_session_timeout
@@ -235,10 +254,76 @@ class Story:
         kind = self.dice.choice(("pause", "cancel", "resume"))
         self.world.provider.later(self.dice.uniform(0.0, 0.5), self._order, kind)
 
-    def _order(self, kind: str) -> None:
+    def _stop_after_claim(self) -> None:
+        """Stop the next worker that has claimed, while the world moves on without it."""
+        world, dice = self.world, self.dice
+
+        def watch(transaction: Transaction, commit: Commit) -> None:
+            claimed = [
+                after
+                for (table, _), after in commit.after.items()
+                if table == "calls" and after is not None and after["version"] == 1
+            ]
+            process = transaction.process
+            if not claimed or process is None or world.weather.is_calm:
+                return
+            world.server.watchers.remove(watch)
+            self._stop(process, self._long_enough())
+            what = dice.choice(("pause", "cancel", "stop_all", "nothing"))
+            if what == "stop_all":
+                world.provider.later(dice.uniform(0.0, 0.5), self._stop_all)
+            elif what != "nothing":
+                target = dice.choice((claimed[0]["campaign_id"], claimed[0]["batch_id"]))
+                world.provider.later(dice.uniform(0.0, 0.5), self._order, what, target)
+
+        world.server.watchers.append(watch)
+
+    def _long_enough(self) -> float:
+        """How long a process must sleep for what it knows to be out of date when it wakes."""
+        world, dice = self.world, self.dice
+        now = world.loop.time()
+        seconds = [dice.uniform(1.0, 5.0), 40.0]
+        # Until others have given the call up, and its number is free.
+        quarantine_s = world.rules.quarantine.total_seconds()
+        seconds.append(quarantine_s + dice.uniform(60.0, 120.0))
+        closing = [closes - now for _, closes in places.stretches(world.place) if closes > now]
+        if world.place.is_enforced and closing and closing[0] < CLOSED_S:
+            ring_s = world.rules.ring_timeout.total_seconds()
+            seconds += [closing[0] + dice.uniform(-ring_s, 60.0)] * 3
+        return max(dice.choice(seconds), 0.5)
+
+    def _stop_all(self) -> None:
+        whom = self.dice.choice((None, *self.world.server.tables["organizations"]))
+        self._do(self.desk.stop(whom))
+        self.world.provider.later(
+            self.dice.uniform(1.0, 60.0), lambda: self._do(self.desk.resume(whom))
+        )
+
+    async def _set_something(self) -> None:
+        dice, tables = self.dice, self.world.server.tables
+        campaign_id = dice.choice([*tables["campaigns"]])
+        match dice.choice(("campaign's limit", "batch's limit", "retries")):
+            case "campaign's limit":
+                limit = dice.choice((1, 2, 5))
+                await self.desk.set("campaigns", campaign_id, concurrency_limit=limit)
+            case "batch's limit":
+                batch_id = dice.choice([*tables["batches"]])
+                await self.desk.set("batches", batch_id, concurrency_limit=dice.choice((1, 2)))
+            case _:
+                policy = tables["campaigns"][campaign_id]["retry_policy"]
+                changed = {**policy, "max_retries": dice.choice((0, 1, 3))}
+                await self.desk.set("campaigns", campaign_id, retry_policy=changed)
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        self._commands.append(asyncio.ensure_future(work))
+
+    def _something(self) -> uuid.UUID:
         tables = self.world.server.tables
-        target = self.dice.choice([*tables["campaigns"], *tables["batches"]])
-        self._commands.append(asyncio.ensure_future(self.world.command(kind, target)))
+        targets: list[uuid.UUID] = [*tables["campaigns"], *tables["batches"]]
+        return self.dice.choice(targets)
+
+    def _order(self, kind: str, target: uuid.UUID | None = None) -> None:
+        self._do(self.world.command(kind, target or self._something()))
 
     def _agent(self, call: Entry) -> None:
         """An agent asks for a follow-up after some answered calls."""
@@ -248,8 +333,7 @@ class Story:
         self.world.weather.injected["follow_up"] += 1
         at = self.world.clock_now() + timedelta(seconds=self.dice.uniform(-10, 900))
         contact = row["batch_id"], row["position"]
-        work = self.world.result(row["id"], contact, at)
-        self._commands.append(asyncio.ensure_future(work))
+        self._do(self.world.result(row["id"], contact, at))
 
     # -------------------------------------------------------------------------------- the end
 
@@ -284,9 +368,11 @@ class Story:
         return not any(b["status"] in live for b in tables["batches"].values())
 
     async def _help(self) -> None:
-        """Do what only a person can: resume what is paused, and widen hours that stay closed."""
+        """Do what only a person can: resume what is stopped, and widen hours that stay closed."""
         world = self.world
         tables = world.server.tables
+        for whom in self.desk.has_stopped():
+            await self.desk.resume(whom)
         for campaign in list(tables["campaigns"].values()):
             if campaign["paused_at"] is not None:
                 await world.command("resume", campaign["id"])
@@ -295,27 +381,13 @@ class Story:
                 await world.command("resume", batch["id"])
         if world.place.is_enforced and world.hours_changed_at is None and self._stays_closed():
             for campaign_id in list(tables["campaigns"]):
-                await self._open_hours(campaign_id)
+                await self.desk.set("campaigns", campaign_id, working_hours_enforced=False)
+                world.hours_changed_at = world.hours_changed_at or world.loop.time()
 
     def _stays_closed(self) -> bool:
         now = self.world.loop.time()
         coming = [opens for opens, closes in places.stretches(self.world.place) if closes > now]
         return not coming or min(coming) > now + CLOSED_S
-
-    async def _open_hours(self, campaign_id: uuid.UUID) -> None:
-        world = self.world
-        while True:
-            transaction = world.server.begin()
-            try:
-                transaction.change("campaigns", campaign_id, working_hours_enforced=False)
-            except Blocked:
-                transaction.end(commits=False)
-                await asyncio.sleep(0.01)
-                continue
-            world.hours_changed_at = world.hours_changed_at or world.loop.time()
-            transaction.notices.append(str(campaign_id))
-            transaction.end(commits=True)
-            return
 
 
 def _at_step(process: Process, steps: int, what: Callable[[Process], None]) -> None:

@@ -1,4 +1,8 @@
-"""A slice of the simulation, with everything that once failed, and the negative control.
+"""A slice of the simulation, and the negative control: Apollo made wrong must be caught.
+
+What seeds once found is among the mutants, as Apollo without the mend: its seed stays red without
+it and green with it, and when the draws move a seed, another one is looked for.
+
 
 At full length: `python -m tests.simulation.run --seeds 20000 --mutants 2000`.
 """
@@ -11,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from tests.simulation.mutants import MUTANTS, switched
-from tests.simulation.run import past_failures
 from tests.simulation.story import Outcome, play
 
 from apollo import worker
@@ -23,15 +26,19 @@ SLICE = 120
 SEARCHED = 600
 CAUGHT_BY = {
     "mark after POST": 0,
-    "requeue on lease expiry": 343,
+    "requeue on lease expiry": 170,
     "timeout = failed": 0,
     "not found = retry": 9,
     "last webhook wins": 0,
     "correlate by provider id only": 0,
-    "ignore events after cancel": 25,
-    "claim without the unique index": 0,
-    "unknown holds no slot": 92,
-    "late answers are ignored": 0,
+    "ignore events after cancel": 15,
+    "claim without the unique index": 1,
+    "unknown holds no slot": 270,
+    "late answers are ignored": 11,
+    "send however late": 42,
+    "send while the lease lasts": 107,
+    "records are waited for for ever": 157,
+    "a stale queue entry is written back": 189,
 }
 
 
@@ -54,12 +61,6 @@ def test_no_seed_of_the_slice_finds_anything() -> None:
         assert not outcome.violations, shown(outcome)
         calls += outcome.calls
     assert calls > SLICE, "hardly anybody was called: the simulation has become trivial"
-
-
-@pytest.mark.parametrize("seed", past_failures())
-def test_what_once_failed_stays_mended(seed: int) -> None:
-    outcome = play(seed)
-    assert not outcome.violations, shown(outcome)
 
 
 @pytest.mark.parametrize("name", MUTANTS)

@@ -47,9 +47,14 @@ EVENTS: Final = (
     "database_away",
     "provider_away",
     "calls_go_silent",  # the provider's own crash: its live calls end without a word
+    "worker_stopped_after_claim",  # between claim and request, and then the world moves on
+    "worker_stopped_after_claim",
     "pause",
     "resume",
     "cancel",
+    "stop_all",  # one organisation or all; lifted later
+    "settings",  # limits and retries
+    "stranger",  # somebody asks for what is another organisation's
     "listeners_lost",
 )
 STATE_FAULTS: Final = ("commit_reply_lost", "database_slow", "worker_clock_wrong", "no_records")
@@ -72,6 +77,8 @@ class Weather:
         for name in (*REQUEST_FAULTS, *HOOK_FAULTS, *LOOKUP_FAULTS, *STATE_FAULTS):
             if dice.random() < share:
                 rates[name] = dice.choice((0.05, 0.15, 0.4))
+                if name == "hook_contradicts":
+                    rates[name] = 0.6  # it takes an answered call, and only then is it told
                 if name in LOOKUP_FAULTS and dice.random() < 0.2:
                     rates[name] = 1.0
         # Kept apart: a rare fault that changes what can be known at all.

@@ -7,7 +7,7 @@ starts them, kills them, lets operators and agents act, and ends when everything
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from random import Random
@@ -37,8 +37,7 @@ from apollo.usecases.record_call_result import CallResult, RecordCallResult
 from apollo.web.callbacks import Callbacks
 from apollo.worker import Worker
 
-ORGANIZATION: Final = "org_acme"
-OPERATOR: Final = Principal(ORGANIZATION, "operator")
+ORGANIZATIONS: Final = ("org_acme", "org_other")
 TOLD: Final = 5.0
 
 
@@ -64,7 +63,8 @@ class Command:
     """What an operator was answered: from then on it must hold."""
 
     kind: str
-    target: uuid.UUID
+    # A campaign or a batch; an organisation, or everybody.
+    target: uuid.UUID | str
     answered_at: float
     in_progress: int
     # Calls that were open then: their requests may still be on the way.
@@ -84,6 +84,7 @@ class World:
         self.server = Server(self.clock_now, Random(self.dice.getrandbits(64)))
         self.provider = Provider(loop, self.place.start, self.weather)
         self.provider.post = self.post_hook
+        self.server.on_claim = self.provider.tell_beside_claim
         self.database_away = False
         self.database_epoch = 0
         quarantine_s = self.dice.choice((120, 120, 300))
@@ -105,6 +106,11 @@ class World:
         self.resuming: Counter[uuid.UUID] = Counter()
         self.resumed_at: dict[uuid.UUID, float] = {}
         self.hours_changed_at: float | None = None
+        # When a stop was last lifted; what a stranger was answered; limits as they were, by time.
+        self.lifted_at: dict[str, float] = {}
+        self.intrusions: list[str] = []
+        self.limits: dict[uuid.UUID, list[tuple[float, int | None]]] = {}
+        self.retries_max: dict[uuid.UUID, int] = {}
         # Which contact a follow-up was asked for, and when.
         self.follow_ups: list[tuple[tuple[uuid.UUID, int], float]] = []
         self.asked_of: set[uuid.UUID] = set()
@@ -230,7 +236,8 @@ class World:
             began = self.loop.time()
             if process.is_alive and changes is not None:
                 name = f"{kind}_{'campaign' if is_campaign else 'batch'}"
-                done = await self._in_web(process, getattr(changes, name)(OPERATOR, public))
+                operator = self._operator_of(target)
+                done = await self.in_process(process, getattr(changes, name)(operator, public))
                 if isinstance(done, Refused):
                     break
                 if done is not None:
@@ -254,12 +261,17 @@ class World:
                 self.follow_ups.append((contact, self.loop.time()))
             if process.is_alive and results is not None:
                 asked = results.record(call_id, CallResult(follow_up_at=at))
-                if await self._in_web(process, asked) is not None:
+                if await self.in_process(process, asked) is not None:
                     return
             await asyncio.sleep(TOLD)
 
-    async def _in_web(self, process: Process, work: Awaitable[Any]) -> Any:
-        """Run a request in the web process; None when it fails or dies on the way."""
+    def _operator_of(self, target: uuid.UUID) -> Principal:
+        tables = self.server.tables
+        owned = tables["campaigns"].get(target) or tables["batches"][target]
+        return Principal(owned["organization_id"], "operator")
+
+    async def in_process(self, process: Process, work: Awaitable[Any]) -> Any:
+        """Run a request in a process; None when it fails or dies on the way."""
         reply: asyncio.Future[Any] = self.loop.create_future()
 
         async def serve() -> None:
@@ -290,6 +302,17 @@ class World:
             if c["ended_at"] is None and target in {c["campaign_id"], c["batch_id"]}
         )
         self.commands.append(Command(kind, target, self.loop.time(), in_progress, open_calls))
+
+    def note_limits(self, table: str, key: uuid.UUID, columns: Mapping[str, Any]) -> None:
+        """Remember what held until now and what holds from now on."""
+        if "concurrency_limit" in columns:
+            before = self.server.tables[table][key]["concurrency_limit"]
+            history = self.limits.setdefault(key, [(0.0, before)])
+            history.append((self.loop.time(), columns["concurrency_limit"]))
+        if "retry_policy" in columns:
+            before = self.server.tables[table][key]["retry_policy"]["max_retries"]
+            most = max(before, columns["retry_policy"]["max_retries"])
+            self.retries_max[key] = max(most, self.retries_max.get(key, 0))
 
     def _lift(self, target: uuid.UUID) -> None:
         for command in self.commands:
