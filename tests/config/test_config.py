@@ -1,5 +1,6 @@
 """Settings are read whole or refused whole; the log holds no number and no secret."""
 
+import asyncio
 import io
 import json
 import logging
@@ -330,6 +331,33 @@ def test_an_event_is_one_json_line_with_everything_masked() -> None:
     assert event["at"].endswith("Z")
     for secret in ("4155552671", "9876543210", "7400123456", "abcdef"):
         assert secret not in line
+
+
+class Pipe(io.StringIO):
+    """Keeps what was written at once apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.writes.append(text)
+        return len(text)
+
+
+async def test_the_lines_of_one_turn_are_one_write_and_a_warning_waits_for_nothing() -> None:
+    stream = Pipe()
+    configure_logging("json", stream)
+    first, second = structlog.get_logger("apollo.one"), structlog.get_logger("apollo.two")
+    first.info("a")
+    second.info("b")
+    assert stream.writes == []
+    await asyncio.sleep(0)
+    assert [len(text.splitlines()) for text in stream.writes] == [2]
+    first.info("c")
+    second.warning("d")
+    events = [json.loads(line)["event"] for line in "".join(stream.writes).splitlines()]
+    assert events == ["a", "b", "c", "d"]
 
 
 def test_lines_of_libraries_are_masked_too() -> None:
