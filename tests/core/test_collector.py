@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from contextvars import ContextVar
 
 import pytest
 
@@ -51,6 +52,19 @@ async def test_while_a_set_is_written_the_next_one_forms() -> None:
     assert await rest == [n * 10 for n in range(1, 100)]
     assert await first == 0
     assert books.sets == [[0], list(range(1, 100))]
+
+
+async def test_a_set_is_written_in_nobodys_name() -> None:
+    request: ContextVar[str] = ContextVar("request", default="nobody's")
+    seen = []
+
+    async def write(items: Sequence[int]) -> Sequence[int]:
+        seen.append(request.get())
+        return items
+
+    request.set("the first one's")
+    await Collector(write).put(1)
+    assert seen == ["nobody's"]
 
 
 async def test_a_set_has_a_largest_size() -> None:

@@ -5,6 +5,7 @@ crowd shares its commits. This is what makes a durable answer cheap.
 """
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Generic, TypeVar
@@ -45,7 +46,8 @@ class Collector(Generic[Item, Result]):
         self._waiting.append((item, done))
         self._since[done] = loop.time()
         if self._lane is None or self._lane.done():
-            self._lane = asyncio.create_task(self._run())
+            # A context of its own: the set belongs to nobody's request in particular.
+            self._lane = asyncio.create_task(self._run(), context=contextvars.Context())
         try:
             return await done
         finally:
