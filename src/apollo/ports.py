@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import msgspec
+
 from apollo.core.events import CallEvent
 
 
@@ -71,8 +73,7 @@ class LiveCall:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StatusEvent:
+class StatusEvent(msgspec.Struct, frozen=True):
     """A verified status webhook: which call, what happened, and the bytes it came as."""
 
     execution_id: uuid.UUID | None

@@ -4,9 +4,9 @@
 clock or a table; the use-case reads, asks here, writes.
 """
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import msgspec
 from msgspec.structs import replace
 
 from apollo.core.events import (
@@ -65,8 +65,7 @@ _ENDING_OF_OUTCOME = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """What an event led to. `off` is set when it moved nothing."""
 
     call: Call

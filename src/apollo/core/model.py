@@ -162,8 +162,7 @@ class Contact(msgspec.Struct, frozen=True):
     due: Due | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CallSetting:
+class CallSetting(msgspec.Struct, frozen=True):
     """What surrounds a call when something happens to it."""
 
     batch_status: BatchStatus

@@ -18,7 +18,9 @@ def sign(body: bytes, secret: bytes, at: int) -> str:
 
 def is_signed(body: bytes, headers: Mapping[str, str], secret: bytes) -> bool:
     """Check a signature over the raw bytes; several v1 are tolerated, while a secret rotates."""
-    header = next((text for name, text in headers.items() if name.lower() == _HEADER), "")
+    header = headers.get(_HEADER)
+    if header is None:
+        header = next((text for name, text in headers.items() if name.lower() == _HEADER), "")
     if not header.isascii():
         return False
     parts = (part.partition("=") for part in header.split(","))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
+import msgspec
 import structlog
 from msgspec.structs import replace
 
@@ -41,8 +42,7 @@ _log = structlog.get_logger("apollo.calls")
 _TRIES: Final = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Webhook:
+class Webhook(msgspec.Struct, frozen=True):
     """The raw form in which an event came, kept for the record."""
 
     content_hash: uuid.UUID
@@ -53,8 +53,7 @@ class Webhook:
     is_child_leg: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True):
     """An event on its way in: for which call, and as what it came."""
 
     execution_id: uuid.UUID | None

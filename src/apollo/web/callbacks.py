@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 import structlog
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
@@ -162,12 +162,17 @@ class Callbacks:
 
 async def _read(request: Request, bytes_max: int) -> bytes | None:
     """Read a body; None when it is over the size, without reading it all."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
+    body = b""
+    while True:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part: bytes = message.get("body", b"")
+        body += part
         if len(body) > bytes_max:
             return None
-    return bytes(body)
+        if not message.get("more_body", False):
+            return body
 
 
 def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:

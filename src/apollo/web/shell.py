@@ -4,15 +4,15 @@ Owns everything that must hold before a route is even chosen, so that no route c
 Must never read a body.
 """
 
+import os
 import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -45,6 +45,9 @@ class Figures:
             ["method", "route", "status"],
             registry=registry,
         )
+        # The figures of what was answered before: finding them by their labels costs more than
+        # counting. As few as there are routes and statuses.
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
             "apollo_http_request_duration_seconds",
             "Time from a request's headers to the end of its answer.",
@@ -61,8 +64,15 @@ class Figures:
         # FastAPI names a route as its router does, without the prefix it is served under.
         if "principal" in scope.get("state", {}) and route.startswith("/"):
             route = API + route.removeprefix(API)
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        known = self._known.get((method, route, status))
+        if known is None:
+            known = (
+                self._requests.labels(method, route, str(status)),
+                self._seconds.labels(method, route),
+            )
+            self._known[method, route, status] = known
+        known[0].inc()
+        known[1].observe(seconds)
 
 
 class Shell:
@@ -127,7 +137,8 @@ class _Answer:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["X-Request-Id"] = self.request_id
+            named = (b"x-request-id", self.request_id.encode())
+            message["headers"] = [*message.get("headers", ()), named]
         await self._send(message)
 
 
@@ -141,7 +152,7 @@ def _without_trailing_slash(scope: Scope) -> Scope:
 
 def _request_id(headers: Headers) -> str:
     given = headers.get("x-request-id", "")
-    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 def _bearer(headers: Headers) -> str:
