@@ -37,7 +37,7 @@ class PublishEvents:
         """Publish until cancelled."""
         while True:
             try:
-                async with self._db.connection() as connection:
+                async with self._db.session() as connection:
                     await outbox.publish_events(connection, wanted=True)
                     while await outbox.lead(connection):
                         await self._relay(connection)
