@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import structlog
 from tests.builders import DEADLINES, ORGANIZATION, World, a_world, ended
 from tests.usecases.batch_world import HeardBus
 
@@ -279,9 +280,10 @@ async def test_a_move_from_a_version_that_is_gone_is_decided_again(world: World)
     _, _, calls = await begin(world, 1)
     await world.record((calls[0], accepted("A")))
     first = (await call(world, calls[0]))["version"]
-    await asyncio.gather(
-        *(world.record((calls[0], CallRinging(at=AT, evidence=Evidence.WEBHOOK))) for _ in range(6))
-    )
+    ringing = CallRinging(at=AT, evidence=Evidence.WEBHOOK)
+    with structlog.testing.capture_logs() as logged:
+        await asyncio.gather(*(world.record((calls[0], ringing)) for _ in range(6)))
+    assert [line["event"] for line in logged] == ["call.ringing"]
     # One of them moved it; each of the others read again and found nothing to move.
     assert (await call(world, calls[0]))["version"] == first + 1
 

@@ -71,6 +71,8 @@ class Recorded:
     # Campaigns that may have something to dial now.
     freed: set[uuid.UUID] = field(default_factory=set)
     completed: list[uuid.UUID] = field(default_factory=list)
+    # Calls whose state changed, before and after.
+    moved: list[tuple[LockedCall, LockedCall]] = field(default_factory=list)
 
 
 class RecordCallEvents:
@@ -106,6 +108,9 @@ class RecordCallEvents:
             else:
                 if self._bus is not None and recorded.freed:
                     await self._bus.wake(list(recorded.freed))
+                # Only now it is true, and nobody waits for a lock while it is written.
+                for before, after in recorded.moved:
+                    _log_move(before, after)
                 return recorded
         raise AssertionError("unreachable")
 
@@ -246,9 +251,11 @@ class _Pass:
             self._connection, moves, notifies=self._wakes_by_notify
         )
         await self._complete(changed)
-        for before, after in changed:
-            if before.call.state is not after.call.state:
-                _log_move(before, after)
+        self._recorded.moved = [
+            (before, after)
+            for before, after in changed
+            if before.call.state is not after.call.state
+        ]
 
     def _changed_carriers(self) -> dict[str, tuple[CarrierTally, CarrierTally]]:
         before = {x.call.provider: x.carrier for x in self._before.values()}
