@@ -74,19 +74,29 @@ def lock_calls(t: Transaction, now: datetime, call_ids: list[uuid.UUID]) -> Rows
     if "due" not in t.first_sight:
         t.first_sight["due"] = [t.get("due_contacts", _key(c)) for c in found]
         t.first_sight["providers"] = [t.get("providers", c["provider"]) for c in found]
+        t.first_sight["cursors"] = [t.get("batch_cursors", c["batch_id"]) for c in found]
     for c in found:
         t.lock("calls", c["id"], UPDATE)
         t.lock("contacts", _key(c), UPDATE)
     return [
-        _joined(t, c, due, provider, now)
-        for c, due, provider in zip(
-            found, t.first_sight["due"], t.first_sight["providers"], strict=True
+        _joined(t, c, due, provider, cursor, now)
+        for c, due, provider, cursor in zip(
+            found,
+            t.first_sight["due"],
+            t.first_sight["providers"],
+            t.first_sight["cursors"],
+            strict=True,
         )
     ]
 
 
 def _joined(
-    t: Transaction, call: Row, due: Row | None, provider: Row | None, now: datetime
+    t: Transaction,
+    call: Row,
+    due: Row | None,
+    provider: Row | None,
+    cursor: Row | None,
+    now: datetime,
 ) -> dict[str, Any]:
     batch = t.get("batches", call["batch_id"])
     contact = t.get("contacts", _key(call))
@@ -94,8 +104,10 @@ def _joined(
     assert batch is not None
     assert contact is not None
     assert campaign is not None
+    assert cursor is not None
     return {
         **call,
+        "has_fresh_contacts": cursor["next_position"] <= batch["total_contacts"],
         "batch_status": batch["status"],
         "max_retries_override": batch["max_retries_override"],
         "retry_policy": campaign["retry_policy"],

@@ -126,6 +126,21 @@ async def test_the_second_recorder_waits_for_the_first_and_then_sees_its_work(
     assert completed == [batch_id]
 
 
+async def test_while_somebody_was_never_called_nobody_asks_whether_the_batch_is_complete(
+    world: World,
+) -> None:
+    campaign_id = await world.a_campaign(limit=1)
+    batch_id = await world.a_batch(campaign_id, 2)
+    (first,) = (await world.claim(campaign_id)).calls
+    async with world.db.transaction() as connection:
+        # Whoever asked would have to wait for this.
+        await connection.execute("select from batches where id = $1 for no key update", batch_id)
+        async with asyncio.timeout(5):
+            assert (await world.end(first.call.id)).completed == []
+    (second,) = (await world.claim(campaign_id)).calls
+    assert (await world.end(second.call.id)).completed == [batch_id]
+
+
 async def test_a_batch_with_a_retry_to_come_is_not_completed(world: World) -> None:
     _, batch_id, calls = await begin(world, 2)
     await world.end(calls[0])

@@ -27,6 +27,8 @@ class LockedCall(msgspec.Struct, frozen=True):
     contact: Contact
     campaign_id: uuid.UUID
     batch_status: BatchStatus
+    # Somebody of the batch was never called: it cannot be complete.
+    has_fresh_contacts: bool
     retry: RetryPolicy
     # Of this call's provider.
     carrier: CarrierTally
@@ -109,6 +111,7 @@ def _locked(r: Record) -> LockedCall:
         contact=_contact_of(r),
         campaign_id=r["campaign_id"],
         batch_status=BatchStatus(r["batch_status"]),
+        has_fresh_contacts=r["has_fresh_contacts"],
         retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
         carrier=carrier_tally(r),
         read_at=r["read_at"],

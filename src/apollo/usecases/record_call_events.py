@@ -265,7 +265,10 @@ class _Pass:
         finished = {
             a.contact.key.batch_id
             for b, a in changed
-            if a.contact.status in FINAL_CONTACT and b.contact.status not in FINAL_CONTACT
+            if a.contact.status in FINAL_CONTACT
+            and b.contact.status not in FINAL_CONTACT
+            # Claimed, placed and ended while this transaction lasts? Then the sweep completes it.
+            and not a.has_fresh_contacts
         }
         if finished:
             now = max(after.read_at for _, after in changed)
