@@ -43,11 +43,11 @@ async def end_to_end(rounds: int = ROUNDS, contacts: int = CONTACTS) -> list[Fig
     statements: list[float] = []
     async with running_rig({"preset": "instant"}) as rig:
         await _count_statements(rig)
-        await _run_batch(rig, numbers_of(_WARM_UP))
+        await run_batch(rig, numbers_of(_WARM_UP))
         for nth in range(1, rounds + 1):
             await rig.checkpoint()
             log, before = _log_size(rig), rig.running.processor_s()
-            took_s = await _run_batch(rig, numbers_of(contacts))
+            took_s = await run_batch(rig, numbers_of(contacts))
             after = rig.running.processor_s()
             rates.append(contacts / took_s)
             statements.append(_statements_since(rig, log) / contacts)
@@ -101,7 +101,7 @@ async def slot_refill() -> list[Figure]:
     return figures
 
 
-async def _run_batch(rig: Rig, numbers: Sequence[str], limit: int = CONCURRENCY) -> float:
+async def run_batch(rig: Rig, numbers: Sequence[str], limit: int = CONCURRENCY) -> float:
     """Upload a batch and wait for its end; gives the seconds from the one to the other."""
     campaign_id = await rig.campaign(limit)
     began = time.perf_counter()
@@ -119,7 +119,7 @@ async def _run_batch(rig: Rig, numbers: Sequence[str], limit: int = CONCURRENCY)
 
 async def _witnessed(rig: Rig, limit: int, numbers: Sequence[str]) -> list[dict[str, Any]]:
     since = datetime.now(UTC)
-    await _run_batch(rig, numbers, limit)
+    await run_batch(rig, numbers, limit)
     calls = await rig.ledger(since.isoformat())
     if len(calls) != len(numbers):
         raise Unavailable(f"{len(numbers)} contacts, but RotaryRouter saw {len(calls)} calls")

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,7 @@ class Rig:
         created = await self.api.send("/api/v1/campaigns/", body)
         return str(created["campaign_id"])
 
-    async def batch(self, campaign_id: str, numbers: Sequence[str], **more: str) -> str:
+    async def batch(self, campaign_id: str, numbers: Iterable[str], **more: str) -> str:
         """Upload a batch; gives its id."""
         query = {"campaign_id": campaign_id, **more}
         key = f"benchmark-{time.monotonic_ns()}"
@@ -125,11 +126,11 @@ def numbers_of(count: int, *, first: int = 0, ending: str = "") -> list[str]:
     return [f"+{_FIRST_NUMBER + n * step + int(ending or 0)}" for n in range(first, first + count)]
 
 
-async def _csv(numbers: Sequence[str]) -> AsyncIterator[bytes]:
+async def _csv(numbers: Iterable[str]) -> AsyncIterator[bytes]:
     yield b"phone_number,callee_name,current_plan\n"
-    for begin in range(0, len(numbers), _PIECE_ROWS):
-        rows = numbers[begin : begin + _PIECE_ROWS]
-        yield "".join(f"{number},Rajesh Sharma,Basic Health\n" for number in rows).encode()
+    rows = (f"{number},Rajesh Sharma,Basic Health\n" for number in numbers)
+    while piece := "".join(islice(rows, _PIECE_ROWS)):
+        yield piece.encode()
 
 
 def _environment(folder: Path, people: Mapping[str, Any]) -> dict[str, str]:
