@@ -11,6 +11,7 @@ from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld
 from apollo.core import ids
 from apollo.core.ids import ContactKey
 from apollo.errors import Invalid, NotAllowedNow, NotFound
+from apollo.storage.calls import complete_batches
 from apollo.usecases.batch_views import View
 from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_lifecycle import ChangeLifecycle
@@ -188,6 +189,27 @@ async def test_a_batch_reopened_under_a_pause_that_stands_is_paused_with_its_cam
     assert resumed.status == "active"
     after = await world.read.batch(ACME, batch["batch_id"])
     assert (after["status"], after["paused_by"]) == ("in_progress", None)
+
+
+async def test_a_follow_up_asked_for_while_the_batch_completes_is_not_forgotten(
+    world: BatchWorld,
+) -> None:
+    batch = await _completed(world)
+    await world.sql("update batches set status = 'in_progress', completed_at = null")
+    results = RecordCallResult(db=world.db, clock=world.clock, wakes_by_notify=True)
+    (call,) = await world.sql("select id, batch_id from calls where position = 1")
+    async with world.db.transaction() as completing:
+        await complete_batches(completing, [call["batch_id"]], NOW)
+        asked = asyncio.create_task(results.record(call["id"], CallResult(follow_up_at=LATER)))
+        async with asyncio.timeout(30):
+            while not asked.done() and not await world.sql(  # noqa: ASYNC110 - a lock tells nobody
+                "select from pg_stat_activity"
+                " where datname = current_database() and wait_event_type = 'Lock'"
+            ):
+                await asyncio.sleep(0.01)
+    assert await asked
+    after = await world.read.batch(ACME, batch["batch_id"])
+    assert (after["status"], after["counters"]["followup_scheduled"]) == ("in_progress", 1)
 
 
 async def test_a_new_batch_ends_the_pause_of_a_campaign_that_had_completed(

@@ -381,5 +381,9 @@ async def write_result(
 
 
 async def reopen_batch(connection: Connection, batch_id: uuid.UUID, now: datetime) -> None:
-    """Bring a completed batch back to life, and note it; others are left as they are."""
+    """Bring a completed batch back to life, and note it; others are left as they are.
+
+    Waits for whoever completes it at this instant, so that none of the two misses the other.
+    """
+    await _Q["lock_batches"].rows(connection, batch_ids=[batch_id])
     await _Q["reopen_batch"].run(connection, batch_id=batch_id, now=now)
