@@ -267,6 +267,8 @@ def everything_ends(books: Books) -> Iterator[str]:
     for batch in tables["batches"].values():
         if batch["status"] not in {"completed", "cancelled", "expired"}:
             yield f"I9 a batch stays {batch['status']}"
+    if books.world.is_held():
+        yield "I9 all dialling waits for an operator, and no database was restored"
     for key in tables["due_contacts"]:
         yield f"I9 contact {key[1]} is final and still queued"
     yield from books.world.crashes

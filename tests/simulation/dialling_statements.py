@@ -28,8 +28,8 @@ def lock_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID, provide
         {
             **c,
             "is_stopped": organization["dialling_stopped_at"] is not None or is_all_stopped,
-            "is_recovering": False,
-            "database_identity": "the only one",
+            "is_recovering": installation is not None and bool(installation["recovery_since"]),
+            "database_identity": t.server.identity,
             "call_hook": "https://agent.test/hook",
             "application_sid": None,
             "speech_synthesis": None,

@@ -35,7 +35,8 @@ TABLES: Final = (
 READS: Final = frozenset(
     {
         *("read_expired_batches", "read_next_instant", "read_dialable_campaigns", "read_silent"),
-        *("read_known_provider_ids", "find_batch"),
+        *("read_known_provider_ids", "find_batch", "read_reach", "read_recovery"),
+        "read_caller_ids",
     }
 )
 
@@ -186,6 +187,8 @@ class Server:
         self.reader = Transaction(self, None)
         # Told of each number for which a call is written, before that is committed.
         self.on_claim: Callable[[str], None] | None = None
+        # Another one after each restart.
+        self.identity = "server 1"
         # Mutant switch: the unique index on open (provider, number).
         self.has_number_index = True
 

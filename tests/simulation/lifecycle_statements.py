@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tests.simulation import calls_statements, dialling_statements
+from tests.simulation import calls_statements, dialling_statements, recovery_statements
 from tests.simulation.dialling_statements import LIVE, Rows
 from tests.simulation.engine import NO_KEY, UPDATE, Statement, Transaction
 
@@ -195,10 +195,18 @@ def record_action(t: Transaction, now: datetime, /, **given: Any) -> Rows:
 # --------------------------------------------------------------------- the big red button
 
 
+NEW_INSTALLATION = {
+    "agent_key_secret": b"example",
+    "dialling_stopped_at": None,
+    "recovery_since": None,
+    "recovery_evidence": None,
+}
+
+
 def keep_agent_key_secret(t: Transaction, now: datetime, fresh: bytes) -> Rows:
     del now
     if t.get("installation", True) is None:
-        t.put("installation", True, {"agent_key_secret": fresh, "dialling_stopped_at": None})
+        t.put("installation", True, {**NEW_INSTALLATION, "agent_key_secret": fresh})
     return []
 
 
@@ -265,6 +273,7 @@ def _table() -> Mapping[str, tuple[tuple[str, ...], Statement]]:
         "calls": calls_statements.STATEMENTS,
         "lifecycle": here,
         "agents": agents,
+        "recovery": recovery_statements.STATEMENTS,
     }
     return {
         query.text: (query.params, statements[name])

@@ -29,7 +29,13 @@ from apollo.core.events import (
 from apollo.core.lifecycle import Step
 from apollo.core.model import Call, CallSetting, Contact
 from apollo.core.states import BatchStatus, CallState, ContactStatus
-from apollo.usecases import dial_contacts, reconcile_calls, record_call_events
+from apollo.usecases import (
+    detect_restore,
+    dial_contacts,
+    provider_history,
+    reconcile_calls,
+    record_call_events,
+)
 from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import Arrival
@@ -308,6 +314,17 @@ def a_stale_queue_entry_is_written_back() -> Iterator[None]:
         yield
 
 
+def calls_without_a_name_are_strangers() -> Iterator[None]:
+    """After a restart only what the provider has named to us counts as ours."""
+    real = provider_history.match
+
+    def match(calls: Any, ours: Any) -> Any:
+        return real(calls, [one for one in ours if one.provider_call_id is not None])
+
+    with _replaced(detect_restore, "match", match):
+        yield
+
+
 # In the words of spec/dialling.md; those after the first eight are our own.
 PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "mark after POST": mark_after_post,
@@ -322,6 +339,7 @@ PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "late answers are ignored": retry_after_a_late_answer,
     "send however late": send_however_late,
     "send while the lease lasts": send_while_the_lease_lasts,
+    "calls without a name are strangers": calls_without_a_name_are_strangers,
 }
 # What seeds once found in Apollo: each takes the mend out again.
 PAST_FAILURES: Final[dict[str, Callable[[], Iterator[None]]]] = {

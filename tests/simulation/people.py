@@ -4,6 +4,7 @@ import uuid
 from datetime import datetime, timedelta
 from typing import Final
 
+from tests.simulation.lifecycle_statements import NEW_INSTALLATION
 from tests.simulation.world import ORGANIZATIONS, World
 
 NUMBERS: Final = [f"+9198765432{n:02d}" for n in range(10, 40)]
@@ -18,6 +19,7 @@ def fill(world: World) -> None:
     organizations = ORGANIZATIONS[: dice.choice((1, 1, 2))]
     for name in organizations:
         tables["organizations"][name] = {"id": name, "dialling_stopped_at": None}
+    tables["installation"][True] = dict(NEW_INSTALLATION)
     few = dice.sample(NUMBERS, dice.choice((2, 4, 8)))
     for n in range(max(dice.choice((1, 1, 2)), len(organizations))):
         campaign_id = uuid.UUID(int=dice.getrandbits(128))

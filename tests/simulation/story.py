@@ -25,7 +25,14 @@ from tests.simulation.world import World
 from apollo import worker
 from apollo.bus import postgres
 from apollo.core import ids
-from apollo.usecases import advance_time, dial_contacts, reconcile_calls, record_call_events
+from apollo.usecases import (
+    advance_time,
+    detect_restore,
+    dial_contacts,
+    provider_history,
+    reconcile_calls,
+    record_call_events,
+)
 from apollo.web import callbacks
 
 # A run that has not ended by itself so long after its last fault never will.
@@ -37,7 +44,9 @@ LOGS: Final = (
     worker,
     postgres,
     advance_time,
+    detect_restore,
     dial_contacts,
+    provider_history,
     reconcile_calls,
     record_call_events,
     callbacks,
@@ -198,6 +207,15 @@ class Story:
             case "web_killed_at_step":
                 _at_step(world.web, dice.randint(0, 12), Process.kill)
                 self._soon(world.start_web)
+            case "worker_stopped_after_claim":
+                self._stop_after_claim()
+            case _:
+                self._break(event)
+
+    def _break(self, event: str) -> None:
+        """What fails around our processes."""
+        world, dice = self.world, self.dice
+        match event:
             case "database_away":
                 world.database_away = True
                 world.database_epoch += 1
@@ -205,6 +223,10 @@ class Story:
                 world.provider.later(
                     dice.uniform(0.1, 45.0), setattr, world, "database_away", False
                 )
+            case "database_restarted":
+                world.database_epoch += 1
+                world.server.identity = f"server {world.database_epoch + 1}"
+                world.server.abort()
             case "provider_away":
                 world.provider.is_away = True
                 world.provider.later(
@@ -214,8 +236,6 @@ class Story:
                 world.provider.go_silent()
             case "listeners_lost":
                 world.server.listeners.clear()
-            case "worker_stopped_after_claim":
-                self._stop_after_claim()
             case _:
                 self._operate(event)
 
@@ -356,7 +376,7 @@ class Story:
     def _has_ended(self) -> bool:
         world = self.world
         tables = world.server.tables
-        if world.errors:
+        if world.errors or world.is_held():
             return True
         if not world.provider.is_quiet or any(not task.done() for task in self._commands):
             return False

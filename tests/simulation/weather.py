@@ -45,6 +45,7 @@ EVENTS: Final = (
     "web_killed",
     "web_killed_at_step",
     "database_away",
+    "database_restarted",  # all connections break, and a worker must compare before it dials on
     "provider_away",
     "calls_go_silent",  # the provider's own crash: its live calls end without a word
     "worker_stopped_after_claim",  # between claim and request, and then the world moves on

@@ -30,6 +30,7 @@ from apollo.storage.database import Database
 from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.detect_restore import DetectRestore
 from apollo.usecases.dial_contacts import DialContacts, DialSettings
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import RecordCallEvents
@@ -139,6 +140,7 @@ class World:
         driver = SimDriver(self.provider, process)
         record = RecordCallEvents(db=db, deadlines=self.rules, wakes_by_notify=True)
         bus = PostgresBus(db, clock)
+        detect = DetectRestore(db=db, driver=driver, clock=clock)
         worker = Worker(
             dial=DialContacts(
                 db=db,
@@ -162,6 +164,8 @@ class World:
             bus=bus,
             driver=driver,
             clock=clock,
+            # Not by all: who cannot read the live list would never begin.
+            before_dialling=detect.run if self.dice.random() < 0.5 else None,
         )
         process.start(self._survive(process, worker.run()))
         return process
@@ -313,6 +317,10 @@ class World:
             before = self.server.tables[table][key]["retry_policy"]["max_retries"]
             most = max(before, columns["retry_policy"]["max_retries"])
             self.retries_max[key] = max(most, self.retries_max.get(key, 0))
+
+    def is_held(self) -> bool:
+        """Tell whether dialling waits for an operator, as after a restore."""
+        return any(i["recovery_since"] for i in self.server.tables["installation"].values())
 
     def _lift(self, target: uuid.UUID) -> None:
         for command in self.commands:
