@@ -2,7 +2,7 @@
 
 The model, the simulation, real processes under fire, and the full length of the tests that have
 one. Exits with 1 when anything was found. `--share 0.01` runs a hundredth of it and `--page FILE`
-writes elsewhere; `--only NAME` runs one part and keeps the others as they were measured before.
+writes elsewhere; `--only NAME` runs one part, and keeps what was measured of the same commit.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> int:
     """Run what was asked for."""
     asked = _arguments().parse_args()
     _KEPT.mkdir(parents=True, exist_ok=True)
-    began = _now()
+    began, commit = _now(), _commit()
     parts: dict[str, Callable[[float], dict[str, Any]]] = {
         "model": _model,
         "simulation": _simulation,
@@ -59,14 +59,16 @@ def main() -> int:
         if asked.only in {None, name}:
             _say(f"{name} …")
             since = time.monotonic()
-            (_KEPT / f"{name}.json").write_text(json.dumps(run(asked.share)), encoding="utf-8")
+            measured = {"commit": commit, "part": run(asked.share)}
+            (_KEPT / f"{name}.json").write_text(json.dumps(measured), encoding="utf-8")
             _say(f"{name}: {time.monotonic() - since:.0f} s")
-    kept = {
+    found = {
         name: json.loads((_KEPT / f"{name}.json").read_text(encoding="utf-8"))
         for name in parts
         if (_KEPT / f"{name}.json").exists()
     }
-    asked.page.write_text(write(kept, about=_about(began)), encoding="utf-8")
+    kept = {name: one["part"] for name, one in found.items() if one["commit"] == commit}
+    asked.page.write_text(write(kept, about=_about(began, commit)), encoding="utf-8")
     _say(f"written: {asked.page.name}")
     return 0 if is_clean(kept) else 1
 
@@ -162,12 +164,16 @@ def _python(module: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", module, *arguments]
 
 
-def _about(began: str) -> dict[str, Any]:
+def _commit() -> str:
     git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    commit = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    said = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    return said.stdout.strip() or "unknown"
+
+
+def _about(began: str, commit: str) -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "commit": commit.stdout.strip() or "unknown",
+        "commit": commit,
         "began": began,
         "ended": _now(),
         "cores": os.cpu_count(),

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 Json = Mapping[str, Any]
 
+PARTS: Final = ("model", "simulation", "processes", "tests")
 _RULES: Final = {
     "I1": ("at most one open call per phone number", "ledger"),
     "I2": ("at most one provider call per execution, ever", "ledger, proxy"),
@@ -141,6 +142,8 @@ def _results(parts: Mapping[str, Json]) -> str:
             ]
     free = _free(parts)
     said = f"Mutants that got away: {', '.join(free)}." if free else "Every mutant was caught."
+    if missing := [name for name in PARTS if name not in parts]:
+        said += f" **Not run: {', '.join(missing)}.**"
     table = _table(("part", "what was run", "took", "violations"), rows)
     found = "".join(_violations(name, part) for name, part in parts.items())
     return f"## Results\n\n{table}\n{said}\n{found}"
@@ -218,8 +221,9 @@ def _mutants(parts: Mapping[str, Json]) -> Iterable[str]:
         for name in names
     ]
     yield "## Negative control\n"
-    yield "Apollo made wrong, and how many seeds it took to catch it:\n"
-    yield _table(("mutant", "simulation", "real processes", "caught there by"), rows)
+    if rows:
+        yield "Apollo made wrong, and how many seeds it took to catch it:\n"
+        yield _table(("mutant", "simulation", "real processes", "caught there by"), rows)
     variants = parts.get("model", {}).get("variants")
     if variants:
         words = ", ".join(f"{name} ({steps} steps)" for name, steps in variants.items())
