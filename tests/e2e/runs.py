@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -207,6 +207,7 @@ async def under_fire(
     data_dir: Path | None = None,
     quirks: Quirks | None = None,
     proxy: FaultProxy | None = None,
+    settings: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Run]:
     """An Apollo for so many people; a proxy stands between its worker and the provider."""
     print(f"seed {seed}")
@@ -226,7 +227,11 @@ async def under_fire(
                 logs=logs,
                 database_url=database_url,
                 data_dir=data_dir,
-                settings={"APOLLO_RING_TIMEOUT": "5s", "APOLLO_TIME_LIMIT": "10s"},
+                settings={
+                    "APOLLO_RING_TIMEOUT": "5s",
+                    "APOLLO_TIME_LIMIT": "10s",
+                    **(settings or {}),
+                },
             )
         )
         jambonz.api_url = apollo.url

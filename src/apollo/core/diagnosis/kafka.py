@@ -132,7 +132,7 @@ def rebalance_storm(view: View) -> Finding | None:
     hit = [
         (bus.rebalances, one) for one, bus in _on_kafka(view) if bus.rebalances > _REBALANCES_MAX
     ]
-    if not hit:
+    if not hit or not view.is_waiting_for_us:
         return None
     rebalances, process = max(hit, key=lambda one: one[0])
     return Finding(
