@@ -82,7 +82,15 @@ HISTORY: dict[str, Any] = {
             "reason": "batch_paused",
             "preceded_by": [PAUSED],
             "summary": "waiting",
-        }
+        },
+        {
+            "since": "2026-05-10T09:01:40Z",
+            "until": None,
+            "verdict": "blocked",
+            "reason": "no_worker_alive",
+            "preceded_by": [PAUSED],
+            "summary": "blocked",
+        },
     ],
     "changes": [PAUSED, CHANGED],
     "is_complete": False,
@@ -102,7 +110,7 @@ def test_why_tells_what_holds_a_contact_and_each_attempt(api: StandIn, apollo: A
     assert "Waits because of no_worker_alive; 1 call was made." in said
     assert "Start one: `apollo worker`." in said
     assert "calling hours 2026-05-10T08:00:00Z to 2026-05-10T18:00:00Z" in said
-    assert "outcome no_answer, no_answer, SIP 487 Request Terminated, known from webhook" in said
+    assert "outcome no_answer, SIP 487 Request Terminated, known from webhook" in said
     assert "not an attempt" in said
     assert "None" not in said
 

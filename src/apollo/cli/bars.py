@@ -12,7 +12,9 @@ from rich.measure import Measurement
 from rich.text import Text
 
 _FULL: Final = "█"
-_FULL_ASCII: Final = "#"
+# Where nothing is coloured, neighbours still differ.
+_SHADES: Final = "█▒▓░"
+_SHADES_ASCII: Final = "#=+-"
 _EMPTY: Final = "·"
 _EMPTY_ASCII: Final = "."
 # Wider bars say no more and tear numbers and names apart on a wide screen.
@@ -27,12 +29,16 @@ class Bar:
     total: int
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        full, empty = (_FULL_ASCII, _EMPTY_ASCII) if options.ascii_only else (_FULL, _EMPTY)
+        empty = _EMPTY_ASCII if options.ascii_only else _EMPTY
+        shades = _SHADES_ASCII if options.ascii_only else _SHADES
+        if not options.ascii_only and console.color_system is not None and not console.no_color:
+            shades = _FULL
         width = min(options.max_width, _WIDTH_MAX)
         line = Text()
         sizes = cells([number for number, _ in self.parts], self.total, width)
-        for size, (_, style) in zip(sizes, self.parts, strict=True):
-            line.append(full * size, style)
+        shown = [(size, style) for size, (_, style) in zip(sizes, self.parts, strict=True) if size]
+        for nth, (size, style) in enumerate(shown):
+            line.append(shades[nth % len(shades)] * size, style)
         line.append(empty * (width - sum(sizes)), "dim")
         yield line
 

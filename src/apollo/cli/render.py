@@ -177,7 +177,7 @@ def reason_view(reason: Mapping[str, Any]) -> RenderableType:
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
     said = " · ".join(
-        f"{name} {_plain(value)}" for name, value in evidence.items() if value not in (None, "")
+        f"{name} {_plain(value)}" for name, value in evidence.items() if value not in (None, "", [])
     )
     if len(said) > _EVIDENCE_CHARS_MAX:
         return said[:_EVIDENCE_CHARS_MAX] + " … (all of it: --json)"

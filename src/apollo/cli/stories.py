@@ -72,6 +72,7 @@ def batch_story(found: Mapping[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [
         Text.assemble((str(found["batch_id"]), "bold"), f"  {found['start']} to {found['end']}")
     ]
+    told: set[str] = set()
     for one in found["intervals"]:
         verdict = str(one["verdict"])
         line = Text.assemble(
@@ -80,9 +81,10 @@ def batch_story(found: Mapping[str, Any]) -> RenderableType:
             f"  {one['reason'] or ''}",
         )
         parts.append(line)
-        parts += [_done(change) for change in one["preceded_by"]]
-    caused = {str(change) for one in found["intervals"] for change in one["preceded_by"]}
-    rest = [change for change in found["changes"] if str(change) not in caused]
+        # What was done long before comes before later changes too, and is told once.
+        parts += [_done(change) for change in one["preceded_by"] if str(change) not in told]
+        told |= {str(change) for change in one["preceded_by"]}
+    rest = [change for change in found["changes"] if str(change) not in told]
     if rest:
         parts += [Text(), Text("Also done, with no change after it:"), *map(_done, rest)]
     if not found["intervals"]:
@@ -130,7 +132,7 @@ def _attempt(attempt: Mapping[str, Any]) -> list[RenderableType]:
 
 def _ending(attempt: Mapping[str, Any]) -> str:
     parts = [f"outcome {attempt['outcome']}"]
-    if attempt["hangup_reason"]:
+    if attempt["hangup_reason"] not in {None, "", attempt["outcome"]}:
         parts.append(str(attempt["hangup_reason"]))
     if attempt["sip_status"]:
         parts.append(f"SIP {attempt['sip_status']} {attempt['sip_reason'] or ''}".strip())

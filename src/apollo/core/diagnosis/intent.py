@@ -234,7 +234,13 @@ def invalid_numbers(view: View) -> Finding | None:
             "sample": sample,
             "not_existing": len(missing),
         },
-        words={"what": " and ".join(parts)},
+        words={
+            "what": " and ".join(parts),
+            "then": f"GET /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out in"
+            " `rejected`; correct them and upload them as a new batch."
+            if batch.rejected_count
+            else "Nobody calls such a number again; correct it where your list comes from.",
+        },
     )
 
 

@@ -135,8 +135,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.INFO,
         "Rows of the upload were left out, or the network says that a number does not exist. Rows"
         " left out are not among the batch's contacts.",
-        "{what}. Correct the numbers and upload them as a new batch; GET"
-        " /api/v1/batches/{batch_id} lists the rows left out in `rejected`.",
+        "{what}. {then}",
     ),
     Reason.SHARED_LIMIT_STARVED: ReasonFacts(
         Layer.CAPACITY,
