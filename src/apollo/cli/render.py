@@ -115,7 +115,11 @@ def diagnosis(debug: Mapping[str, Any]) -> RenderableType:
         _verdict(found),
         (f"   as of {found.get('as_of', '?')}", "dim"),
     )
-    parts: list[RenderableType] = [head, Text(str(found.get("tip", "")))]
+    parts: list[RenderableType] = [head]
+    reasons = found.get("reasons") or []
+    # The tip of a batch in trouble is the fix of its first reason, which stands below.
+    if not reasons or found.get("tip") != reasons[0].get("fix"):
+        parts.append(Text(str(found.get("tip", ""))))
     if found.get("stuck_pending"):
         parts.append(Text("Stuck: contacts could have been dialled and were not.", "bold red"))
     if found.get("stale_inputs"):
@@ -126,6 +130,10 @@ def diagnosis(debug: Mapping[str, Any]) -> RenderableType:
     parts += _limits(found.get("limits") or [])
     parts += _ahead(found)
     return Group(*parts)
+
+
+def _contacts(number: int) -> str:
+    return f"{number:,} contact{'' if number == 1 else 's'}"
 
 
 def _verdict(found: Mapping[str, Any]) -> Text:
@@ -149,7 +157,7 @@ def _arithmetic(
         ),
     ]
     shares = [share for share in shares if share[1]]
-    total = Text.assemble((f"{unfinished:,}", "bold"), " contacts unfinished = ")
+    total = Text.assemble((_contacts(unfinished), "bold"), " unfinished = ")
     for at, (words, contacts, style) in enumerate(shares):
         total.append(" + " if at else "")
         total.append(f"{contacts:,} {words}", style)
@@ -163,7 +171,7 @@ def reason_view(reason: Mapping[str, Any]) -> RenderableType:
         (severity, _SEVERITY_STYLE.get(severity, "")), "  ", (str(reason["code"]), "bold")
     )
     if reason.get("contacts"):
-        head.append(f"  {reason['contacts']:,} contacts")
+        head.append(f"  {_contacts(reason['contacts'])}")
     head.append(
         "".join(f"  {word} {reason[word]}" for word in ("since", "until") if reason.get(word))
     )
