@@ -24,7 +24,7 @@ from tests.e2e.runs import Run, under_fire
 from apollo import embedded
 from apollo.bus.kafka import KafkaClient, Topic
 from apollo.bus.kafka.subscription import Subscription
-from apollo.wiring import SystemClock
+from apollo.wiring.parts import SystemClock
 
 PEOPLE = 80
 SEED = 20261124
