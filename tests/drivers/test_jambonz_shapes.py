@@ -1,5 +1,6 @@
 """What is sent to jambonz, to the field, and what is read from its lists and records."""
 
+import asyncio
 import json
 import uuid
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,7 +15,7 @@ from apollo.core.events import HangUp
 from apollo.errors import Misconfigured, OutcomeUnknown, WillNeverWork
 from apollo.ports import AgentRoute, LiveCall
 from apollo.telephony.jambonz import JambonzDriver, answers
-from apollo.usecases.record_call_events import perform
+from apollo.usecases.perform_effects import PerformEffects
 
 RINGING = {
     "service_url": "http://127.0.0.1:3000",
@@ -162,9 +163,24 @@ async def test_an_effect_hangs_up_with_the_word_for_the_state_of_the_call(
     stand_in: StandIn, driver: JambonzDriver, was_answered: bool, word: str
 ) -> None:
     effect = HangUp(uuid.uuid4(), "4200d449", "it is the second", was_answered)
-    await perform(driver, [effect])
+    await PerformEffects(driver).run([effect])
     assert stand_in.seen == {"PUT 4200d449": 1}
     assert stand_in.words == [word]
+
+
+async def test_nobody_waits_for_a_hang_up_that_hangs(
+    stand_in: StandIn, driver: JambonzDriver
+) -> None:
+    stand_in.script.append(Reply(cut=Cut.SILENT))
+    effects = PerformEffects(driver)
+    effects.start([HangUp(uuid.uuid4(), "4200d449", "it is the second", was_answered=True)])
+    effects.start([HangUp(uuid.uuid4(), "71f6a2e0", "it is the second", was_answered=True)])
+    async with asyncio.timeout(5):
+        await asyncio.wait(effects.under_way, return_when=asyncio.FIRST_COMPLETED)
+    assert len(effects.under_way) == 1
+    assert stand_in.seen == {"PUT 4200d449": 1, "PUT 71f6a2e0": 1}
+    for task in effects.under_way:
+        task.cancel()
 
 
 async def test_a_hang_up_that_is_refused_for_another_reason_says_so(

@@ -149,8 +149,9 @@ class DialContacts:
             free = min(request_slots, campaign.concurrency_limit - open_calls)
             shares = share_slots(loads, free)
             delay_s, wait_s = 0.0, None
-            if shares and self._settings.calls_per_second:
-                shares, delay_s, wait_s = await self._keep_pace(connection, shares)
+            per_second = self._settings.calls_per_second
+            if shares and per_second:
+                shares, delay_s, wait_s = await self._keep_pace(connection, shares, per_second)
             if not shares:
                 return Claimed([], wait_s=wait_s, has_more=wait_s is not None)
             taken = await self._take(connection, campaign, verdict.window, shares)
@@ -176,15 +177,12 @@ class DialContacts:
         return Claimed([], wait, _seconds_until(until, campaign.read_at))
 
     async def _keep_pace(
-        self, connection: Connection, shares: list[tuple[uuid.UUID, int]]
+        self, connection: Connection, shares: list[tuple[uuid.UUID, int]], per_second: float
     ) -> tuple[list[tuple[uuid.UUID, int]], float, float | None]:
         """Book instants for the requests.
 
         Gives what may be taken, in how many seconds the first may leave, and when to ask for more.
         """
-        per_second = self._settings.calls_per_second
-        if not per_second:
-            return shares, 0.0, None
         provider = self._driver.provider
         ahead_s = await storage.lock_pace(connection, provider)
         wanted = sum(take for _, take in shares)

@@ -19,20 +19,18 @@ from msgspec.structs import replace
 from apollo.core import ids
 from apollo.core.carrier import CarrierTally, tally
 from apollo.core.events import (
-    Alarm,
     CallAnswered,
     CallEnded,
     CallEvent,
     Effect,
     Evidence,
-    HangUp,
 )
 from apollo.core.ids import ContactKey
 from apollo.core.lifecycle import step
 from apollo.core.model import Call, CallSetting, Contact, Deadlines
 from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Off, Outcome
-from apollo.errors import DriverError, Stale
-from apollo.ports import Bus, TelephonyDriver
+from apollo.errors import Stale
+from apollo.ports import Bus
 from apollo.storage import calls as storage
 from apollo.storage.calls import LockedCall, Moves, StoredEvent
 from apollo.storage.database import Connection, Database
@@ -342,22 +340,3 @@ def _log_move(before: LockedCall, after: LockedCall) -> None:
         reason=after.call.hangup_reason,
         due_at=after.contact.due and after.contact.due.due_at.isoformat(),
     )
-
-
-async def perform(driver: TelephonyDriver, effects: Sequence[Effect]) -> None:
-    """Carry out what the core asked for, after the commit."""
-    for effect in effects:
-        match effect:
-            case HangUp():
-                execution = ids.execution_id(effect.call_id)
-                try:
-                    await driver.hang_up(effect.provider_call_id, was_answered=effect.was_answered)
-                    _log.warning("call.hung_up", execution_id=execution, why=effect.why)
-                except DriverError as e:
-                    _log.error("call.not_hung_up", execution_id=execution, error=str(e))
-            case Alarm():
-                _log.error(
-                    "call.surprise",
-                    execution_id=ids.execution_id(effect.call_id),
-                    what=effect.what,
-                )

@@ -5,6 +5,7 @@ Must never answer 200 before the event is safe in PostgreSQL or Kafka, nor anyth
 good one.
 """
 
+import asyncio
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,8 +25,9 @@ from apollo.core.states import Off
 from apollo.errors import Stale, Unavailable
 from apollo.ports import Clock, Stream, TelephonyDriver
 from apollo.usecases.collector import Collector, Overloaded
+from apollo.usecases.perform_effects import PerformEffects
 from apollo.usecases.receive_status import ReceiveStatus
-from apollo.usecases.record_call_events import Arrival, RecordCallEvents, perform
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 from apollo.usecases.record_call_result import CallResult, RecordCallResult
 
 _log = structlog.get_logger("apollo.webhooks")
@@ -34,6 +36,8 @@ _log = structlog.get_logger("apollo.webhooks")
 BODY_BYTES_MAX: Final = 64 * 1024
 # Transcripts are long; an hour of talk is some 60 KB.
 _RESULT_BYTES_MAX: Final = 1024 * 1024
+# A hang-up under way gets this long when the process is told to stop, as in the worker.
+_EFFECTS_WITHIN_S: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -84,6 +88,7 @@ class Callbacks:
         status_stream: Stream | None = None,
     ) -> None:
         self._driver = driver
+        self._effects = PerformEffects(driver)
         self._record = record
         self._results = results
         self._result_secret = result_secret
@@ -150,13 +155,14 @@ class Callbacks:
         return {"waiting": waiting, "longest_s": round(longest_s, 3)}
 
     async def drain(self) -> None:
-        """Wait until every event that was taken is stored."""
+        """Wait until every event that was taken is stored, and what followed is done."""
         await self._collector.drain()
+        if self._effects.under_way:
+            await asyncio.wait(self._effects.under_way, timeout=_EFFECTS_WITHIN_S)
 
     async def _write(self, arrivals: Sequence[Arrival]) -> Sequence[Off | None]:
         recorded = await self._record.record(arrivals)
-        if recorded.effects:
-            await perform(self._driver, recorded.effects)
+        self._effects.start(recorded.effects)
         return recorded.offs
 
 

@@ -22,8 +22,10 @@ from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.collector import Collector
 from apollo.usecases.detect_restore import Compared, OtherDatabase
 from apollo.usecases.dial_contacts import SEND_WITHIN_S, Claimed, DialContacts, ToPlace
+from apollo.usecases.perform_effects import PerformEffects
 from apollo.usecases.reconcile_calls import ReconcileCalls
-from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded, perform
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded
+from apollo.worker.timers import Timers
 
 _log = structlog.get_logger("apollo.worker")
 
@@ -78,12 +80,12 @@ class Worker:
         self._pending: dict[uuid.UUID, None] = {}
         self._work = asyncio.Event()
         self._time_changed = asyncio.Event()
-        self._timers: dict[uuid.UUID, tuple[asyncio.TimerHandle, float]] = {}
+        self._timers = Timers(clock, lambda campaign_id: self.wake_quietly([campaign_id]))
         self._in_flight: set[asyncio.Task[None]] = set()
         # Calls that may be on the wire and whose answer is not recorded.
         self._unrecorded: set[uuid.UUID] = set()
         self._claim_was_lost = False
-        self._effects: set[asyncio.Task[None]] = set()
+        self._effects = PerformEffects(driver)
         # What keeps each loop from the database, as PostgreSQL calls it, and since when.
         self._faults: dict[str, dict[str, Any]] = {}
         self._last_claim_at: datetime | None = None
@@ -174,7 +176,7 @@ class Worker:
 
     async def _listen(self) -> None:
         async for campaign_id in self._bus.wake_ups():
-            self._forget_timer(campaign_id)
+            self._timers.forget(campaign_id)
             self.wake([campaign_id])
 
     async def _clear(self) -> None:
@@ -244,10 +246,8 @@ class Worker:
             self._work.set()
 
     async def _sweep(self) -> None:
-        now = self._clock.monotonic()
         found = await self._time.sweep()
-        looked = {c for c, (_, at) in self._timers.items() if now - at < _LOOK_AGAIN_EVERY_S}
-        self.wake_quietly(found - looked)
+        self.wake_quietly(found - self._timers.started_within(_LOOK_AGAIN_EVERY_S))
         await asyncio.sleep(_SWEEP_EVERY_S)
 
     async def _look_for_lost_calls(self) -> None:
@@ -310,7 +310,7 @@ class Worker:
             self._in_flight.add(task)
             task.add_done_callback(self._placed)
         if claimed.wait_s is not None:
-            self._wake_in(campaign_id, claimed.wait_s)
+            self._timers.start(campaign_id, claimed.wait_s)
         elif claimed.has_more:
             self._pending[campaign_id] = None
 
@@ -357,34 +357,11 @@ class Worker:
     def _after(self, recorded: Recorded) -> None:
         if self._record.wakes_by_notify:
             self.wake(recorded.freed)  # else the bus told whoever claims for them, perhaps us
-        if recorded.effects:
-            task = asyncio.create_task(perform(self._driver, recorded.effects))
-            self._effects.add(task)
-            task.add_done_callback(self._effects.discard)
-
-    # ------------------------------------------------------------------------------- timers
-
-    def _wake_in(self, campaign_id: uuid.UUID, seconds: float) -> None:
-        self._forget_timer(campaign_id)
-        loop = asyncio.get_running_loop()
-        # Timers far ahead drift with the clocks; an hour is near enough to look again.
-        delay = min(seconds, timedelta(hours=1).total_seconds())
-        timer = loop.call_later(delay, self._timer_fired, campaign_id)
-        self._timers[campaign_id] = (timer, self._clock.monotonic())
-
-    def _timer_fired(self, campaign_id: uuid.UUID) -> None:
-        self._timers.pop(campaign_id, None)
-        self.wake_quietly([campaign_id])
-
-    def _forget_timer(self, campaign_id: uuid.UUID) -> None:
-        entry = self._timers.pop(campaign_id, None)
-        if entry is not None:
-            entry[0].cancel()
+        self._effects.start(recorded.effects)
 
     async def _finish(self) -> None:
-        for timer, _ in self._timers.values():
-            timer.cancel()
-        under_way = self._in_flight | self._effects
+        self._timers.forget_all()
+        under_way = self._in_flight | self._effects.under_way
         if under_way:
             _log.info("worker.finishing", requests=len(self._in_flight))
             await asyncio.wait(under_way, timeout=_STOP_WITHIN_S)
