@@ -236,10 +236,10 @@ def invalid_numbers(view: View) -> Finding | None:
         },
         words={
             "what": " and ".join(parts),
-            "then": f"GET /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out in"
-            " `rejected`; correct them and upload them as a new batch."
+            "then": ", and upload them as a new batch: GET"
+            f" /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out in `rejected`."
             if batch.rejected_count
-            else "Nobody calls such a number again; correct it where your list comes from.",
+            else "; such a number is not called again.",
         },
     )
 
