@@ -135,8 +135,6 @@ class Database:
                     min_size=1,
                     max_size=connections_max,
                     init=_prepare,
-                    # Nothing of ours outlives its transaction, so there is nothing to undo, and
-                    # every use is a round trip shorter. See `session` for the exception.
                     reset=_leave_as_it_is,
                     **_options(name),
                 )
@@ -155,12 +153,11 @@ class Database:
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[Connection]:
         """Lend a connection that may take locks for longer than a transaction; they end with it."""
-        with translated():
-            async with self._acquired() as connection:
-                try:
-                    yield connection
-                finally:
-                    connection.terminate()
+        async with self.connection() as connection:
+            try:
+                yield connection
+            finally:
+                connection.terminate()
 
     @contextlib.asynccontextmanager
     async def transaction(
@@ -316,7 +313,7 @@ async def _prepare(connection: Connection) -> None:
 
 
 async def _leave_as_it_is(_connection: Connection) -> None:
-    """The driver itself rolls back what was left open."""
+    """Save a round trip: but for a `session`, nothing of ours outlives its transaction."""
 
 
 async def migrate(url: str) -> None:
