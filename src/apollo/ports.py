@@ -3,8 +3,9 @@
 Storage has no port: PostgreSQL is the truth, and a second truth would only disagree with it.
 """
 
+import enum
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -149,11 +150,34 @@ class BusHealth:
     last_error: str = ""
 
 
+class Why(enum.StrEnum):
+    """Why a campaign is woken; for people who read the topic, nothing is decided on it."""
+
+    BATCH_CREATED = "batch_created"  # contacts to call
+    BATCH_CHANGED = "batch_changed"  # its limit or its end
+    BATCH_RESUMED = "batch_resumed"  # after a pause
+    BATCH_DISPATCHED = "batch_dispatched"  # somebody asked for it
+    CAMPAIGN_CHANGED = "campaign_changed"  # hours, limits, caller ids
+    CAMPAIGN_RESUMED = "campaign_resumed"  # all its batches, after a pause
+    DIALLING_RESUMED = "dialling_resumed"  # after a stop of everything
+    CALL_ENDED = "call_ended"  # a slot or a number is free
+    FOLLOW_UP_SET = "follow_up_set"  # somebody is to be called again
+
+
+@dataclass(frozen=True, slots=True)
+class WakeUp:
+    """A campaign that may have something to dial; the batch where one is known."""
+
+    campaign_id: uuid.UUID
+    why: Why
+    batch_id: uuid.UUID | None = None
+
+
 class Bus(Protocol):
     """Wakes other processes. Losing every message costs delay, never a call."""
 
-    async def wake(self, campaign_ids: list[uuid.UUID]) -> None:
-        """Say that these campaigns may have something to dial."""
+    async def wake(self, wake_ups: Sequence[WakeUp]) -> None:
+        """Tell whoever dials."""
 
     def wake_ups(self) -> AsyncIterator[uuid.UUID]:
         """Yield campaigns as they are woken; reconnects by itself."""

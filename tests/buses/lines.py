@@ -13,7 +13,7 @@ from scripts.brokers import Broker
 
 from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
 from apollo.bus.postgres import PostgresBus
-from apollo.ports import Bus
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage.database import Database
 from apollo.wiring.parts import SystemClock
 
@@ -103,6 +103,11 @@ async def an_ear(bus: Bus) -> AsyncIterator[Ear]:
 def hears(bus: Bus) -> bool:
     health = bus.health()
     return health.is_connected and health.partitions != 0
+
+
+def ended_in(*campaigns: uuid.UUID) -> list[WakeUp]:
+    """Wake-ups of campaigns in which a call ended."""
+    return [WakeUp(one, Why.CALL_ENDED) for one in campaigns]
 
 
 async def send_raw(client: KafkaClient, topic: Topic, value: bytes, key: str = "k") -> None:

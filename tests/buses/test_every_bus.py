@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import pytest
 from scripts.brokers import Broker
 from tests.builders import World
-from tests.buses.lines import a_bus, an_ear, until
+from tests.buses.lines import a_bus, an_ear, ended_in, until
 
 from apollo.ports import Bus
 
@@ -40,8 +40,8 @@ async def test_who_listens_hears_every_campaign_that_is_woken(
         # A process that only speaks connects too, in its own time.
         await until(lambda: kind == "postgres" or speaker.health().is_connected, "a speaker")
         for campaign_id in campaigns:
-            await speaker.wake([campaign_id])
-        await speaker.wake(campaigns[:5])  # once more harms nobody
+            await speaker.wake(ended_in(campaign_id))
+        await speaker.wake(ended_in(*campaigns[:5]))  # once more harms nobody
         await until(lambda: set(campaigns) <= set(ear.heard), "every campaign heard")
         assert set(ear.heard) == set(campaigns)
 
@@ -60,5 +60,5 @@ async def test_the_health_of_a_bus_names_it_and_says_that_it_is_connected(
 async def test_a_wake_up_neither_raises_nor_waits_while_nobody_is_connected(bus: Bus) -> None:
     began = time.monotonic()
     async with asyncio.timeout(5):
-        await bus.wake([uuid.uuid4() for _ in range(100)])
+        await bus.wake(ended_in(*(uuid.uuid4() for _ in range(100))))
     assert time.monotonic() - began < 2.0

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import json
 import os
 import threading
 import time
@@ -19,6 +20,7 @@ from tests.buses.lines import (
     a_bus,
     a_client,
     an_ear,
+    ended_in,
     hears,
     rows_of,
     running,
@@ -32,6 +34,7 @@ from apollo.bus.kafka.subscription import Subscription
 from apollo.bus.line import open_line
 from apollo.core import ids
 from apollo.errors import Misconfigured, Unavailable
+from apollo.ports import WakeUp, Why
 from apollo.wiring.parts import SystemClock
 
 needs_apache = pytest.mark.skipif(
@@ -67,12 +70,12 @@ async def test_a_broker_that_goes_and_comes_back_costs_no_wake_up_of_ones_own(
     async with AsyncExitStack() as stack:
         bus = await stack.enter_async_context(a_bus("kafka", world.db, broker))
         ear = await stack.enter_async_context(an_ear(bus))
-        await bus.wake([before])
+        await bus.wake(ended_in(before))
         await until(lambda: before in ear.heard, "a wake-up over the broker")
         broker.kill()
         await until(lambda: not bus.health().is_connected, "the loss is noticed")
         began = time.monotonic()
-        await bus.wake([meanwhile])
+        await bus.wake(ended_in(meanwhile))
         assert time.monotonic() - began < 0.5
         await until(lambda: meanwhile in ear.heard, "a wake-up without the broker")
         assert bus.health().last_error
@@ -85,7 +88,7 @@ async def test_a_broker_that_goes_and_comes_back_costs_no_wake_up_of_ones_own(
         await until(lambda: hears(bus), "a share again")
         other = await stack.enter_async_context(a_bus("kafka", world.db, broker))
         await until(lambda: other.health().is_connected, "another process")
-        await other.wake([after])
+        await other.wake(ended_in(after))
         await until(lambda: after in ear.heard, "a wake-up after the outage")
 
 
@@ -102,12 +105,34 @@ async def test_a_topic_that_is_deleted_is_made_again_and_read(
         again = uuid.uuid4()
 
         async def is_heard() -> bool:
-            await bus.wake([again])
+            await bus.wake(ended_in(again))
             return again in ear.heard and bus.health().is_connected
 
         await until_so(is_heard, "a wake-up over the new topic")
         await until(client.topics_ready.is_set, "the topics")
         assert client.partitions_total == PARTITIONS
+
+
+async def test_a_pointer_says_why_and_for_which_batch(world: World, client: KafkaClient) -> None:
+    campaign_id, batch_id = uuid.uuid4(), uuid.uuid4()
+    sent: list[tuple[bytes | None, dict[str, str]]] = []
+
+    async def take(messages: Sequence[Message]) -> None:
+        sent.extend((one.key(), json.loads(one.value() or b"")) for one in messages)
+
+    await client.topics_ready.wait()
+    bus = KafkaBus(client, world.db, SystemClock())
+    await bus.wake([WakeUp(campaign_id, Why.BATCH_RESUMED, batch_id), *ended_in(campaign_id)])
+    async with running(Subscription(client, Topic.DISPATCH, clock=SystemClock()).run(take)):
+        await until(lambda: len(sent) == 2, "both pointers")
+    key = ids.campaign_id(campaign_id)
+    assert [one for one, _ in sent] == [key.encode()] * 2
+    told = [{name: value for name, value in one.items() if name != "at"} for _, one in sent]
+    batch = ids.batch_id(batch_id)
+    assert told == [
+        {"campaign_id": key, "reason": "batch_resumed", "batch_id": batch},
+        {"campaign_id": key, "reason": "call_ended"},
+    ]
 
 
 async def test_a_message_nobody_can_read_is_set_aside_once_and_the_next_is_heard(

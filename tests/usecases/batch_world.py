@@ -2,13 +2,13 @@
 
 import dataclasses
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apollo.core import ids
 from apollo.core.csv_rows import GivenContact
-from apollo.ports import AgentRoute, BusHealth
+from apollo.ports import AgentRoute, BusHealth, WakeUp
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View
@@ -37,14 +37,25 @@ class HeardBus:
     """Keeps the wake-ups, for the test to look at."""
 
     def __init__(self) -> None:
-        self.woken: list[uuid.UUID] = []
+        self.woken: list[WakeUp] = []
 
-    async def wake(self, campaign_ids: list[uuid.UUID]) -> None:
-        self.woken += campaign_ids
+    async def wake(self, wake_ups: Sequence[WakeUp]) -> None:
+        self.woken += wake_ups
+
+    def told(self) -> list[tuple[str, str, str | None]]:
+        """Campaign, why, and batch of each wake-up, as a client writes them."""
+        return [
+            (
+                ids.campaign_id(one.campaign_id),
+                one.why.value,
+                None if one.batch_id is None else ids.batch_id(one.batch_id),
+            )
+            for one in self.woken
+        ]
 
     async def wake_ups(self) -> AsyncIterator[uuid.UUID]:
         for one in self.woken:
-            yield one
+            yield one.campaign_id
 
     def health(self) -> BusHealth:
         return BusHealth("test", is_connected=True, last_contact_at=None)

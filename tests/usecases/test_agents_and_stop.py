@@ -104,7 +104,7 @@ async def test_stopping_counts_calls_and_resuming_wakes_the_dialler(world: Batch
     world.bus.woken.clear()
     resumed = await stop.resume()
     assert resumed.campaign_ids == [campaign]
-    assert world.bus.woken == [ids.parse_id("cmp", campaign)]
+    assert world.bus.told() == [(campaign, "dialling_resumed", None)]
     assert [r["dials"] for r in await world.sql(flags + "installation")] == [True]
     # Who was stopped alone stays stopped.
     assert [r["dials"] for r in await world.sql(flags + "organizations")] == [False, False]

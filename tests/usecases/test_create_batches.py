@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
-from apollo.core import ids
 from apollo.core.csv_rows import GivenContact
 from apollo.errors import Conflict, Invalid, NotAllowedNow, NotFound, TooLarge
 from apollo.storage.database import Connection
@@ -33,7 +32,7 @@ async def test_a_batch_is_there_with_its_contacts_in_order_and_the_dialler_is_wo
     assert batch["counters"]["pending"] == 5
     assert batch["concurrency_limit"] == 10, "a batch without its own limit has the campaign's"
     assert await world.phone_numbers(batch) == some_numbers(5)
-    assert world.bus.woken == [ids.parse_id("cmp", campaign)]
+    assert world.bus.told() == [(campaign, "batch_created", batch["batch_id"])]
     cursor = await world.sql("select next_position from batch_cursors")
     assert [r["next_position"] for r in cursor] == [1]
     action = await world.sql("select actor, action, detail from actions")

@@ -71,7 +71,7 @@ async def test_a_follow_up_reopens_a_completed_batch_and_waits_for_its_time(
     assert [tuple(r) for r in due] == [(2, 0, LATER, False)]
     actions = [r["action"] for r in await world.sql("select action from actions order by id")]
     assert actions == ["batch_created", "batch_reopened", "follow_up_scheduled"]
-    assert world.bus.woken == [ids.parse_id("cmp", batch["campaign_id"])]
+    assert world.bus.told() == [(batch["campaign_id"], "follow_up_set", batch["batch_id"])]
 
 
 async def test_a_follow_up_may_be_moved_and_a_past_time_is_now(
@@ -253,7 +253,7 @@ async def test_only_what_is_given_changes(world: BatchWorld, changes: ChangeBatc
     after = await changes.change(ACME, batch["batch_id"], {"concurrency_limit": 7})
     assert (after["concurrency_limit"], after["max_retries_override"]) == (7, 2)
     assert after["metadata"] == {"a": 1}
-    assert world.bus.woken, "a higher limit may have something to dial"
+    assert [why for _, why, _ in world.bus.told()] == ["batch_changed"]
     after = await changes.change(
         ACME,
         batch["batch_id"],

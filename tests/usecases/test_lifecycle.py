@@ -112,7 +112,7 @@ async def test_resuming_a_batch_wakes_the_dialler_and_counts_from_now(
     world.bus.woken.clear()
     resumed = await lifecycle.resume_batch(ACME, batch["batch_id"])
     assert resumed.status == "in_progress"
-    assert world.bus.woken == [ids.parse_id("cmp", batch["campaign_id"])]
+    assert world.bus.told() == [(batch["campaign_id"], "batch_resumed", batch["batch_id"])]
     (row,) = await world.sql("select ready_at, clock_timestamp() from batches")
     assert row["clock_timestamp"] - row["ready_at"] < timedelta(seconds=30)
     again = await lifecycle.resume_batch(ACME, batch["batch_id"])
@@ -288,7 +288,7 @@ async def test_dispatching_counts_pending_contacts_and_touches_none(world: Batch
     assert (found.status, found.dispatched_count) == ("in_progress", 2)
     assert found.message == "Batch dispatch re-triggered successfully"
     assert found.waiting_for == f"outside_window:org_acme:{batch['batch_id']}"
-    assert world.bus.woken == [ids.parse_id("cmp", batch["campaign_id"])]
+    assert world.bus.told() == [(batch["campaign_id"], "batch_dispatched", batch["batch_id"])]
     assert await world.sql("select * from contacts order by position") == before
 
 

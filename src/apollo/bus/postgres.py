@@ -2,14 +2,14 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Final
 
 import structlog
 
 from apollo.errors import Unavailable
-from apollo.ports import BusHealth, Clock
+from apollo.ports import BusHealth, Clock, WakeUp
 from apollo.storage.calls import notify_campaigns
 from apollo.storage.database import Database, Listener
 
@@ -30,11 +30,11 @@ class PostgresBus:
         self._is_connected = False
         self._last_contact_at: datetime | None = None
 
-    async def wake(self, campaign_ids: list[uuid.UUID]) -> None:
-        """Say that these campaigns may have something to dial; a failure only costs delay."""
+    async def wake(self, wake_ups: Sequence[WakeUp]) -> None:
+        """Tell whoever dials; a failure only costs delay."""
         try:
             async with self._db.connection() as connection:
-                await notify_campaigns(connection, campaign_ids)
+                await notify_campaigns(connection, [one.campaign_id for one in wake_ups])
         except Unavailable as e:
             _log.warning("wake_up.lost", error=str(e))
 

@@ -9,7 +9,7 @@ from typing import Any
 from apollo.core.states import LIVE_BATCH
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow
-from apollo.ports import Bus, Clock
+from apollo.ports import Bus, Clock, WakeUp, Why
 from apollo.storage import batches
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
@@ -65,5 +65,5 @@ class ChangeBatches:
             )
             if changed is None:
                 raise LookupError("the batch is locked above")
-        await wake(self._bus, batch["campaign_id"])
+        await wake(self._bus, WakeUp(batch["campaign_id"], Why.BATCH_CHANGED, batch["id"]))
         return view_of_batch(changed)

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from apollo.core import ids
 from apollo.core.states import LIVE_BATCH, BatchStatus, CampaignStatus, PausedBy
 from apollo.errors import NotAllowedNow, NotFound
-from apollo.ports import Bus
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import lifecycle
 from apollo.storage.database import Connection, Database
 from apollo.storage.lifecycle import LockedBatch, LockedCampaign
@@ -119,7 +119,7 @@ class ChangeLifecycle:
             await lifecycle.resume_batches(held.connection, with_it, at=at)
             await _record(held, "campaign_resumed")
             changed = await _campaign_changed(held, "Campaign resumed successfully")
-        await self._bus.wake([changed.campaign_id])
+        await self._bus.wake([WakeUp(changed.campaign_id, Why.CAMPAIGN_RESUMED)])
         return changed
 
     async def cancel_campaign(self, principal: Principal, campaign_id: str) -> CampaignChanged:
@@ -179,7 +179,7 @@ class ChangeLifecycle:
             await _record(held, "batch_resumed", batch.id)
             message = "Batch resumed successfully"
             changed = await _batch_changed(held, batch, status, message)
-        await self._bus.wake([held.campaign.id])
+        await self._bus.wake([WakeUp(held.campaign.id, Why.BATCH_RESUMED, batch.id)])
         return changed
 
     async def cancel_batch(self, principal: Principal, batch_id: str) -> BatchChanged:
@@ -242,7 +242,7 @@ class ChangeLifecycle:
                 action="batch_dispatched",
                 detail={"pending": batch.pending},
             )
-        await self._bus.wake([batch.campaign_id])
+        await self._bus.wake([WakeUp(batch.campaign_id, Why.BATCH_DISPATCHED, wanted)])
         waiting_for = None
         if batch.pending and self._explain is not None:
             waiting_for, _ = await self._explain.binding_reason(organization_id, wanted)

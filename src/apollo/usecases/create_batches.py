@@ -20,7 +20,7 @@ from apollo.core.numbers import check_region, country_code_of
 from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound, Unavailable
-from apollo.ports import AgentRoute, Bus, Clock
+from apollo.ports import AgentRoute, Bus, Clock, WakeUp, Why
 from apollo.storage import batches
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
@@ -188,7 +188,7 @@ class CreateBatches:
             answer = await _record_and_show(connection, principal, row, detail, now)
             if on_created is not None:
                 await on_created(connection, answer)
-        await wake(self._bus, campaign_id)
+        await wake(self._bus, WakeUp(campaign_id, Why.BATCH_CREATED, batch_id))
         return answer
 
 
@@ -264,11 +264,11 @@ async def _settle(
     )
 
 
-async def wake(bus: Bus, campaign_id: uuid.UUID) -> None:
+async def wake(bus: Bus, wake_up: WakeUp) -> None:
     """Wake the diallers after a commit; if that fails, their sweep finds the work."""
     # What was committed stands: an error here would only make the client ask a second time.
     with contextlib.suppress(Unavailable):
-        await bus.wake([campaign_id])
+        await bus.wake([wake_up])
 
 
 def _check_not_cancelled(campaign: Record) -> None:

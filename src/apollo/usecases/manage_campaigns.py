@@ -14,7 +14,7 @@ from apollo.core import ids
 from apollo.core.campaign_settings import CampaignSettings, checked
 from apollo.core.states import BatchStatus, CampaignStatus, ContactStatus
 from apollo.errors import FieldError, Invalid, NotAllowedNow, NotFound
-from apollo.ports import Bus, Clock
+from apollo.ports import Bus, Clock, WakeUp, Why
 from apollo.storage import campaigns, lifecycle
 from apollo.storage.campaigns import CampaignRecord, StatsRecord
 from apollo.storage.database import Connection, Database
@@ -133,7 +133,7 @@ class ManageCampaigns:
             changed = {"keys": sorted(fields)}
             await _record(connection, principal, wanted, "campaign_changed", changed)
             after = await campaigns.read(connection, organization_id, wanted)
-        await self._bus.wake([wanted])
+        await self._bus.wake([WakeUp(wanted, Why.CAMPAIGN_CHANGED)])
         return after or before
 
     async def delete(self, principal: Principal, campaign_id: str) -> None:

@@ -30,7 +30,7 @@ from apollo.core.lifecycle import step
 from apollo.core.model import Call, CallSetting, Contact, Deadlines
 from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Off, Outcome
 from apollo.errors import Stale
-from apollo.ports import Bus
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import calls as storage
 from apollo.storage.calls import LockedCall, Moves, StoredEvent
 from apollo.storage.database import Connection, Database
@@ -105,7 +105,7 @@ class RecordCallEvents:
                 await asyncio.sleep(0.002 * 2**attempt)
             else:
                 if self._bus is not None and recorded.freed:
-                    await self._bus.wake(list(recorded.freed))
+                    await self._bus.wake([WakeUp(one, Why.CALL_ENDED) for one in recorded.freed])
                 # Only now it is true, and nobody waits for a lock while it is written.
                 for before, after in recorded.moved:
                     _log_move(before, after)

@@ -9,7 +9,7 @@ from typing import Any
 
 from apollo.core.lifecycle import schedule_follow_up
 from apollo.core.states import CLOSED_BATCH, CallState, ContactStatus
-from apollo.ports import Bus, Clock
+from apollo.ports import Bus, Clock, WakeUp, Why
 from apollo.storage import calls as storage
 from apollo.storage.calls import LockedCall, Moves
 from apollo.storage.database import Connection, Database
@@ -60,7 +60,7 @@ class RecordCallResult:
             if result.follow_up_at is not None and is_new:
                 await self._follow_up(connection, locked, result.follow_up_at)
         if self._bus is not None and result.follow_up_at is not None:
-            await self._bus.wake([locked.campaign_id])
+            await self._bus.wake([WakeUp(locked.campaign_id, Why.FOLLOW_UP_SET)])
         return True
 
     async def _follow_up(self, connection: Connection, locked: LockedCall, at: datetime) -> None:

@@ -13,7 +13,7 @@ from apollo.core.model import Contact
 from apollo.core.states import CLOSED_BATCH, BatchStatus, ContactStatus
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound
-from apollo.ports import Bus, Clock
+from apollo.ports import Bus, Clock, WakeUp, Why
 from apollo.storage import batches, call_records, contacts
 from apollo.storage.calls import Moves, write_moves
 from apollo.storage.database import Connection, Database, Record
@@ -81,7 +81,7 @@ class ScheduleFollowUps:
                 now=now,
             )
             shown = await _show(connection, key, campaign)
-        await wake(self._bus, campaign["id"])
+        await wake(self._bus, WakeUp(campaign["id"], Why.FOLLOW_UP_SET, key.batch_id))
         return shown
 
     async def _reopen(

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from apollo.core import ids
 from apollo.errors import NotFound
-from apollo.ports import Bus, Clock
+from apollo.ports import Bus, Clock, WakeUp, Why
 from apollo.storage import agents, lifecycle
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import organization_id_of
@@ -59,7 +59,7 @@ class StopDialling:
         organization_id = await self._set(organization, is_stopped=False, actor=actor)
         async with self._db.connection() as connection:
             woken = await lifecycle.wakeable_campaigns(connection, organization_id)
-        await self._bus.wake(woken)
+        await self._bus.wake([WakeUp(one, Why.DIALLING_RESUMED) for one in woken])
         return DiallingResumed(organization_id, [ids.campaign_id(one) for one in woken])
 
     async def _set(self, organization: str | None, *, is_stopped: bool, actor: str) -> str | None:

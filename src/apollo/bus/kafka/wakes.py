@@ -19,7 +19,7 @@ from apollo.bus.kafka.client import KafkaClient, Topic
 from apollo.bus.kafka.subscription import Subscription, letter_of
 from apollo.core import ids
 from apollo.errors import Unavailable
-from apollo.ports import BusHealth, Clock
+from apollo.ports import BusHealth, Clock, WakeUp
 from apollo.storage.database import Database
 from apollo.storage.dead_letters import bury
 
@@ -50,16 +50,16 @@ class KafkaBus:
         self._woken: asyncio.Queue[uuid.UUID] = asyncio.Queue()
         self._is_read = False
 
-    async def wake(self, campaign_ids: list[uuid.UUID]) -> None:
-        """Say that these campaigns may have something to dial; a failure only costs delay."""
+    async def wake(self, wake_ups: Sequence[WakeUp]) -> None:
+        """Tell whoever dials; a failure only costs delay."""
         now = self._clock.now()
-        for campaign_id in campaign_ids:
-            key = ids.campaign_id(campaign_id)
-            value = _ENCODER.encode(Pointer(campaign_id=key, reason="woken", at=now))
+        for one in wake_ups:
+            key = ids.campaign_id(one.campaign_id)
+            value = _ENCODER.encode(_pointer(one, now))
             try:
-                self._client.post(Topic.DISPATCH, key, value, self._sent_or_own(campaign_id))
+                self._client.post(Topic.DISPATCH, key, value, self._sent_or_own(one.campaign_id))
             except Unavailable:
-                self._wake_own(campaign_id)
+                self._wake_own(one.campaign_id)
 
     async def wake_ups(self) -> AsyncIterator[uuid.UUID]:
         """Yield campaigns as they are woken; reconnects by itself."""
@@ -124,6 +124,16 @@ class KafkaBus:
         # A process that does not dial has nobody to tell; the sweep of the others finds it.
         if self._is_read:
             self._woken.put_nowait(campaign_id)
+
+
+def _pointer(wake_up: WakeUp, now: datetime) -> Pointer:
+    batch_id = wake_up.batch_id
+    return Pointer(
+        campaign_id=ids.campaign_id(wake_up.campaign_id),
+        reason=wake_up.why,
+        at=now,
+        batch_id=None if batch_id is None else ids.batch_id(batch_id),
+    )
 
 
 def _campaign_of(value: bytes | None) -> uuid.UUID:
