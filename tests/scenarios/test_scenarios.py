@@ -134,7 +134,8 @@ class Stage:
         return self._show(name, before, done)
 
     def _read(self, word: str, *rest: str) -> CallEvent:
-        base: dict[str, Any] = {"at": self.now, "evidence": Evidence.WEBHOOK}
+        told = {"found_ended": Evidence.RECORD}.get(word, Evidence.WEBHOOK)
+        base: dict[str, Any] = {"at": self.now, "evidence": told}
         sid: dict[str, Any] = {
             "provider_call_id": next((r[4:] for r in rest if r.startswith("sid=")), None)
         }
@@ -162,7 +163,7 @@ class Stage:
                 return QuarantineOver(
                     at=self.now, evidence=Evidence.ASSUMED, may_retry=plain == ["may_retry"]
                 )
-            case "ended":
+            case "ended" | "found_ended":
                 status = plain[0]
                 sip = int(plain[1]) if len(plain) > 1 else None
                 return CallEnded(**base, **sid, call_status=status, sip_status=sip)

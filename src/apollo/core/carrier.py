@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from apollo.core.events import CallEnded, CallEvent
+from apollo.core.events import CallEnded, CallEvent, Evidence
 from apollo.core.model import Call, Contact
 from apollo.core.outcomes import is_silent_decline
 
@@ -47,8 +47,9 @@ def tally(
     elif _fails_lately(so_far, event.at) and _is_first_sign(call_before, call, event):
         so_far = replace(so_far, carried=so_far.carried + 1, failures_in_a_row=0)
     if isinstance(event, CallEnded):
-        declines = so_far.declines_in_a_row + 1 if _is_declined(call, event) else 0
-        so_far = replace(so_far, declines_in_a_row=declines)
+        # Who looks a call up afterwards is not told that it rang: that adds nothing to the row.
+        more = so_far.declines_in_a_row + (event.evidence is Evidence.WEBHOOK)
+        so_far = replace(so_far, declines_in_a_row=more if _is_declined(call, event) else 0)
     return so_far
 
 

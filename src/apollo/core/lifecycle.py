@@ -199,7 +199,8 @@ def _read_ending(call: Call, event: CallEvent, declines_before: int) -> Ending:
                 call_status=event.call_status,
                 sip_status=event.sip_status,
                 was_answered=call.answered_at is not None,
-                rang=call.ringing_at is not None,
+                # Who looks a call up afterwards is not told that it rang.
+                rang=call.ringing_at is not None or event.evidence is not Evidence.WEBHOOK,
                 declines_before=declines_before,
             )
         case NumberRefused():
