@@ -39,7 +39,7 @@ from apollo.core.model import (
     Due,
     Turn,
 )
-from apollo.core.outcomes import Blame, Ending, classify
+from apollo.core.outcomes import DECLINED, NO_CARRIER, Blame, Ending, classify
 from apollo.core.states import (
     CALL_MOVES,
     CLOSED_BATCH,
@@ -297,6 +297,8 @@ def _correct(call: Call, contact: Contact, setting: CallSetting, event: CallEven
     )
     if answered and call.outcome is not Outcome.COMPLETED:
         return _correct_to_answered(call, contact, setting, event)
+    if isinstance(event, CallRinging) and call.hangup_reason == NO_CARRIER:
+        return _correct_to_declined(call, contact, setting, event)
     if not isinstance(event, CallEnded) or call.outcome is Outcome.COMPLETED:
         return Step(call, contact, off=Off.REPEAT)
     if call.evidence is not Evidence.ASSUMED:
@@ -342,6 +344,26 @@ def _correct_to_answered(
     else:
         contact = replace(contact, status=ContactStatus.COMPLETED)
     return Step(call, contact, effects, is_correction=True)
+
+
+def _correct_to_declined(
+    call: Call, contact: Contact, setting: CallSetting, event: CallEvent
+) -> Step:
+    """It rang after all: the person declined, and is not to be called again."""
+    call = replace(
+        call,
+        outcome=Outcome.BUSY,
+        evidence=event.evidence,
+        ringing_at=event.at,
+        hangup_reason=DECLINED,
+    )
+    is_on_call = setting.other_call is not None and setting.other_call.state in OPEN_CALL
+    waits = contact.status in {STATUS_OF[Turn.RETRY], STATUS_OF[Turn.FOLLOW_UP]}
+    if waits and not is_on_call and not contact.is_reached:
+        contact = replace(
+            contact, status=ContactStatus.BUSY, updated_at=event.at, due=None, wait_reason=None
+        )
+    return Step(call, contact, is_correction=True)
 
 
 def _is_promised_a_call(contact: Contact, other: Call | None) -> bool:

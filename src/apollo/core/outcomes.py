@@ -30,8 +30,11 @@ class Ending:
 
 
 _ANSWERED: Final = Ending(Outcome.COMPLETED, Blame.NOBODY, "answered")
-_DECLINED: Final = Ending(Outcome.BUSY, Blame.NUMBER, "declined")
-_NO_CARRIER: Final = Ending(Outcome.FAILED, Blame.CARRIER, "no_carrier")
+# Told apart by whether it rang.
+DECLINED: Final = "declined"
+NO_CARRIER: Final = "no_carrier"
+_DECLINED: Final = Ending(Outcome.BUSY, Blame.NUMBER, DECLINED)
+_NO_CARRIER: Final = Ending(Outcome.FAILED, Blame.CARRIER, NO_CARRIER)
 
 _BY_SIP_STATUS: Final = {
     486: Ending(Outcome.BUSY, Blame.PERSON, "busy"),

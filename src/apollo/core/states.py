@@ -168,12 +168,12 @@ CALL_MOVES: Final[Mapping[CallState, Mapping[type[CallEvent], CallState | Off]]]
     _S.ACCEPTED: _ONCE_PLACED,
     _S.RINGING: {**_ONCE_PLACED, CallRinging: _REPEAT},
     _S.ANSWERED: {**_ONCE_PLACED, CallRinging: _REPEAT, CallAnswered: _REPEAT},
-    # An ended call stays ended; late evidence of an answer may still correct its outcome.
+    # An ended call stays ended; late evidence that it rang or was answered may correct its outcome.
     _S.ENDED: {
         **_ONCE_PLACED,
         RequestNotPlaced: _REPEAT,
         NumberRefused: _REPEAT,
-        CallRinging: _REPEAT,
+        CallRinging: _S.ENDED,
         CallAnswered: _S.ENDED,
         CallEnded: _S.ENDED,
         CallVanished: _REPEAT,

@@ -3,9 +3,11 @@
 Returns only when the event cannot be lost any more, since the provider forgets it with our answer.
 """
 
+import asyncio
 import hashlib
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from datetime import datetime
 
 import structlog
@@ -31,6 +33,8 @@ class ReceiveStatus:
         self._driver = driver
         self._record = record
         self._stream = stream
+        # The newest event of each call that is on its way; over when it is kept, or was refused.
+        self._under_way: dict[str, asyncio.Event] = {}
 
     async def receive(self, body: bytes, received_at: datetime) -> None:
         """Keep one event.
@@ -39,14 +43,29 @@ class ReceiveStatus:
         it, so that the provider must send it again.
         """
         arrival = arrival_of(self._driver, body, received_at)
-        if self._stream is not None:
+        if self._stream is None:
+            await self._record(arrival)
+            return
+        async with self._in_turn(_key(arrival)):
             try:
                 await self._stream.append(_key(arrival), body)
             except Unavailable as e:
                 _log.warning("webhook.past_kafka", error=str(e))
-            else:
-                return
-        await self._record(arrival)
+                await self._record(arrival)
+
+    @asynccontextmanager
+    async def _in_turn(self, key: str) -> AsyncGenerator[None]:
+        """Let no event of a call overtake the one before: two ways lead to PostgreSQL."""
+        before, mine = self._under_way.get(key), asyncio.Event()
+        self._under_way[key] = mine
+        try:
+            if before is not None:
+                await before.wait()
+            yield
+        finally:
+            mine.set()
+            if self._under_way[key] is mine:
+                del self._under_way[key]
 
 
 def arrival_of(driver: TelephonyDriver, body: bytes, received_at: datetime) -> Arrival:

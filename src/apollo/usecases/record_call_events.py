@@ -22,6 +22,7 @@ from apollo.core.events import (
     CallAnswered,
     CallEnded,
     CallEvent,
+    CallRinging,
     Effect,
     Evidence,
 )
@@ -161,7 +162,7 @@ class _Pass:
             if call_id is not None
             and call_id in self._before
             and self._before[call_id].call.state is CallState.ENDED
-            and isinstance(a.event, CallAnswered | CallEnded)
+            and isinstance(a.event, CallRinging | CallAnswered | CallEnded)
         }
         if late:
             self._others = await storage.find_other_open_calls(self._connection, late)

@@ -14,6 +14,7 @@ from apollo.core.diagnosis.evidence import CallHook, EndedCall, ProviderHealth
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.shares import Share
 from apollo.core.diagnosis.view import View
+from apollo.core.outcomes import NO_CARRIER
 from apollo.core.reasons import Reason
 from apollo.core.states import Outcome
 
@@ -214,7 +215,7 @@ def _is_unwanted(call: EndedCall) -> bool:
     if call.sip_status in _UNWANTED:
         return True
     # One after the other and without ringing it is the trunk that is missing.
-    return call.sip_status == _DECLINED and call.hangup_reason != "no_carrier"
+    return call.sip_status == _DECLINED and call.hangup_reason != NO_CARRIER
 
 
 def _shares(calls: Sequence[EndedCall], is_hit: Callable[[EndedCall], bool]) -> dict[str, Share]:
