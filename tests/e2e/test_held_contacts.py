@@ -117,7 +117,7 @@ async def check_doctored_database(run: Run) -> None:
     assert code == 1
     violations = {one["invariant"]: one["violations"] for one in json.loads(said)["findings"]}
     found = {name for name, several in violations.items() if several}
-    assert {"I9", "I11"} <= found <= {"I7", "I9", "I11"}
+    assert {"I9", "I10", "I11"} <= found <= {"I7", "I9", "I10", "I11"}
     code, said = await run.apollo.command("audit", ledger)
     assert code == 1
     assert "FAULT I9" in said
