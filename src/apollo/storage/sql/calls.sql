@@ -8,7 +8,10 @@ select provider_call_id, id
 -- Calls with their contacts, locked in one order. The batches are locked (key share) first, so that
 -- a cancel either comes before, and is seen, or waits for us.
 with held as materialized (
-  select b.id, b.status, b.max_retries_override, b.campaign_id, b.total_contacts
+  select b.id, b.status, b.max_retries_override, b.campaign_id,
+         (select n.next_position <= b.total_contacts
+            from batch_cursors n
+           where n.batch_id = b.id) as has_fresh_contacts
     from batches b
    where b.id in (select k.batch_id from calls k where k.id = any(:call_ids::uuid[]))
    order by b.id
@@ -23,13 +26,12 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
        c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at,
        c.updated_at as contact_updated_at, d.turn, d.due_at,
-       n.next_position <= h.total_contacts as has_fresh_contacts,
+       h.has_fresh_contacts,
        v.declines_in_a_row, v.calls_failed, v.calls_carried, v.failed_in_a_row, v.failed_at,
        v.failed_with, clock_timestamp() as read_at
   from held h
   join calls k on k.batch_id = h.id and k.id = any(:call_ids::uuid[])
   join campaigns p on p.id = h.campaign_id
-  join batch_cursors n on n.batch_id = h.id
   join contacts c on c.batch_id = k.batch_id and c.position = k.position
   left join due_contacts d on d.batch_id = k.batch_id and d.position = k.position
   left join providers v on v.provider = k.provider
