@@ -18,12 +18,6 @@ create table installation (
   created_at timestamptz not null default now()
 );
 
--- Which database this is: another after every restore, every promotion of a replica, and every
--- restart of the server. It costs no look at a table.
-create function database_identity() returns text language sql stable as $$
-  select pg_postmaster_start_time()::text || ' ' || to_regclass('installation')::oid
-$$;
-
 -- A tenant. Its id is chosen by the operator and is the only source of tenancy.
 create table organizations (
   id text primary key check (id ~ '^org_[A-Za-z0-9_-]{1,60}$'),
