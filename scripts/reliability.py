@@ -2,7 +2,8 @@
 
 The model, the simulation, real processes under fire, and the full length of the tests that have
 one. Exits with 1 when anything was found. `--share 0.01` runs a hundredth of it and `--page FILE`
-writes elsewhere; `--only NAME` runs one part, and keeps what was measured of the same commit.
+writes elsewhere; `--only NAME` runs one part beside what was measured before: the page says of
+which commit each part is.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def main() -> int:
     """Run what was asked for."""
     asked = _arguments().parse_args()
     _KEPT.mkdir(parents=True, exist_ok=True)
-    began, commit = _now(), _commit()
+    commit = _commit()
     parts: dict[str, Callable[[float], dict[str, Any]]] = {
         "model": _model,
         "simulation": _simulation,
@@ -59,7 +60,8 @@ def main() -> int:
         if asked.only in {None, name}:
             _say(f"{name} …")
             since = time.monotonic()
-            measured = {"commit": commit, "part": run(asked.share)}
+            part = run(asked.share)
+            measured = {"commit": commit, "ended": _now(), "part": part}
             (_KEPT / f"{name}.json").write_text(json.dumps(measured), encoding="utf-8")
             _say(f"{name}: {time.monotonic() - since:.0f} s")
     found = {
@@ -67,8 +69,9 @@ def main() -> int:
         for name in parts
         if (_KEPT / f"{name}.json").exists()
     }
-    kept = {name: one["part"] for name, one in found.items() if one["commit"] == commit}
-    asked.page.write_text(write(kept, about=_about(began, commit)), encoding="utf-8")
+    kept = {name: one["part"] for name, one in found.items()}
+    of = {name: f"`{one['commit']}`, {one['ended']}" for name, one in found.items()}
+    asked.page.write_text(write(kept, about=_about(), of=of), encoding="utf-8")
     _say(f"written: {asked.page.name}")
     return 0 if is_clean(kept) else 1
 
@@ -170,12 +173,9 @@ def _commit() -> str:
     return said.stdout.strip() or "unknown"
 
 
-def _about(began: str, commit: str) -> dict[str, Any]:
+def _about() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
-        "commit": commit,
-        "began": began,
-        "ended": _now(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30),
         "system": f"{platform.system()} {platform.machine()}",

@@ -72,13 +72,16 @@ _LIMITS: Final = """\
 """
 
 
-def write(parts: Mapping[str, Json], *, about: Json) -> str:
-    """Give the page. `parts` by name: model, simulation, processes, tests."""
+def write(parts: Mapping[str, Json], *, about: Json, of: Mapping[str, str]) -> str:
+    """Give the page.
+
+    `parts` by name: model, simulation, processes, tests; `of` which commit each is, and when.
+    """
     sections = [
         _HEAD,
         _about(about),
         _METHOD,
-        _results(parts),
+        _results(parts, of),
         *(_processes(parts["processes"]) if "processes" in parts else ()),
         *(_mutants(parts) if parts.keys() & {"model", "simulation", "processes"} else ()),
         *(_simulation(parts["simulation"]) if "simulation" in parts else ()),
@@ -111,31 +114,33 @@ def _free(parts: Mapping[str, Json]) -> list[str]:
 
 def _about(about: Json) -> str:
     return (
-        f"Commit `{about['commit']}`, {about['began']} to {about['ended']} (UTC), on"
-        f" {about['cores']} cores and {about['memory_gib']} GiB, {about['system']},"
+        f"Measured on {about['cores']} cores and {about['memory_gib']} GiB, {about['system']},"
         f" Python {about['python']}, PostgreSQL {about['postgresql']}.\n"
     )
 
 
-def _results(parts: Mapping[str, Json]) -> str:
+def _results(parts: Mapping[str, Json], of: Mapping[str, str]) -> str:
     rows: list[Sequence[object]] = []
     for name, part in parts.items():
         if name == "model":
             what = f"{part['states']:,} states, {part['transitions']:,} transitions"
-            rows.append(("model", what, f"{part['cpu_s']:.0f} s", _found(name, part)))
+            rows.append(("model", what, f"{part['cpu_s']:.0f} s", of[name], _found(name, part)))
         elif name == "simulation":
             what = f"{part['seeds']:,} seeds, {part['calls']:,} calls, {part['checks']:,} checks"
-            rows.append((name, what, f"{part['cpu_s']:.0f} s of processor", _found(name, part)))
+            took = f"{part['cpu_s']:.0f} s of processor"
+            rows.append((name, what, took, of[name], _found(name, part)))
         elif name == "processes":
             checks = sum(part["checks"].values())
             what = f"{part['runs']:,} runs, {part['calls']:,} calls, {checks:,} checks"
-            rows.append(("real processes", what, f"{part['seconds']:.0f} s", _found(name, part)))
+            took = f"{part['seconds']:.0f} s"
+            rows.append(("real processes", what, took, of[name], _found(name, part)))
         else:
             rows += [
                 (
                     title,
                     f"{one['tests']} tests" + f", {one['skipped']} skipped" * bool(one["skipped"]),
                     f"{one['seconds']:.0f} s",
+                    of[name],
                     one["failed"],
                 )
                 for title, one in part.items()
@@ -144,7 +149,7 @@ def _results(parts: Mapping[str, Json]) -> str:
     said = f"Mutants that got away: {', '.join(free)}." if free else "Every mutant was caught."
     if missing := [name for name in PARTS if name not in parts]:
         said += f" **Not run: {', '.join(missing)}.**"
-    table = _table(("part", "what was run", "took", "violations"), rows)
+    table = _table(("part", "what was run", "took", "commit, ended (UTC)", "violations"), rows)
     found = "".join(_violations(name, part) for name, part in parts.items())
     return f"## Results\n\n{table}\n{said}\n{found}"
 

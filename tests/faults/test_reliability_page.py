@@ -2,18 +2,19 @@
 
 from typing import Any
 
-from scripts.reliability_page import is_clean, write
+from scripts.reliability_page import PARTS, is_clean, write
 
 ABOUT = {
-    "commit": "0123456789ab",
-    "began": "2026-11-23 10:00",
-    "ended": "2026-11-23 11:00",
     "cores": 2,
     "memory_gib": 24,
     "system": "Linux x86_64",
     "python": "3.11.2",
     "postgresql": "18",
 }
+
+
+MEASURED = "`0123456789ab`, 2026-11-23 11:00"
+OF = dict.fromkeys(PARTS, MEASURED)
 
 
 def processes(**more: Any) -> dict[str, Any]:
@@ -29,9 +30,9 @@ def processes(**more: Any) -> dict[str, Any]:
 
 def test_a_run_without_findings_says_how_much_was_looked_at() -> None:
     parts = {"processes": processes()}
-    page = write(parts, about=ABOUT)
+    page = write(parts, about=ABOUT, of=OF)
     assert is_clean(parts)
-    assert "| real processes | 3 runs, 400 calls, 400 checks | 60 s | 0 |" in page
+    assert f"| real processes | 3 runs, 400 calls, 400 checks | 60 s | {MEASURED} | 0 |" in page
     assert "Every mutant was caught. **Not run: model, simulation, tests.**" in page
     assert "| API killed | 2 | 0.5 / 1.5 / 4.0 s |" in page
     assert "| API killed | 1 | 1.0 / 1.0 / 1.0 s | 2.0 / 2.0 / 2.0 s |" in page
@@ -41,18 +42,20 @@ def test_a_run_without_findings_says_how_much_was_looked_at() -> None:
 def test_a_violation_a_mutant_that_got_away_and_a_failed_test_are_told() -> None:
     violated = {"processes": processes(violations={"17": ["I2: exec_1 was asked for 2 times"]})}
     assert not is_clean(violated)
-    assert "- processes, seed 17: I2: exec_1 was asked" in write(violated, about=ABOUT)
+    assert "- processes, seed 17: I2: exec_1 was asked" in write(violated, about=ABOUT, of=OF)
     free = {"processes": processes(mutants={"last webhook wins": None})}
     assert not is_clean(free)
-    page = write(free, about=ABOUT)
+    page = write(free, about=ABOUT, of=OF)
     assert "Mutants that got away: last webhook wins (processes)." in page
     assert "| last webhook wins | not there | **not caught** |" in page
     failed = {"tests": {"restore": {"tests": 5, "skipped": 1, "failed": 1, "seconds": 9.0}}}
     assert not is_clean(failed)
-    assert "| restore | 5 tests, 1 skipped | 9 s | 1 |" in write(failed, about=ABOUT)
+    assert f"| restore | 5 tests, 1 skipped | 9 s | {MEASURED} | 1 |" in write(
+        failed, about=ABOUT, of=OF
+    )
 
 
 def test_a_recovery_that_took_too_long_is_marked() -> None:
     slow = {"kind": "API killed", "first_s": 1.0, "all_s": 15.5, "slots": 20}
-    page = write({"processes": processes(singles=[slow])}, about=ABOUT)
+    page = write({"processes": processes(singles=[slow])}, about=ABOUT, of=OF)
     assert "15.5 / 15.5 / 15.5 s **late**" in page
