@@ -6,7 +6,7 @@ API answered meanwhile.
 """
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -76,16 +76,41 @@ def _ledger(path: Path) -> dict[str, dict[str, Any]]:
     return lines
 
 
+@dataclass
+class _Seen:
+    """What there was to know: of whom the ledger tells, and who answered which calls."""
+
+    lines: dict[str, dict[str, Any]]
+    # Asked for when RotaryRouter was about to die: its ledger may lack them.
+    lost: set[str]
+    # The answered calls of each contact.
+    answered: dict[str, list[dict[str, Any]]]
+
+    @classmethod
+    async def of(cls, site: Site, lines: dict[str, dict[str, Any]]) -> "_Seen":
+        rows = await site.rows("select id, batch_id, position from calls")
+        contact = {
+            ids.execution_id(r["id"]): ids.contact_id(ids.ContactKey(r[1], r[2])) for r in rows
+        }
+        answered = defaultdict(list)
+        for line in lines.values():
+            name = (line["tag"] or {}).get("execution_id")
+            if line["answered_at"] and name in contact:
+                answered[contact[name]].append(line)
+        lost = {a.execution_id for a in site.provider.asked if _was_unwritten(site, a.at)}
+        return cls(lines, lost, answered)
+
+
 async def _audit(site: Site, lines: dict[str, dict[str, Any]], verdict: Verdict) -> None:
     given = {k: v for k, v in site.apollo.environ.items() if k.startswith("APOLLO_")}
     witnessed = read_ledger((json.dumps(x).encode() for x in lines.values()), "ledger")
     async with open_office(load(given)) as office:
         findings = await AuditLedger(db=office.db).run(witnessed)
-    lost = {a.execution_id for a in site.provider.asked if _was_unwritten(site, a.at)}
+    seen = await _Seen.of(site, lines)
     for finding in findings:
         verdict.checks[finding.invariant] += finding.checked
         for one in finding.violations:
-            if _is_excused(finding, one.ids, lines, lost):
+            if _is_excused(finding, one.ids, seen):
                 verdict.unknowable += 1
             else:
                 verdict.violations.append(f"{finding.invariant}: {one.what}: {' '.join(one.ids)}")
@@ -95,16 +120,17 @@ def _was_unwritten(site: Site, at: float) -> bool:
     return any(killed - _UNWRITTEN_S < at <= killed for killed in site.rotary_kills)
 
 
-def _is_excused(
-    finding: Finding, names: tuple[str, ...], lines: dict[str, dict[str, Any]], lost: set[str]
-) -> bool:
+def _is_excused(finding: Finding, names: tuple[str, ...], seen: _Seen) -> bool:
     """Tell whether nobody could have known better: then it is counted, and not a violation."""
-    if finding.invariant != "I7":
-        return False
-    if lost & set(names):
-        return True
     sids = [name.removeprefix("call_sid ") for name in names if name.startswith("call_sid ")]
-    return any(sid in lines and _is_unknowable(lines[sid]) for sid in sids)
+    mine = [seen.lines[sid] for sid in sids if sid in seen.lines]
+    if finding.invariant == "I3":
+        until = min(line["requested_at"] for line in mine)
+        before = [line for name in names for line in seen.answered.get(name, ())]
+        return all(_is_unanswerable(x) for x in before if x["answered_at"] < until)
+    if finding.invariant == "I7":
+        return bool(seen.lost & set(names)) or any(map(_is_unknowable, mine))
+    return False
 
 
 def _is_unknowable(line: dict[str, Any]) -> bool:
@@ -113,6 +139,11 @@ def _is_unknowable(line: dict[str, Any]) -> bool:
         return not _told(line, frozenset({"in-progress"}))
     was_lost = "cdr_lost" in line["faults"] or not line["reached_carrier"]
     return was_lost and not _told(line, _FINAL_WORDS)
+
+
+def _is_unanswerable(line: dict[str, Any]) -> bool:
+    """Tell whether nobody could know that somebody answered: no word of it, and no record."""
+    return _is_unknowable(line) and not _told(line, frozenset({"in-progress"}))
 
 
 def _told(line: dict[str, Any], words: frozenset[str]) -> bool:

@@ -207,7 +207,7 @@ async def open_site(plan: Plan, postgres: Postgres, logs: Path) -> AsyncIterator
             "APOLLO_ROTARY_WEBHOOK_SECRET": SECRET,
             "APOLLO_ROTARY_SCENARIO": str(scenario),
             "APOLLO_ROTARY_SEED": str(plan.seed + 1),
-            "APOLLO_WEBHOOK_URL": f"http://127.0.0.1:{hooks.port}/webhooks/call-status",
+            "APOLLO_WEBHOOK_URL": f"http://127.0.0.1:{hooks.port}/webhooks/call-status#rc=5&rp=all",
             "APOLLO_JAMBONZ_ACCOUNT_SID": ACCOUNT,
         }
         url = f"postgresql://apollo@127.0.0.1:{database.port}/{name}"
