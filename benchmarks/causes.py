@@ -104,12 +104,12 @@ async def stopped(ward: Ward, undo: AsyncExitStack) -> str:
 
 @cause("recovery_mode")
 async def restored(ward: Ward, undo: AsyncExitStack) -> str:
-    batch_id = await ward.batch(LONG, 60)
-    await ward.until_called(batch_id, 10)
-    # What a backup of a minute ago does not have, and what every worker looks for as it starts.
-    await ward.lose_calls()
     undo.push_async_callback(ward.operator, "recover", "--confirm")
-    await ward.another_worker(undo, "pass")
+    batch_id = await ward.batch(TALKS, 100)
+    await ward.until_called(batch_id, 10)
+    monday = await ward.dump(undo)
+    await ward.until_called(batch_id, 30)
+    await ward.restore(monday)
     return batch_id
 
 

@@ -21,6 +21,7 @@ import asyncpg
 from aiohttp import web
 from rig import _free_ports, numbers_of, swept_folder
 
+from apollo import embedded
 from apollo.cli.api_client import ApiClient
 from apollo.cli.stack import Stack, started
 from apollo.errors import ApolloError, DriverError, Unavailable
@@ -49,14 +50,6 @@ select 1
    and ((report ->> 'loop_lag_s')::float > 5 or (report ->> 'slowest_claim_s')::float > 0.5
         or (report -> 'pool' ->> 'longest_s')::float > 1
         or (report -> 'events' ->> 'longest_s')::float > 5)
-"""
-_LOSE_CALLS = """
-create temporary table lost on commit drop as
-  select id from batches order by created_at desc limit 1;
-delete from call_events where execution_id in (select id from calls where batch_id in (table lost));
-delete from calls where batch_id in (table lost);
-update contacts set status = 'pending', wait_reason = null where batch_id in (table lost);
-update batch_cursors set next_position = 1 where batch_id in (table lost);
 """
 _AGE = """
 create temporary table old on commit drop as
@@ -215,9 +208,31 @@ class Ward:
 
         undo.push_async_callback(stop)
 
-    async def lose_calls(self) -> None:
-        """Forget that anybody of the newest batch was called, as a restored backup has."""
-        await self._script(_LOSE_CALLS)
+    async def dump(self, undo: contextlib.AsyncExitStack) -> Path:
+        """Back the database up into a file that is there until the cause is undone."""
+        folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="ward-"))
+        file = Path(folder) / "apollo.dump"
+        await _run(_tool("pg_dump"), "--format=custom", f"--file={file}", self.office.db.url)
+        return file
+
+    async def restore(self, file: Path) -> None:
+        """Put a dump in the living database's place, as docs/howto/restore.md says."""
+        (row,) = await self.sql("select current_database() as name")
+        name, url = str(row["name"]), self.office.db.url
+        server = await asyncpg.connect(url, database="postgres")
+        try:
+            await server.execute("create database restored")
+            target = url.replace(f"@/{name}?", "@/restored?")
+            await _run(_tool("pg_restore"), "--no-owner", f"--dbname={target}", str(file))
+            await server.execute(f'alter database "{name}" with allow_connections false')
+            await server.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where datname = $1", name
+            )
+            await server.execute(f'alter database "{name}" rename to before_restore')
+            await server.execute(f'alter database restored rename to "{name}"')
+            await server.execute("drop database before_restore with (force)")
+        finally:
+            await server.close()
 
     async def age_newest_batch(self) -> None:
         """Make the newest batch, of which nobody was called, three minutes older than it is."""
@@ -306,13 +321,18 @@ class Ward:
                     await asyncio.sleep(0.2)
 
 
+def _tool(name: str) -> str:
+    """A program that comes with the embedded PostgreSQL."""
+    return str(Path(embedded._program("postgres")).with_name(name))  # noqa: SLF001 - the ward's own
+
+
 async def _run(*command: str, env: dict[str, str] | None = None) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, env=env, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     _, said = await process.communicate()
     if process.returncode:
-        raise Unavailable(f"{command[0]} failed: {said.decode().strip()}")
+        raise Unavailable(f"{Path(command[0]).name} failed: {said.decode().strip()}")
 
 
 def closed_hours() -> dict[str, Any]:
