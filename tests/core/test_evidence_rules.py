@@ -29,7 +29,9 @@ from apollo.core.diagnosis.evidence import (
     ApplicationHook,
     CallHook,
     DatabaseHealth,
+    HookCounts,
     LiveList,
+    Process,
     ProviderHealth,
     WriteFault,
 )
@@ -88,7 +90,7 @@ def batch(**known: Any) -> Snapshot:
         {"ended": ended(24, duration_s=1, hangup_by="callee")},
         {"ended": DROPPED[:2] + ended(20)},
         {"ended": ended(2, evidence="assumed")},
-        {"ended": ended(9, evidence="poll", was_heard=False)},
+        {"ended": ended(2, evidence="poll", was_heard=False)},
         {"ended": ended(6, FAILED, sip_status=608) + ended(60)},
         {"processes": (worker(loop_lag_s=4.0, slowest_claim_s=0.4, clock_skew_s=1.5),)},
         {"processes": (worker(last_claim_at=ago(29)),)},
@@ -206,6 +208,16 @@ def test_no_carrier_is_not_taken_for_a_blocked_caller_id() -> None:
 SHUT = ProviderHealth(
     provider="jambonz", state="down", cause=CARRIER_FAILS, last_error="3 in a row", retry_at=NOW
 )
+
+
+def test_calls_too_short_to_be_overdue_tell_of_lost_webhooks_once_their_end_was_looked_up() -> None:
+    unheard = ended(9, evidence="poll", was_heard=False)
+    assert codes(ended=unheard) == ["webhooks_not_arriving"]
+    heard_since = HookCounts(received=1, last_received_at=NOW)
+    web = Process(role="web", host="h", pid=1, version="0.1.0", seen_at=NOW, hooks=heard_since)
+    assert codes(ended=unheard, processes=(worker(), web)) == []
+    long_over = ended(9, evidence="poll", was_heard=False, ended_at=ago(300))
+    assert codes(ended=long_over) == []
 
 
 def test_a_carrier_that_stopped_everything_is_named_without_a_sample() -> None:

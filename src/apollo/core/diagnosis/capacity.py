@@ -50,10 +50,7 @@ def _taken(limit: Limit, free: int, waiting: int) -> str:
     wait = count(waiting, "contact waits|contacts wait")
     if not free:
         return f"All {count(limit.limit, 'slot')} are in use, so {wait} for a call to end"
-    return (
-        f"{count(free, 'call goes|calls go')} out now; that takes the last of {limit.limit} slots,"
-        f" and {wait} for one"
-    )
+    return f"{free} of {count(limit.limit, 'slot')} are free, too few for all, and {wait} for one"
 
 
 def campaign_concurrency_full(view: View) -> Finding | None:

@@ -15,6 +15,7 @@ from apollo.core.diagnosis.pipeline import cannot_write
 from apollo.core.diagnosis.snapshot import Process, ProviderHealth
 from apollo.core.diagnosis.view import View
 from apollo.core.diagnosis.words import span, stamp
+from apollo.core.events import Evidence
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus
 
@@ -22,6 +23,10 @@ from apollo.core.states import BatchStatus
 HEARD_WITHIN: Final = timedelta(seconds=10)
 # One lost webhook is an accident, and two may be.
 UNHEARD_MIN: Final = 3
+# Short calls are over before they are overdue: that their end had to be looked up counts as well,
+# for so long.
+LOOKED_UP_WITHIN: Final = timedelta(minutes=2)
+_LOOKED_UP: Final = frozenset({Evidence.POLL, Evidence.RECORD, Evidence.ASSUMED})
 # A refused webhook older than this says nothing about the calls of now.
 REFUSED_WITHIN: Final = timedelta(minutes=10)
 
@@ -180,19 +185,34 @@ def webhooks_not_arriving(view: View) -> Finding | None:
             "last_heard_at": max(heard, default=None),
         },
         words={
+            "bare_url": (_hook_url(view) or "").partition("#")[0],
             "reached": f"{reached} requests reached the hook before."
             if reached
-            else "No request ever reached the hook."
+            else "No request ever reached the hook.",
         },
     )
 
 
 def _unheard(view: View, after: datetime | None) -> list[tuple[datetime, bool]]:
-    """Calls of the campaign overdue to be heard of: when requested, and whether of this batch."""
-    return [
+    """Calls nobody told us of in time: when requested, and whether of this batch.
+
+    Open ones of the campaign, and those of the batch whose end we had to look up.
+    """
+    still_open = [
         (at, row.batch_id == view.snapshot.batch.id)
         for row in view.snapshot.open_calls or ()
         for at in row.unheard_at
+    ]
+    looked_up = [
+        (call.requested_at, True)
+        for call in view.snapshot.ended or ()
+        if not call.was_heard
+        and call.evidence in _LOOKED_UP
+        and call.ended_at > view.now - LOOKED_UP_WITHIN
+    ]
+    return [
+        (at, is_mine)
+        for at, is_mine in still_open + looked_up
         if at < view.now - HEARD_WITHIN and (after is None or at > after)
     ]
 

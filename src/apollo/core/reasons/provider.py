@@ -57,7 +57,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         " until Apollo asks for them.",
         "{calls:call was|calls were} accepted since {since} and no status came for any. {reached}"
         " From"
-        " the provider's machine, try: curl -i {hook_url} (405 means that Apollo is reached);"
+        " the provider's machine, try: curl -i {bare_url} (405 means that Apollo is reached);"
         " else look at DNS, firewall and certificate (RotaryRouter: APOLLO_WEBHOOK_URL). Apollo"
         " asks"
         " the provider for these calls meanwhile.",
