@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -187,6 +188,19 @@ def test_a_call_without_its_row_or_outcome_is_seen(ours: list[OurCall]) -> None:
     # The second request frames the ledger's time: before and after it nothing is judged.
     refused = witnessed(9, at=NOON + SECOND, placed_at=None)
     assert violated([witnessed(1), refused], books(*ours)) == ["I7"]
+
+
+@pytest.mark.parametrize(("rang_at", "violations"), [(None, []), (NOON + SECOND, ["I7"])])
+def test_a_decline_without_ringing_may_have_been_the_carriers(
+    rang_at: datetime | None, violations: list[str]
+) -> None:
+    declined: dict[str, Any] = {
+        "answered_at": None,
+        "call_status": "busy",
+        "sip_status": 603,
+    }
+    no_carrier = row(1, outcome=Outcome.FAILED, hangup_reason="no_carrier")
+    assert violated([witnessed(1, rang_at=rang_at, **declined)], books(no_carrier)) == violations
 
 
 def test_what_is_held_or_not_over_is_named_and_not_judged() -> None:

@@ -11,7 +11,7 @@ from apollo.core import ids
 from apollo.core.audit.facts import Books, Change, Finding, OurCall, Violation, WitnessedCall
 from apollo.core.ids import ContactKey
 from apollo.core.model import CARRIER_FAILURES_MAX
-from apollo.core.outcomes import Blame, Ending, classify
+from apollo.core.outcomes import NO_CARRIER, Blame, Ending, classify, is_silent_decline
 from apollo.core.states import OPEN_CALL, CallKind, CallState
 
 # The provider's clock and the database's are two; what is less apart than this proves nothing.
@@ -274,7 +274,8 @@ def _every_call_has_its_row(seen: _Evidence) -> Finding:
             held += 1
         else:
             expected = _ending(call).outcome
-            if row.outcome is not expected:
+            is_no_carrier = row.hangup_reason == NO_CARRIER and _is_silent_decline(call)
+            if row.outcome is not expected and not is_no_carrier:
                 what = f"recorded as {row.outcome}, and the provider saw {expected}"
                 finding.violations.append(Violation(_names(call, row), what))
     finding.violations += _unknown_to_the_provider(seen)
@@ -308,6 +309,11 @@ def _ending(call: WitnessedCall) -> Ending:
     )
 
 
+def _is_silent_decline(call: WitnessedCall) -> bool:
+    """Tell whether this may have been the carrier's doing: the numbers before decide."""
+    return is_silent_decline(sip_status=call.sip_status, rang=call.rang_at is not None)
+
+
 def _within_the_attempts(seen: _Evidence) -> Finding:
     rule = f"attempts stay within 1 + max retries, and {CARRIER_FAILURES_MAX} carrier failures"
     finding = Finding("I8", rule, unit="contacts")
@@ -320,8 +326,7 @@ def _within_the_attempts(seen: _Evidence) -> Finding:
             continue  # a follow-up has a budget of its own
         override = rules.batch_retries.get(row.contact.batch_id)
         allowed[row.contact] = 1 + (rules.max_retries if override is None else override)
-        silent_decline = call.sip_status == 603 and call.rang_at is None  # noqa: PLR2004 - SIP
-        is_carriers = _ending(call).blame is Blame.CARRIER or silent_decline
+        is_carriers = _ending(call).blame is Blame.CARRIER or _is_silent_decline(call)
         (carriers if is_carriers and call.ended_at else own)[row.contact] += 1
     finding.checked = len(allowed)
     for contact, most in allowed.items():
