@@ -1,6 +1,7 @@
 """What happens to Kafka and to its topics, and that it costs delay at most."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -90,6 +91,37 @@ async def test_a_broker_that_goes_and_comes_back_costs_no_wake_up_of_ones_own(
         await until(lambda: other.health().is_connected, "another process")
         await other.wake(ended_in(after))
         await until(lambda: after in ear.heard, "a wake-up after the outage")
+
+
+# Tansu knows no producer from before it died: what was under way then is fatal to that producer,
+# and to whoever sent nothing just then it says no for ever.
+@pytest.mark.parametrize("is_busy", [True, False])
+async def test_a_broker_that_forgot_who_sends_takes_messages_of_the_same_process_again(
+    broker: Broker, is_busy: bool
+) -> None:
+    taken: list[int] = []
+
+    async def speak(client: KafkaClient) -> None:
+        for n in itertools.count():
+            with contextlib.suppress(Unavailable):
+                await send_raw(client, Topic.EVENTS, b"x", key=f"{n}")
+                taken.append(n)
+            await asyncio.sleep(0)
+
+    async def speak_all(client: KafkaClient) -> None:
+        await asyncio.gather(*(speak(client) for _ in range(20)))
+
+    async with a_client(broker, **{"message.timeout.ms": "1000"}) as client:
+        async with running(speak_all(client)):
+            await until(lambda: len(taken) > 100, "messages taken")
+            if is_busy:
+                await asyncio.to_thread(broker.kill)
+        broker.kill()
+        await until(lambda: not client.is_connected, "the loss is noticed")
+        broker.start()
+        taken.clear()
+        async with running(speak_all(client)):
+            await until(lambda: len(taken) > 100, "messages taken after the outage")
 
 
 # Tansu answers about a deleted topic without its name, over which librdkafka 2.16 falls dead.

@@ -104,18 +104,13 @@ class KafkaClient:
         self._partitions = partitions
         self._replication = replication
         try:
-            self._producer = Producer(
-                {
-                    **_PRODUCER_DEFAULTS,
-                    **self.settings,
-                    **_PRODUCER_FIXED,
-                    "error_cb": self._on_error,
-                }
-            )
+            self._producer = self._make_producer()
             self._admin = AdminClient(dict(self.settings))
         except (KafkaException, ValueError) as e:
             mend = "correct the setting of that name, dots as underscores, or remove it"
             raise Misconfigured([f"APOLLO_KAFKA_…: {text_of(e)}; {mend}"]) from e
+        # Why the producer gets nothing across any more; empty while it does.
+        self._producer_fault = ""
         self._is_closing = threading.Event()
         self._poller = threading.Thread(target=self._poll, name="kafka-producer", daemon=True)
         self._watch: asyncio.Task[None] | None = None
@@ -148,6 +143,8 @@ class KafkaClient:
             raise Unavailable(f"Kafka is not available: {self.last_error or 'not connected'}")
 
         def delivered(error: KafkaError | None, _: object) -> None:
+            if error is not None and error.code() == KafkaError._MSG_TIMED_OUT:  # noqa: SLF001 - the library's public name for it
+                self._producer_fault = error.str()
             # The loop may be gone when the last acknowledgement comes.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(done, error)
@@ -245,6 +242,9 @@ class KafkaClient:
             _log.info("kafka.connected")
             self.connected_since = self._clock.monotonic()
         self.is_connected = True
+        if self._producer_fault:
+            # In a thread: letting go of the old one waits for its own threads.
+            await asyncio.to_thread(self._replace_producer)
         if missing:
             await self._create(missing)
         else:
@@ -288,19 +288,44 @@ class KafkaClient:
             _log.warning("kafka.away", error=error)
         self.is_connected = False
 
-    # --------------------------------------------------------------- the producer's thread
+    # --------------------------------------------------------------- the producer
+
+    def _make_producer(self) -> Producer:
+        return Producer(
+            {
+                **_PRODUCER_DEFAULTS,
+                **self.settings,
+                **_PRODUCER_FIXED,
+                "error_cb": self._on_error,
+            }
+        )
+
+    def _replace_producer(self) -> None:
+        """Start over as somebody the brokers do not know yet.
+
+        They may refuse an idempotent producer for good: one whose rights came too late, or one a
+        cluster that lost its state does not remember. The library never recovers from that.
+        """
+        _log.warning("kafka.producer_replaced", error=self._producer_fault)
+        old, self._producer, self._producer_fault = self._producer, self._make_producer(), ""
+        _let_go(old)
 
     def _poll(self) -> None:
         while not self._is_closing.is_set():
-            self._producer.poll(_POLL_S)
+            try:
+                self._producer.poll(_POLL_S)
+            except KafkaException as e:
+                # Fatal to this producer; the next one needs this thread.
+                self._producer_fault = text_of(e)
+                self._is_closing.wait(_POLL_S)
 
     def _finish(self) -> None:
-        self._producer.flush(1.0 if self.is_connected else 0.0)
+        with contextlib.suppress(KafkaException):
+            self._producer.flush(1.0 if self.is_connected else 0.0)
         self._is_closing.set()
         self._poller.join()
         # What was not taken by now is lost on purpose: it was a pointer, or is kept elsewhere.
-        self._producer.purge()
-        self._producer.flush(0)
+        _let_go(self._producer)
 
 
 class KafkaStream:
@@ -313,6 +338,14 @@ class KafkaStream:
     async def append(self, key: str, value: bytes) -> None:
         """Append; returns when it cannot be lost any more. Raises Unavailable."""
         await self._client.send(self._topic, key, value)
+
+
+def _let_go(producer: Producer) -> None:
+    """Give up what was not acknowledged; whoever waits for it is told so."""
+    producer.purge()
+    # One that was refused for good says so once more.
+    with contextlib.suppress(KafkaException):
+        producer.flush(0)
 
 
 def code_of(error: KafkaException) -> int:
