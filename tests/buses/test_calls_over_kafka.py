@@ -56,21 +56,22 @@ async def on_kafka(broker: Broker, logs: Path, **more: Any) -> AsyncIterator[Run
         yield run
 
 
+async def passed(seconds: float) -> None:
+    """Wait until so much time is over, for a trouble that has a length."""
+    over = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, over.set)
+    await over.wait()
+
+
 async def share_given(run: Run) -> bool:
     logs = run.apollo.log("worker") + run.apollo.log("second")
     return logs.count(f'"topic":"{Topic.STATUS}"') >= 2
 
 
-async def nothing_is_wrong(run: Run) -> bool:
-    found = await run.apollo.get(f"/batches/{run.batch['batch_id']}/debug")
-    return bool(found["diagnostics"]["verdict"] == "finished")
-
-
 async def judged(run: Run) -> None:
     """Everybody was called as often as they should, and every invariant holds."""
     await run.until_completed()
-    # What the trouble left behind has passed as well.
-    await until_so(lambda: nothing_is_wrong(run), "a finished batch and nothing wrong")
+    await run.until_finished()
     assert await run.check() == 0
     await run.audit()
     assert run.apollo.surprises() == []
@@ -94,7 +95,7 @@ async def topics_deleted(broker: Broker, _: Run) -> None:
 async def stalled(_: Broker, run: Run) -> None:
     """A worker that stands still for longer than a reader may be silent."""
     run.apollo.tell("worker", signal.SIGSTOP)
-    await asyncio.sleep(STALLED_S)
+    await passed(STALLED_S)
     run.apollo.tell("worker", signal.SIGCONT)
 
 
@@ -162,7 +163,7 @@ async def rebalanced(broker: Broker, run: Run) -> None:
             guest = Subscription(client, topic, clock=SystemClock())
             async with running(guest.run(take)):
                 await until(lambda: guest.partitions, "a share")  # noqa: B023 - awaited here
-                await asyncio.sleep(1)
+                await passed(1)
             guests += 1
 
     async with (

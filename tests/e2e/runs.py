@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -88,8 +88,7 @@ class Run:
         """Wait until the diagnosis names this reason."""
 
         async def waits() -> bool:
-            debug = await self.apollo.get(f"/batches/{self.batch['batch_id']}/debug")
-            return reason in [one["code"] for one in debug["diagnostics"]["reasons"]]
+            return reason in [one["code"] for one in (await self._diagnosis())["reasons"]]
 
         await until(waits, reason)
 
@@ -148,11 +147,28 @@ class Run:
         async def is_completed() -> bool:
             return await self.finished() == len(self.people)
 
+        return await self._until_diagnosed(is_completed, "completed", within_s)
+
+    async def until_finished(self, within_s: float = 45.0) -> float:
+        """Wait until the diagnosis says so: what a trouble left behind has passed as well."""
+
+        async def is_finished() -> bool:
+            return bool((await self._diagnosis())["verdict"] == "finished")
+
+        return await self._until_diagnosed(is_finished, "finished", within_s)
+
+    async def _diagnosis(self) -> dict[str, Any]:
+        debug = await self.apollo.get(f"/batches/{self.batch['batch_id']}/debug")
+        found: dict[str, Any] = debug["diagnostics"]
+        return found
+
+    async def _until_diagnosed(
+        self, is_so: Callable[[], Awaitable[bool]], what: str, within_s: float
+    ) -> float:
         try:
-            return await until(is_completed, "completed", within_s)
+            return await until(is_so, what, within_s)
         except AssertionError as e:
-            debug = await self.apollo.get(f"/batches/{self.batch['batch_id']}/debug")
-            raise AssertionError(json.dumps(debug["diagnostics"], indent=1)) from e
+            raise AssertionError(json.dumps(await self._diagnosis(), indent=1)) from e
 
     async def audit(self) -> None:
         """Have the product's own auditor compare the provider's ledger with the database."""
