@@ -21,6 +21,10 @@ ATTEMPT: dict[str, Any] = {
     "decided_at": "2026-05-10T09:00:00Z",
     "was_due_at": None,
     "window": {"opens_at": "2026-05-10T08:00:00Z", "closes_at": "2026-05-10T18:00:00Z"},
+    "limits": [
+        {"name": "batch", "limit": 3, "in_use": 2},
+        {"name": "campaign", "limit": 10, "in_use": 7},
+    ],
     "from_number": "+14155552671",
     "provider": "jambonz",
     "provider_call_id": "p-1",
@@ -58,7 +62,10 @@ WHY: dict[str, Any] = {
         "help": "docs/reference/reasons.md#no_worker_alive",
     },
     "summary": "Waits because of no_worker_alive; 1 call was made.",
-    "attempts": [ATTEMPT, {**ATTEMPT, "attempt": None, "outcome": None, "window": None}],
+    "attempts": [
+        ATTEMPT,
+        {**ATTEMPT, "attempt": None, "outcome": None, "window": None, "limits": []},
+    ],
     "as_of": "2026-05-10T09:05:00Z",
 }
 PAUSED: dict[str, Any] = {
@@ -110,6 +117,7 @@ def test_why_tells_what_holds_a_contact_and_each_attempt(api: StandIn, apollo: A
     assert "Waits because of no_worker_alive; 1 call was made." in said
     assert "Start one: `apollo worker`." in said
     assert "calling hours 2026-05-10T08:00:00Z to 2026-05-10T18:00:00Z" in said
+    assert said.count("calls open before it: 2 of 3 in the batch, 7 of 10 in the campaign") == 1
     assert "outcome no_answer, SIP 487 Request Terminated, known from webhook" in said
     assert "not an attempt" in said
     assert "None" not in said

@@ -241,6 +241,10 @@ def _call(
         "prior_due_at": due_at,
         "prior_updated_at": contact["updated_at"],
         "prior_attempted_at": contact["last_attempted_at"],
+        "batch_open_calls": given["batch_open_calls"][given["batch_ids"].index(batch_id)],
+        "batch_limit": given["batch_limits"][given["batch_ids"].index(batch_id)],
+        "campaign_open_calls": given["campaign_open_calls"],
+        "campaign_limit": given["campaign_limit"],
     }
     t.put("calls", call["id"], call)
     if t.server.on_claim is not None:

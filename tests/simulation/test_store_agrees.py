@@ -208,8 +208,9 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
         del is_memory
         campaign = await dialling.lock_campaign(connection, campaign_id, "p")
         assert campaign is not None
-        loads, open_calls = await dialling.read_loads(connection, campaign, wanted)
-        shares = share_slots(loads, min(wanted, campaign.concurrency_limit - open_calls))
+        loads = await dialling.read_loads(connection, campaign, wanted)
+        free = min(wanted, campaign.concurrency_limit - loads.open_calls)
+        shares = share_slots(loads.batches, free)
         if campaign.is_paused or not shares:
             return loads, []
         taken = await dialling.claim_contacts(
@@ -217,6 +218,7 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
             campaign,
             window=Window(START - timedelta(days=1), START + timedelta(days=1)),
             shares=shares,
+            loads=loads,
             caller_ids=[campaign.phone_numbers[n % 2] for n in range(wanted)],
             provider="sim",
             worker_id=worker_id,

@@ -18,6 +18,7 @@ from tests.builders import (
     some_numbers,
 )
 
+from apollo.core.eligibility import BatchLoad
 from apollo.core.events import Evidence, RequestNotPlaced
 from apollo.core.model import Turn
 from apollo.core.reasons import Reason
@@ -93,6 +94,21 @@ async def test_limits_hold_while_several_workers_claim_at_once(world: World, que
     people = await world.value("select count(distinct (batch_id, position)) from calls")
     assert people == 17
     assert await world.counters() == await world.recount()
+
+
+async def test_each_call_keeps_the_limits_that_let_it_go(world: World) -> None:
+    campaign_id = await world.a_campaign(limit=6)
+    narrow = await world.a_batch(campaign_id, some_numbers(5), concurrency_limit=3)
+    wide = await world.a_batch(campaign_id, some_numbers(9, start=100))
+    seen = (
+        "select distinct batch_open_calls, batch_limit, campaign_open_calls, campaign_limit"
+        " from calls where batch_id = $1 order by 1, 3"
+    )
+    await world.claim(campaign_id, 2)
+    assert [tuple(row) for row in await world.sql(seen, narrow)] == [(0, 3, 0, 6)]
+    await world.claim(campaign_id, 2)
+    assert [tuple(row) for row in await world.sql(seen, narrow)] == [(0, 3, 0, 6), (1, 3, 2, 6)]
+    assert [tuple(row) for row in await world.sql(seen, wide)] == [(0, 6, 0, 6), (1, 6, 2, 6)]
 
 
 async def test_an_unknown_call_holds_its_slot(world: World) -> None:
@@ -197,6 +213,7 @@ async def test_the_statement_itself_refuses_a_window_that_closed_after_the_decis
                 campaign,
                 window=Window(opens_at, closes_at),
                 shares=[(batch_id, 1)],
+                loads=dialling.Loads([BatchLoad(batch_id, 10, 0, 1)], 0),
                 caller_ids=CALLER_IDS[:1],
                 provider="p",
                 worker_id=uuid.uuid4(),

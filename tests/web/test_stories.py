@@ -27,11 +27,12 @@ async def call(api: ApiWorld, batch_id: str, count: int, **columns: object) -> N
     await api.sql(
         "insert into calls (id, organization_id, campaign_id, batch_id, position, attempt, kind,"
         " state, provider, phone_number, from_number, requested_at, ended_at, outcome,"
-        " window_opens_at, window_closes_at, hangup_reason, evidence)"
+        " window_opens_at, window_closes_at, hangup_reason, evidence, batch_open_calls,"
+        " batch_limit, campaign_open_calls, campaign_limit)"
         " select gen_random_uuid(), 'org_acme', b.campaign_id, b.id, 1, n, 'first', 'ended', 'p',"
         "  '+919876543210', '+14155552671', $3::timestamptz - interval '60 seconds', $3,"
         "  case when n % 5 = 0 then 'no_answer' else 'completed' end, '1970-01-01Z',"
-        "  '9999-12-31Z', 'x', 'webhook'"
+        "  '9999-12-31Z', 'x', 'webhook', 2, 3, 7, case n when 1 then 10 end"
         " from batches b, generate_series(1, $2::int) n where b.id = $1",
         ids.parse_id("btc", batch_id),
         count,
@@ -63,6 +64,9 @@ async def test_a_contact_tells_what_holds_it_and_what_was_decided_at_each_attemp
     first = reply.body["attempts"][0]
     assert (first["from_number"], first["outcome"]) == ("+14155552671", "completed")
     assert (first["request"], first["window"], first["evidence"]) == ("accepted", None, "webhook")
+    batch = {"name": "batch", "limit": 3, "in_use": 2}
+    assert first["limits"] == [batch, {"name": "campaign", "limit": 10, "in_use": 7}]
+    assert reply.body["attempts"][1]["limits"] == [batch]
 
 
 async def test_a_contact_that_waits_for_its_batch_carries_the_batchs_reason(

@@ -5,7 +5,7 @@ They speak to the HTTP API only, and show all that it says. Must not judge anyth
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -108,6 +108,7 @@ def _attempt(attempt: Mapping[str, Any]) -> list[RenderableType]:
     hours = "always open" if window is None else f"{window['opens_at']} to {window['closes_at']}"
     lines = [
         f"decided {attempt['decided_at']}, from {attempt['from_number']}; calling hours {hours}",
+        *_limits(attempt["limits"]),
         f"request to {attempt['provider']}: {attempt['request']}",
     ]
     if attempt["was_due_at"]:
@@ -128,6 +129,11 @@ def _attempt(attempt: Mapping[str, Any]) -> list[RenderableType]:
     if attempt["outcome"]:
         lines.append(_ending(attempt))
     return [head, *(Padding(Text(line), (0, 0, 0, 4)) for line in lines)]
+
+
+def _limits(limits: Sequence[Mapping[str, Any]]) -> list[str]:
+    shown = [f"{one['in_use']} of {one['limit']} in the {one['name']}" for one in limits]
+    return [f"calls open before it: {', '.join(shown)}"] if shown else []
 
 
 def _ending(attempt: Mapping[str, Any]) -> str:

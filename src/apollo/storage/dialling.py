@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from apollo.core.carrier import CarrierTally
 from apollo.core.eligibility import BatchLoad
@@ -42,6 +42,13 @@ class LockedCampaign:
     carrier: CarrierTally
     database_identity: str
     read_at: datetime
+
+
+class Loads(NamedTuple):
+    """The batches of a campaign that may dial, and the open calls of all its batches."""
+
+    batches: list[BatchLoad]
+    open_calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +106,18 @@ async def read_carrier(connection: Connection, provider: str) -> CarrierTally | 
     return None if row is None else carrier_tally(row)
 
 
-async def read_loads(
-    connection: Connection, campaign: LockedCampaign, at_most: int
-) -> tuple[list[BatchLoad], int]:
-    """Read the batches that may dial, and the open calls of the whole campaign."""
+async def read_loads(connection: Connection, campaign: LockedCampaign, at_most: int) -> Loads:
+    """Read what a campaign's limits leave free."""
     rows = await _Q["read_loads"].rows(
         connection,
         campaign_id=campaign.id,
         campaign_limit=campaign.concurrency_limit,
         at_most=at_most,
     )
-    loads = [
+    batches = [
         BatchLoad(r["batch_id"], r["concurrency_limit"], r["open_calls"], r["ready"]) for r in rows
     ]
-    return loads, rows[0]["campaign_open_calls"] if rows else 0
+    return Loads(batches, rows[0]["campaign_open_calls"] if rows else 0)
 
 
 async def read_caller_id_loads(connection: Connection, campaign_id: uuid.UUID) -> dict[str, int]:
@@ -137,19 +142,29 @@ async def claim_contacts(
     *,
     window: Window,
     shares: Sequence[tuple[uuid.UUID, int]],
+    loads: Loads,
     caller_ids: Sequence[str],
     provider: str,
     worker_id: uuid.UUID,
     lease: timedelta,
     ring_timeout: timedelta,
 ) -> list[ClaimedCall]:
-    """Take contacts and write the intent to call them; nothing outside the window."""
+    """Take contacts and write the intent to call them; nothing outside the window.
+
+    `loads` is what the shares were worked out from: each call keeps it.
+    """
+    known = {load.batch_id: load for load in loads.batches}
+    chosen = [known[batch_id] for batch_id, _ in shares]
     rows = await _Q["claim_contacts"].rows(
         connection,
         campaign_id=campaign.id,
         organization_id=campaign.organization_id,
         batch_ids=[batch_id for batch_id, _ in shares],
         takes=[take for _, take in shares],
+        batch_open_calls=[load.open_calls for load in chosen],
+        batch_limits=[load.concurrency_limit for load in chosen],
+        campaign_open_calls=loads.open_calls,
+        campaign_limit=campaign.concurrency_limit,
         caller_ids=list(caller_ids),
         provider=provider,
         worker_id=worker_id,

@@ -20,7 +20,6 @@ from apollo.core import ids
 from apollo.core.agent_keys import agent_key
 from apollo.core.breaker import Breaker
 from apollo.core.eligibility import (
-    BatchLoad,
     CampaignFacts,
     Wait,
     choose_caller_ids,
@@ -46,7 +45,7 @@ from apollo.ports import AgentRoute, Clock, DialRequest, TelephonyDriver
 from apollo.storage import calls as calls_storage
 from apollo.storage import dialling as storage
 from apollo.storage.database import Connection, Database
-from apollo.storage.dialling import ClaimedCall, LockedCampaign
+from apollo.storage.dialling import ClaimedCall, Loads, LockedCampaign
 from apollo.usecases.detect_restore import OtherDatabase
 
 _log = structlog.get_logger("apollo.dial")
@@ -145,16 +144,16 @@ class DialContacts:
             closing = self._closing_soon(campaign, verdict.window)
             if closing is not None:
                 return closing
-            loads, open_calls = await storage.read_loads(connection, campaign, request_slots)
-            free = min(request_slots, campaign.concurrency_limit - open_calls)
-            shares = share_slots(loads, free)
+            loads = await storage.read_loads(connection, campaign, request_slots)
+            free = min(request_slots, campaign.concurrency_limit - loads.open_calls)
+            shares = share_slots(loads.batches, free)
             delay_s, wait_s = 0.0, None
             per_second = self._settings.calls_per_second
             if shares and per_second:
                 shares, delay_s, wait_s = await self._keep_pace(connection, shares, per_second)
             if not shares:
                 return Claimed([], wait_s=wait_s, has_more=wait_s is not None)
-            taken = await self._take(connection, campaign, verdict.window, shares)
+            taken = await self._take(connection, campaign, verdict.window, shares, loads)
         has_more = len(taken) == request_slots or _skipped_some(loads, shares, len(taken))
         placed = self._to_place(campaign, verdict.window, taken, asked_at, delay_s)
         return Claimed(placed, wait_s=wait_s, has_more=has_more)
@@ -206,16 +205,17 @@ class DialContacts:
         campaign: LockedCampaign,
         window: Window,
         shares: Sequence[tuple[uuid.UUID, int]],
+        loads: Loads,
     ) -> list[ClaimedCall]:
-        loads: Mapping[str, int] = {}
+        by_caller_id: Mapping[str, int] = {}
         if campaign.strategy is NumberStrategy.LEAST_LOADED:
-            loads = await storage.read_caller_id_loads(connection, campaign.id)
+            by_caller_id = await storage.read_caller_id_loads(connection, campaign.id)
         caller_ids = choose_caller_ids(
             campaign.strategy,
             campaign.phone_numbers,
             count=sum(take for _, take in shares),
             used=campaign.caller_ids_used,
-            loads=loads,
+            loads=by_caller_id,
             random=self._random,
         )
         return await storage.claim_contacts(
@@ -223,6 +223,7 @@ class DialContacts:
             campaign,
             window=window,
             shares=shares,
+            loads=loads,
             caller_ids=caller_ids,
             provider=self._driver.provider,
             worker_id=self._worker_id,
@@ -392,9 +393,7 @@ def _pace_again_s(booked_ahead_s: float) -> float:
     return max(booked_ahead_s - 1.0, 0.0) + _PACE_GATHER_S
 
 
-def _skipped_some(
-    loads: Sequence[BatchLoad], shares: Sequence[tuple[uuid.UUID, int]], taken: int
-) -> bool:
+def _skipped_some(loads: Loads, shares: Sequence[tuple[uuid.UUID, int]], taken: int) -> bool:
     """Tell whether slots stayed free because numbers were parked: others may take them now."""
     asked = sum(take for _, take in shares)
-    return taken < asked < sum(load.ready for load in loads)
+    return taken < asked < sum(load.ready for load in loads.batches)

@@ -1,7 +1,8 @@
 """Why was this person not called, or not yet? From the stored verdict and the stored attempts.
 
 Each attempt carries what was decided when it was made: the window that allowed it, the turn and its
-due time, the caller id, and what the provider answered. Must never work any of that out anew.
+due time, the limits, the caller id, and what the provider answered. Must never work any of that out
+anew.
 """
 
 from collections.abc import Mapping
@@ -97,6 +98,15 @@ def _summary(contact: Record, blocked: Mapping[str, Any], attempts: list[Record]
     return f"Waits because of {code}{when}; {tried}."
 
 
+def _limits(row: Record) -> list[View]:
+    """The limits as the claim saw them; none are known of a call that was read in."""
+    return [
+        {"name": name, "limit": row[f"{name}_limit"], "in_use": row[f"{name}_open_calls"]}
+        for name in ("batch", "campaign")
+        if row[f"{name}_limit"] is not None
+    ]
+
+
 def _attempt(row: Record) -> View:
     is_bounded = row["window_opens_at"] != ALWAYS.opens_at
     state = CallState(row["state"])
@@ -112,6 +122,7 @@ def _attempt(row: Record) -> View:
         }
         if is_bounded
         else None,
+        "limits": _limits(row),
         "from_number": row["from_number"],
         "provider": row["provider"],
         "provider_call_id": row["provider_call_id"],

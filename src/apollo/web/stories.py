@@ -25,7 +25,7 @@ _COUNT_MAX: Final = 10_000_000
 _WHY: Final = """
 Why this person was not called, or not yet: what holds the contact back and until when, and what was
 decided at each attempt, as it was stored then: the window that allowed it, its turn and due time,
-the caller id, and what the provider answered.
+the limits and how many calls were open before it, the caller id, and what the provider answered.
 """
 _HISTORY: Final = """
 When the batch moved and when it did not: intervals of verdict and reason, written down within

@@ -85,7 +85,7 @@ select exists (
 select id, attempt, kind, state, outcome, from_number, provider, provider_call_id, requested_at,
        heard_at, ringing_at, answered_at, ended_at, deadline_at, duration_seconds, sip_status,
        sip_reason, hangup_by, hangup_reason, evidence, window_opens_at, window_closes_at,
-       prior_due_at
+       prior_due_at, batch_open_calls, batch_limit, campaign_open_calls, campaign_limit
   from calls
  where batch_id = :batch_id and position = :position
  order by requested_at, id;

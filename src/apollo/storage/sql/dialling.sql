@@ -77,8 +77,9 @@ update providers
 -- upload order), writes the intent to call them, and parks those whose number is on a call.
 -- The window is compared with the clock of this statement; outside it nothing is taken.
 with quota as materialized (
-  select q.batch_id, q.take
-    from unnest(:batch_ids::uuid[], :takes::integer[]) as q (batch_id, take)
+  select q.batch_id, q.take, q.open_calls, q.concurrency_limit
+    from unnest(:batch_ids::uuid[], :takes::integer[], :batch_open_calls::smallint[],
+                :batch_limits::smallint[]) as q (batch_id, take, open_calls, concurrency_limit)
    where clock_timestamp() >= :opens_at::timestamptz
      and clock_timestamp() < :closes_at::timestamptz - :ring_timeout::interval
 ),
@@ -117,15 +118,18 @@ won as (
   insert into calls
     (id, organization_id, campaign_id, batch_id, position, attempt, kind, state, provider,
      phone_number, from_number, worker_id, requested_at, deadline_at, window_opens_at,
-     window_closes_at, prior_due_at, prior_updated_at, prior_attempted_at)
+     window_closes_at, prior_due_at, prior_updated_at, prior_attempted_at, batch_open_calls,
+     batch_limit, campaign_open_calls, campaign_limit)
   select gen_random_uuid(), :organization_id, :campaign_id, p.batch_id, p.position,
          p.attempts + 1,
          case p.turn when 0 then 'follow_up' when 1 then 'retry' else 'first' end,
          'placing', :provider, p.phone_number,
          (:caller_ids::text[])[p.nth], :worker_id, clock_timestamp(),
          clock_timestamp() + :lease::interval, :opens_at, :closes_at,
-         p.due_at, p.updated_at, p.last_attempted_at
+         p.due_at, p.updated_at, p.last_attempted_at, q.open_calls, q.concurrency_limit,
+         :campaign_open_calls, :campaign_limit
     from picked p
+    join quota q on q.batch_id = p.batch_id
    order by p.phone_number
   on conflict (provider, phone_number) where ended_at is null do nothing
   returning id, batch_id, position, kind, attempt, phone_number, from_number, requested_at
