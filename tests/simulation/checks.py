@@ -23,6 +23,7 @@ from apollo.core.model import CARRIER_FAILURES_MAX
 FINAL: Final = frozenset(
     {"completed", "failed", "busy", "no_answer", "skipped", "max_retries_reached"}
 )
+WAITING: Final = frozenset({"retrying", "followup_scheduled"})
 OUTCOMES: Final = {
     200: {"completed"},
     486: {"busy"},
@@ -271,9 +272,6 @@ def everything_ends(books: Books) -> Iterator[str]:
         yield "I9 all dialling waits for an operator, and no database was restored"
     for key in tables["due_contacts"]:
         yield f"I9 contact {key[1]} is final and still queued"
-    yield from books.world.crashes
-    yield from books.world.loop.failures
-    yield from books.world.errors
 
 
 def counters_are_right(books: Books) -> Iterator[str]:
@@ -364,6 +362,33 @@ class FinalStays:
             self.violations.append(
                 f"I10 contact {key[1]}: {before['status']} -> {after['status']} at {at:.3f}"
             )
+
+
+class QueueIsTrue:
+    """I9: watches every commit; who waits is queued, and nobody on a call or done is."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.violations: list[str] = []
+        world.server.watchers.append(self.watch)
+
+    def watch(self, transaction: Transaction, commit: Commit) -> None:
+        """Judge one commit."""
+        del transaction
+        tables = self.world.server.tables
+        for key in {key for table, key in commit.after if table in {"contacts", "due_contacts"}}:
+            contact, due = (
+                commit.after[table, key] if (table, key) in commit.after else tables[table].get(key)
+                for table in ("contacts", "due_contacts")
+            )
+            # Who was never called may be queued, or stand behind the cursor.
+            if contact is None or contact["status"] == "pending":
+                continue
+            if (due is not None) != (contact["status"] in WAITING):
+                at, queued = self.world.loop.time(), "is" if due else "is not"
+                self.violations.append(
+                    f"I9 contact {key[1]} is {contact['status']} and {queued} queued at {at:.3f}"
+                )
 
 
 def _has_correction(commit: Commit, contact: tuple[uuid.UUID, int]) -> bool:

@@ -6,14 +6,17 @@ same runs that find nothing wrong with Apollo must catch every one of them.
 
 import asyncio
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from msgspec import structs
-from tests.simulation.engine import Blocked, Server, Transaction
+from tests.simulation import world
+from tests.simulation.engine import UPDATE, Blocked, Server, Transaction
+from tests.simulation.lifecycle_statements import STATEMENTS
+from tests.simulation.story import play
 
 from apollo.core import lifecycle
 from apollo.core.events import (
@@ -24,11 +27,14 @@ from apollo.core.events import (
     CallTrying,
     Evidence,
     QuarantineOver,
+    RequestLost,
     RequestNotPlaced,
 )
 from apollo.core.lifecycle import Step
 from apollo.core.model import Call, CallSetting, Contact
 from apollo.core.states import BatchStatus, CallState, ContactStatus
+from apollo.errors import DriverError
+from apollo.storage.dialling import ClaimedCall
 from apollo.usecases import (
     detect_restore,
     dial_contacts,
@@ -110,6 +116,11 @@ def _mark(transaction: Transaction | None, call_id: uuid.UUID) -> None:
         return
     mine = server.begin()
     try:
+        for table, row in (
+            *(("calls", call_id), ("contacts", key), ("due_contacts", key)),
+            ("batch_cursors", key[0]),
+        ):
+            mine.lock(table, row, UPDATE)
         mine.put("calls", call_id, {**call, "attempt": contact["attempts"] + 1})
         moved = {**contact, "status": "dispatched", "wait_reason": None}
         moved["attempts"] = contact["attempts"] + 1
@@ -140,11 +151,15 @@ def requeue_on_lease_expiry() -> Iterator[None]:
 def timeout_is_failed() -> Iterator[None]:
     """No usable answer means that the call failed, and may be tried again."""
 
-    def lost(*, reason: str, **given: Any) -> CallEvent:
-        del reason
-        return CallEnded(call_status="failed", **given)
+    real = DialContacts._failed
 
-    with _replaced(dial_contacts, "RequestLost", lost):
+    def failed(dial: DialContacts, call: ClaimedCall, error: DriverError) -> CallEvent:
+        event = real(dial, call, error)
+        if not isinstance(event, RequestLost):
+            return event
+        return CallEnded(at=event.at, evidence=event.evidence, call_status="failed")
+
+    with _replaced(DialContacts, "_failed", failed):
         yield
 
 
@@ -197,7 +212,9 @@ def correlate_by_provider_id() -> Iterator[None]:
     real = record_call_events._Pass._find
 
     async def find(mine: Any, arrivals: Sequence[Arrival]) -> list[uuid.UUID | None]:
-        blind = [a if a.webhook is None else replace(a, execution_id=None) for a in arrivals]
+        blind = [
+            a if a.webhook is None else structs.replace(a, execution_id=None) for a in arrivals
+        ]
         return await real(mine, blind)
 
     with _replaced(record_call_events._Pass, "_find", find):
@@ -231,17 +248,13 @@ def no_number_index() -> Iterator[None]:
 
 
 def unknown_holds_no_slot() -> Iterator[None]:
-    """A call of which nothing is known is not counted against the limits."""
-    from tests.simulation import lifecycle_statements as table  # noqa: PLC0415 - its own table
-
-    text, (params, real) = next(
-        (text, entry)
-        for text, entry in table.STATEMENTS.items()
-        if entry[1].__name__ == "read_loads"
-    )
+    """A call of which nothing is known is not counted against the limits, and makes room."""
+    texts = {statement.__name__: text for text, (_, statement) in STATEMENTS.items()}
+    loads_params, real_loads = STATEMENTS[texts["read_loads"]]
+    moves_params, real_moves = STATEMENTS[texts["write_moves"]]
 
     def read_loads(t: Transaction, *given: Any, **named: Any) -> list[dict[str, Any]]:
-        rows = real(t, *given, **named)
+        rows = real_loads(t, *given, **named)
         unknown = [c["batch_id"] for c in t.rows("calls") if c["state"] == "unknown"]
         for row in rows:
             row["open_calls"] -= unknown.count(row["batch_id"])
@@ -250,10 +263,17 @@ def unknown_holds_no_slot() -> Iterator[None]:
             )
         return rows
 
-    changed = dict(table.STATEMENTS)
-    changed[text] = (params, read_loads)
-    from tests.simulation import world  # noqa: PLC0415 - the place that uses the table
+    def write_moves(t: Transaction, *given: Any, **named: Any) -> list[dict[str, Any]]:
+        rows = real_moves(t, *given, **named)
+        calls = [t.get("calls", call_id) for call_id in named["ids"]]
+        t.notices += [str(c["campaign_id"]) for c in calls if c and c["state"] == "unknown"]
+        return rows
 
+    changed = {
+        **STATEMENTS,
+        texts["read_loads"]: (loads_params, read_loads),
+        texts["write_moves"]: (moves_params, write_moves),
+    }
     with _replaced(world, "STATEMENTS", changed):
         yield
 
@@ -308,7 +328,7 @@ def a_stale_queue_entry_is_written_back() -> Iterator[None]:
         if done.contact.status is not contact.status:
             return done
         stale = structs.replace(done.contact, due=contact.due, wait_reason=contact.wait_reason)
-        return replace(done, contact=stale)
+        return structs.replace(done, contact=stale)
 
     with _replaced(lifecycle, "_correct_to_answered", correct):
         yield
@@ -352,3 +372,15 @@ MUTANTS: Final = PROTOCOL | PAST_FAILURES
 def switched(name: str) -> Any:
     """Give the context in which Apollo is this mutant."""
     return contextmanager(MUTANTS[name])()
+
+
+def is_caught(name: str, seed: int) -> bool:
+    """Tell whether a seed catches a mutant; one that falls over its own feet is not caught."""
+    with switched(name):
+        outcome = play(seed)
+    return bool(outcome.violations) and not outcome.crashes
+
+
+def first_to_catch(name: str, seeds: Iterable[int]) -> int | None:
+    """Give the first of these seeds that catches a mutant; None when none does."""
+    return next((seed for seed in seeds if is_caught(name, seed)), None)

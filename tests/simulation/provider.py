@@ -96,6 +96,8 @@ class Provider:
         self.clock_off_s = self.dice.uniform(-2.0, 2.0)
         self.has_records = "no_records" not in weather.rates
         self.post: Post | None = None
+        # Told once, when the next request is on the wire.
+        self.on_taken: Callable[[], None] | None = None
         self.on_answered_end: Callable[[Entry], None] | None = None
         self.on_acknowledged: Callable[[Entry, str], None] | None = None
         self._context = copy_context()
@@ -111,6 +113,9 @@ class Provider:
     ) -> None:
         """Take a request as it arrives, and answer after a while, or never."""
         self.asked.append(Asked(request.execution_id, request.to, self.loop.time(), fault))
+        if self.on_taken is not None:
+            self.later(self.dice.uniform(0.0, 0.02), self.on_taken)
+            self.on_taken = None
         if fault is not None and (fault.startswith("answer_4") or fault == "refused_connection"):
             self.later(self.dice.uniform(0.005, 0.05), _answer, reply, None)
             return
@@ -190,7 +195,8 @@ class Provider:
             self.later(
                 self.dice.uniform(0.01, 0.1), self._send, call, WRONG, self._body(call, wrong)
             )
-            wait = self.dice.choice((0.2, self.dice.uniform(1.0, 200.0), 200.0))
+            # Long enough for a retry to be claimed meanwhile, which is when it is told at last.
+            wait = self.dice.choice((0.2, self.dice.uniform(1.0, 200.0), 900.0))
             self._untold[call.to] = [*self._untold.get(call.to, []), call]
             self.later(wait, self._tell_truth, call)
         else:

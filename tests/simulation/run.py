@@ -17,7 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
-from tests.simulation.mutants import MUTANTS, PAST_FAILURES, switched
+from tests.simulation.mutants import MUTANTS, PAST_FAILURES, first_to_catch, switched
 from tests.simulation.story import Outcome, play
 
 # What is handed to a process at a time: a second of work, so that what is found is shown early.
@@ -79,11 +79,8 @@ class Summary:
 
 def seeds_to_catch(name: str, at_most: int) -> int | None:
     """Count the seeds until a mutant is caught; None when it is not."""
-    with switched(name):
-        for seed in range(at_most):
-            if play(seed).violations:
-                return seed + 1
-    return None
+    seed = first_to_catch(name, range(at_most))
+    return None if seed is None else seed + 1
 
 
 def main() -> int:
@@ -143,7 +140,9 @@ def _show(summary: Summary) -> None:
     for name, count in injected.items():
         print(f"  {name:24} {count}")
     for name, seeds in mutants.items():
-        print(f"mutant {name:32} {'NOT CAUGHT' if seeds is None else f'caught with {seeds}'}")
+        print(
+            f"mutant {name:36} {'NOT CAUGHT' if seeds is None else f'caught by seed {seeds - 1}'}"
+        )
 
 
 def _arguments() -> argparse.ArgumentParser:
@@ -154,7 +153,11 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--mutant", choices=MUTANTS, help="replay it with Apollo made wrong")
     parser.add_argument("--verbose", action="store_true", help="print what happens, with times")
     parser.add_argument(
-        "--mutants", type=int, default=0, metavar="N", help="catch each mutant in at most N seeds"
+        "--mutants",
+        type=int,
+        default=0,
+        metavar="N",
+        help="catch each mutant in at most N seeds, and show the first that does",
     )
     parser.add_argument("--processes", type=int, default=1, help="how many run at once")
     parser.add_argument("--json", type=Path, help="write the summary here")

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from tests.simulation import places
-from tests.simulation.checks import CHECKS, FINAL, Acknowledged, Books, FinalStays
+from tests.simulation.checks import CHECKS, FINAL, Acknowledged, Books, FinalStays, QueueIsTrue
 from tests.simulation.desk import Desk
 from tests.simulation.engine import Commit, Transaction
 from tests.simulation.loop import Process, VirtualLoop
@@ -29,6 +29,7 @@ from apollo.usecases import (
     advance_time,
     detect_restore,
     dial_contacts,
+    perform_effects,
     provider_history,
     reconcile_calls,
     record_call_events,
@@ -38,6 +39,10 @@ from apollo.web import callbacks
 # A run that has not ended by itself so long after its last fault never will.
 PATIENCE_S: Final = 24 * 3600.0
 LOOK_EVERY_S: Final = 20.0
+# How long things go wrong: some runs until retries are due, which is when most requests leave.
+LASTS_S: Final = (20.0, 60.0, 300.0, 900.0)
+# A third of what goes wrong does so beside the first requests, a third soon after.
+SOON_S: Final = (1.0, 10.0)
 # Hours that stay closed longer than this are changed by the operator, for the sake of time.
 CLOSED_S: Final = 2700.0
 LOGS: Final = (
@@ -46,6 +51,7 @@ LOGS: Final = (
     advance_time,
     detect_restore,
     dial_contacts,
+    perform_effects,
     provider_history,
     reconcile_calls,
     record_call_events,
@@ -62,16 +68,20 @@ WATCHING: Final = (
 
 @dataclass
 class Outcome:
-    """What a run came to."""
+    """What a run came to.
+
+    `crashes` are violations, too, but say of a mutant only that it is badly made.
+    """
 
     seed: int
     violations: list[str]
+    crashes: list[str]
     virtual_s: float
     injected: Counter[str]
     calls: int
     commits: int
     statements: int
-    checks: int = field(default=len(CHECKS) + 2)
+    checks: int = field(default=len(CHECKS) + 3)
 
 
 class Log:
@@ -112,7 +122,7 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
         world = World(seed, loop)
         log = Log(world, is_verbose=is_verbose)
         with _prepared(world, log):
-            watch = FinalStays(world)
+            watch, queue = FinalStays(world), QueueIsTrue(world)
             thanks = Acknowledged(world)
             try:
                 loop.run_until_complete(Story(world, log).run())
@@ -121,11 +131,13 @@ def play(seed: int, *, is_verbose: bool = False) -> Outcome:
                 world.server.watchers.clear()
                 loop.close_tasks()
         books = Books.of(world)
-        found = [*watch.violations, *thanks.violations]
-        violations = [*found, *(v for check in CHECKS for v in check(books))]
+        found = [*watch.violations, *queue.violations, *thanks.violations]
+        crashes = [*world.crashes, *loop.failures, *world.errors]
+        violations = [*crashes, *found, *(v for check in CHECKS for v in check(books))]
         return Outcome(
             seed=seed,
             violations=violations,
+            crashes=crashes,
             virtual_s=loop.time(),
             injected=world.weather.injected,
             calls=len(world.provider.ledger),
@@ -172,9 +184,9 @@ class Story:
         world.start_web()
         for _ in range(dice.choice((1, 2, 2, 3))):
             world.start_worker()
-        lasts_s = dice.choice((20.0, 60.0, 300.0))
+        lasts_s = dice.choice(LASTS_S)
         moments = sorted(
-            (dice.uniform(0, lasts_s), dice.choice(EVENTS))
+            (dice.uniform(0, dice.choice((*SOON_S, lasts_s))), dice.choice(EVENTS))
             for _ in range(dice.choice((0, 1, 3, 6)))
         )
         for at, event in moments:
@@ -209,6 +221,8 @@ class Story:
                 self._soon(world.start_web)
             case "worker_stopped_after_claim":
                 self._stop_after_claim()
+            case "host_lost":
+                world.provider.on_taken = self._lose_host
             case _:
                 self._break(event)
 
@@ -298,6 +312,16 @@ class Story:
 
         world.server.watchers.append(watch)
 
+    def _lose_host(self) -> None:
+        """Lose every process of ours at once: nobody hears what became of the last request."""
+        world, dice = self.world, self.dice
+        for process in [world.web, *world.workers]:
+            process.kill()
+        # Back while the claim is leased, or when it no longer is and many a call is over.
+        away_s = dice.choice((dice.uniform(1.0, 25.0), dice.uniform(30.0, 120.0)))
+        world.provider.later(away_s, world.start_worker)
+        world.provider.later(away_s, world.start_web)
+
     def _long_enough(self) -> float:
         """How long a process must sleep for what it knows to be out of date when it wakes."""
         world, dice = self.world, self.dice
@@ -360,6 +384,7 @@ class Story:
     async def _calm_down(self) -> None:
         world = self.world
         world.weather.is_calm = True
+        world.provider.on_taken = None
         for process in [world.web, *world.workers]:
             process.at_step = None
         began = world.loop.time()

@@ -29,10 +29,7 @@ REQUEST_FAULTS: Final = (
     "answer_480",
 )
 # What may become of a status webhook.
-HOOK_FAULTS: Final = (
-    *("hook_lost", "hook_doubled", "hook_late", "hook_reordered", "hook_forged"),
-    "hook_contradicts",  # an answered call is first said to have rung out
-)
+HOOK_FAULTS: Final = ("hook_lost", "hook_doubled", "hook_late", "hook_reordered", "hook_forged")
 # What may become of a question to the provider.
 LOOKUP_FAULTS: Final = ("list_fails", "records_fail", "hang_up_fails", "record_late")
 # What happens to our own processes and the database, a number of times in a run.
@@ -50,6 +47,8 @@ EVENTS: Final = (
     "calls_go_silent",  # the provider's own crash: its live calls end without a word
     "worker_stopped_after_claim",  # between claim and request, and then the world moves on
     "worker_stopped_after_claim",
+    "host_lost",  # every process of ours at once, with a request on the wire
+    "host_lost",
     "pause",
     "resume",
     "cancel",
@@ -78,13 +77,15 @@ class Weather:
         for name in (*REQUEST_FAULTS, *HOOK_FAULTS, *LOOKUP_FAULTS, *STATE_FAULTS):
             if dice.random() < share:
                 rates[name] = dice.choice((0.05, 0.15, 0.4))
-                if name == "hook_contradicts":
-                    rates[name] = 0.6  # it takes an answered call, and only then is it told
                 if name in LOOKUP_FAULTS and dice.random() < 0.2:
                     rates[name] = 1.0
-        # Kept apart: a rare fault that changes what can be known at all.
+        # An answered call is first said to have rung out, and the truth is told beside its retry:
+        # that takes much coming together.
+        if share and dice.random() < 0.3:
+            rates["hook_contradicts"] = 0.6
+        # What changes what can be known at all; it shows where webhooks are lost, too.
         if "no_records" in rates and dice.random() < 0.5:
-            del rates["no_records"]
+            rates["hook_lost"] = 0.4
         return cls(dice, rates)
 
     def strikes(self, name: str) -> bool:
