@@ -7,6 +7,7 @@ it is, times included. What differs is a defect of the stand-in, or of the SQL.
 
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, cast
@@ -35,7 +36,8 @@ from apollo.core.model import Deadlines, OnUnresolved
 from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import Window
 from apollo.errors import Stale
-from apollo.storage import calls, dialling, lifecycle
+from apollo.ports import LiveCall
+from apollo.storage import agents, calls, dialling, lifecycle, recovery
 from apollo.storage.database import Database
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Webhook
 
@@ -47,6 +49,7 @@ RULES = Deadlines(
     on_unresolved=OnUnresolved.HOLD,
 )
 COMPARED = {
+    "organizations": "id",
     "batches": "id",
     "batch_cursors": "batch_id",
     "contacts": "batch_id, position",
@@ -54,6 +57,8 @@ COMPARED = {
     "calls": "batch_id, position, requested_at, id",
     "providers": "provider",
 }
+PROVIDER = "sim"
+CALLER_IDS = ["+919876500001", "+919876500002"]
 # Set by PostgreSQL, and read by nothing that the simulation runs.
 NOT_KEPT = {"window_opens_at", "window_closes_at", "call_variables", "call_context", "metadata"}
 CLOCK = """
@@ -137,7 +142,7 @@ async def fill(both: Both, dice: Random) -> uuid.UUID:
             "id": campaign_id,
             "organization_id": "org_acme",
             "agent_id": "agent_1",
-            "phone_numbers": ["+919876500001", "+919876500002"],
+            "phone_numbers": CALLER_IDS,
             "phone_number_strategy": "round_robin",
             "working_hours": None,
             "working_hours_enforced": False,
@@ -206,13 +211,15 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
 
     async def work(connection: Any, is_memory: bool) -> Any:
         del is_memory
-        campaign = await dialling.lock_campaign(connection, campaign_id, "p")
+        campaign = await dialling.lock_campaign(connection, campaign_id, PROVIDER)
         assert campaign is not None
+        carrier = campaign.carrier, await dialling.read_carrier(connection, PROVIDER)
+        held = campaign.is_stopped, campaign.is_recovering, carrier
         loads = await dialling.read_loads(connection, campaign, wanted)
         free = min(wanted, campaign.concurrency_limit - loads.open_calls)
         shares = share_slots(loads.batches, free)
         if campaign.is_paused or not shares:
-            return loads, []
+            return (held, loads), []
         taken = await dialling.claim_contacts(
             connection,
             campaign,
@@ -220,12 +227,12 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
             shares=shares,
             loads=loads,
             caller_ids=[campaign.phone_numbers[n % 2] for n in range(wanted)],
-            provider="sim",
+            provider=PROVIDER,
             worker_id=worker_id,
             lease=timedelta(seconds=30),
             ring_timeout=RULES.ring_timeout,
         )
-        return loads, taken
+        return (held, loads), taken
 
     real, mine = await both.do(work)
     assert real[0] == mine[0]
@@ -314,9 +321,11 @@ async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
     turn = timedelta(seconds=dice.choice((5, 15)))
 
     async def work(connection: Any, is_memory: bool) -> Any:
-        taken = await calls.take_overdue(connection, "sim", turn=turn, at_most=50)
-        silent = await calls.read_silent(connection, "sim", silence=turn, at_most=50)
-        again = {c.id: c.read_at + timedelta(seconds=20) for c in taken[:1]}
+        taken = await calls.take_overdue(connection, PROVIDER, turn=turn, at_most=50)
+        silent = await calls.read_silent(connection, PROVIDER, silence=turn, at_most=50)
+        # One of them, whatever the order of those with the same deadline.
+        first = sorted(taken, key=lambda c: c.phone_number)[:1]
+        again = {c.id: c.read_at + timedelta(seconds=20) for c in first}
         await calls.set_deadlines(connection, again)
         known = await calls.read_known_provider_ids(connection, {"sid-1", "sid-2", "none"})
         ids = {c.id for c in taken}, {c.id for c in silent}
@@ -363,9 +372,52 @@ async def pace(both: Both, dice: Random, _: uuid.UUID) -> None:
 
     async def work(connection: Any, is_memory: bool) -> Any:
         del is_memory
-        ahead = await dialling.lock_pace(connection, "sim")
-        await dialling.book_requests(connection, "sim", seconds)
+        ahead = await dialling.lock_pace(connection, PROVIDER)
+        await dialling.book_requests(connection, PROVIDER, seconds)
         return round(ahead, 6)
+
+    real, mine = await both.do(work)
+    assert real == mine
+
+
+async def stop(both: Both, dice: Random, _: uuid.UUID) -> None:
+    whom, is_stopped = dice.choice((None, "org_acme", "org_nobody")), dice.random() < 0.5
+
+    async def work(connection: Any, is_memory: bool) -> Any:
+        del is_memory
+        return (
+            await agents.agent_key_secret(connection, fresh=bytes(32)),
+            await lifecycle.set_dialling_stopped(
+                connection, whom, is_stopped=is_stopped, at=both.now, actor="operator"
+            ),
+            sorted(await lifecycle.wakeable_campaigns(connection, whom)),
+            await lifecycle.count_calls_of(connection, whom),
+        )
+
+    real, mine = await both.do(work)
+    assert real == mine
+
+
+async def recover(both: Both, dice: Random, _: uuid.UUID) -> None:
+    shown = [
+        LiveCall(f"sid-{n}", to=f"+91987654321{n}", from_number=CALLER_IDS[0], call_status="trying")
+        for n in range(1, 4)
+    ]
+    # Calls that ended without a name count since then only.
+    since = both.now - timedelta(seconds=dice.choice((5, 60)))
+    is_entered = dice.random() < 0.3
+
+    async def work(connection: Any, is_memory: bool) -> Any:
+        reach = await recovery.read_reach(connection)
+        ours = await recovery.read_our_calls(connection, PROVIDER, shown, since)
+        named = [replace(o, id=both.twin[o.id]) if is_memory else o for o in ours]
+        return (
+            reach.knows_until,
+            await recovery.read_caller_ids(connection),
+            sorted(named, key=lambda one: one.id),
+            is_entered and await recovery.enter_recovery(connection, {"unknown_calls": 1}),
+            await recovery.read_recovery(connection),
+        )
 
     real, mine = await both.do(work)
     assert real == mine
@@ -385,7 +437,7 @@ async def test_the_same_operations_lead_to_the_same_tables(database_url: str, se
     both = Both(real, Server(lambda: both.now, Random(seed)))
     try:
         campaign_id = await fill(both, dice)
-        kinds = (claim, claim, record, record, record, advance, look, command, pace)
+        kinds = (claim, claim, record, record, record, advance, look, command, pace, stop, recover)
         for n in range(60):
             kind = claim if n == 0 else dice.choice(kinds)
             await kind(both, dice, campaign_id)
