@@ -386,6 +386,22 @@ def test_what_happens_to_a_second_provider_call_says_nothing_about_the_first() -
     assert life.calls[0].provider_call_id == "A"
 
 
+@pytest.mark.parametrize("evidence", [Evidence.POLL, Evidence.RECORD])
+def test_a_look_up_gives_no_later_call_of_the_number_to_a_call_that_moved_meanwhile(
+    evidence: Evidence,
+) -> None:
+    # It was looked for while nothing was known of it; then its worker said that it never left.
+    life = put(CallState.UNKNOWN)
+    life.happens(0, event(RequestNotPlaced, START))
+    seen = event(CallRinging, START, evidence=evidence, provider_call_id="next")
+    assert life.happens(0, seen).off is Off.REPEAT
+    assert life.calls[0].provider_call_id is None, "the next call must be able to have its name"
+    # Or its own webhook named it: then the next call is no second one, and must not be hung up.
+    life = put(CallState.UNKNOWN)
+    life.happens(0, event(CallEnded, START, provider_call_id="own"))
+    assert life.happens(0, seen).effects == ()
+
+
 @pytest.mark.parametrize(("kind", "was_answered"), [(CallRinging, False), (CallAnswered, True)])
 def test_a_second_provider_call_is_hung_up_as_what_it_was_heard_to_be(
     kind: type[CallEvent], was_answered: bool

@@ -87,8 +87,8 @@ def step(
 
     `declines_before`: numbers of this provider that ended 603 without ringing just before.
     """
-    if _is_second_call(call, event):
-        return Step(call, contact, _refuse_second_call(call, event), off=Off.SURPRISE)
+    if _is_of_another_call(call, event):
+        return _of_another_call(call, contact, event)
     if call.provider_call_id is None and event.provider_call_id is not None:
         call = replace(call, provider_call_id=event.provider_call_id, sip_call_id=event.sip_call_id)
     target = CALL_MOVES[call.state][type(event)]
@@ -123,10 +123,23 @@ def schedule_follow_up(contact: Contact, at: datetime, now: datetime) -> Contact
     )
 
 
-def _is_second_call(call: Call, event: CallEvent) -> bool:
-    return None not in {call.provider_call_id, event.provider_call_id} and (
-        call.provider_call_id != event.provider_call_id
-    )
+def _is_of_another_call(call: Call, event: CallEvent) -> bool:
+    if event.provider_call_id in {None, call.provider_call_id}:
+        return False
+    # Who looks up a call without a name takes the one to its number: the next one, when this one
+    # is over by now.
+    is_next = _is_looked_up(event) and call.state not in OPEN_CALL
+    return call.provider_call_id is not None or is_next
+
+
+def _is_looked_up(event: CallEvent) -> bool:
+    return event.evidence in {Evidence.POLL, Evidence.RECORD}
+
+
+def _of_another_call(call: Call, contact: Contact, event: CallEvent) -> Step:
+    if _is_looked_up(event):
+        return Step(call, contact, off=Off.REPEAT)  # its number proves nothing any more
+    return Step(call, contact, _refuse_second_call(call, event), off=Off.SURPRISE)
 
 
 def _refuse_second_call(call: Call, event: CallEvent) -> tuple[Effect, ...]:
