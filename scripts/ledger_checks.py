@@ -27,7 +27,7 @@ def violations(lines: Sequence[Line], *, limit: int, attempts_max: int) -> list[
     for number, own in by_number.items():
         if most_at_once(own) > 1:
             faults.append(f"I1: {number[-4:]} had two calls at once")
-        answered = [at(call["ended_at"]) for call in own if call.get("answered_at")]
+        answered = [at(call["answered_at"]) for call in own if call.get("answered_at")]
         if answered and any(at(call["placed_at"]) > min(answered) for call in own):
             faults.append(f"I3: {number[-4:]} was called after an answered call")
         if len(own) > attempts_max:

@@ -1,13 +1,15 @@
 """Several processes over Kafka, one of which is killed now and then; the ledger is the witness."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from scripts.brokers import JARS
-from scripts.cluster import Plan, under_fire
+from scripts.cluster import under_fire
+from scripts.cluster_plan import Plan, Result
 from scripts.ledger_checks import longest_silence, silence_at, violations
 
 
@@ -64,13 +66,41 @@ def call(number: str, start: float, end: float, tag: str = "", **more: Any) -> d
     [
         ([call("a", 0, 5), call("a", 4, 6)], "I1"),
         ([call("a", 0, 1, "x"), call("b", 2, 3, "x")], "I2"),
-        ([call("a", 0, 1, answered_at="yes"), call("a", 2, 3)], "I3"),
+        ([call("a", 0, 1, answered_at="2026-05-10T09:00:00Z"), call("a", 2, 3)], "I3"),
         ([call("a", 0, 9), call("b", 1, 9), call("c", 2, 9)], "I6"),
         ([call("a", n, n + 0.5) for n in range(4)], "I8"),
     ],
 )
 def test_the_checks_of_the_ledger_notice(lines: list[dict[str, Any]], code: str) -> None:
     assert [one[:2] for one in violations(lines, limit=2, attempts_max=3)] == [code]
+
+
+def test_calls_that_still_go_on_are_judged_too() -> None:
+    live = call("a", 0, 9, answered_at="2026-05-10T09:00:01Z") | {"ended_at": None}
+    assert violations([live], limit=2, attempts_max=3) == []
+
+
+def test_a_run_that_does_not_hold_says_why() -> None:
+    good = Result(
+        seconds=9.0,
+        completed=True,
+        contacts={},
+        calls=1,
+        silence_s=1.0,
+        faults=[],
+        violations=[],
+        invariants={},
+        reasons=[],
+    )
+    assert good.wrongs() == []
+    bad = replace(
+        good, completed=False, contacts={"in_flight": 2}, silence_s=99.0, violations=["I1: twice"]
+    )
+    assert bad.wrongs() == [
+        "I1: twice",
+        "not completed after 9.0 s: {'in_flight': 2}",
+        "no call for 99.0 s; 15.0 s are allowed",
+    ]
 
 
 def test_a_ledger_in_good_order_passes_and_its_silence_is_measured() -> None:
