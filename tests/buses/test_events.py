@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
+import structlog
 import yaml
 from scripts.brokers import Broker
 from scripts.draw_events import page
@@ -154,6 +155,17 @@ async def test_a_stream_that_refuses_gets_the_same_again_and_nothing_overtakes_i
             assert event["sequence"] > last[key]
             last[key] = event["sequence"]
             first_seen[key].append(event["sequence"])
+
+
+async def test_a_kafka_that_refuses_every_event_is_one_line_of_the_log(world: World) -> None:
+    await publish(world)
+    await something_happens(world, contacts=5)
+    noted = await rows_of(world.db, "select id from outbox order by id", count=10)
+    # The first event of each contact, and the first of the batch and the campaign.
+    shelf = Shelf(refuses=set(range(1, 8)))
+    with structlog.testing.capture_logs() as logged:
+        await relayed(world, shelf, len(noted))
+    assert [(line["event"], line["error"]) for line in logged] == [("events.wait", "not now")]
 
 
 async def test_only_one_relay_works_at_a_time_and_the_next_follows_it(world: World) -> None:

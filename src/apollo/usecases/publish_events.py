@@ -53,23 +53,29 @@ class PublishEvents:
             for one in noted:
                 key, value = message_of(one)
                 lines.setdefault(key, []).append((one.id, value))
-            taken = await asyncio.gather(*(self._send(key, line) for key, line in lines.items()))
-            await outbox.forget(connection, [noted_id for ids in taken for noted_id in ids])
-            if sum(map(len, taken)) < len(noted):
-                raise Unavailable("Kafka did not take every event")
+            sent = await asyncio.gather(*(self._send(key, line) for key, line in lines.items()))
+            await outbox.forget(connection, [noted_id for ids, _ in sent for noted_id in ids])
+            # One for all: while Kafka is away it refuses every key.
+            for _, refusal in sent:
+                if refusal is not None:
+                    raise refusal
         await asyncio.sleep(_LOOK_EVERY_S)
 
-    async def _send(self, key: str, line: list[tuple[int, bytes]]) -> list[int]:
-        """Send one key's events, each after the one before it was taken; gives those that were."""
+    async def _send(
+        self, key: str, line: list[tuple[int, bytes]]
+    ) -> tuple[list[int], Unavailable | None]:
+        """Send one key's events, each after the one before it was taken.
+
+        Gives those that were, and why the next was not.
+        """
         taken: list[int] = []
         for noted_id, value in line:
             try:
                 await self._stream.append(key, value)
             except Unavailable as e:
-                _log.warning("event.not_taken", error=str(e))
-                break
+                return taken, e
             taken.append(noted_id)
-        return taken
+        return taken, None
 
 
 async def stop_publishing(db: Database) -> None:
