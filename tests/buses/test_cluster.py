@@ -38,7 +38,8 @@ async def test_workers_and_a_broker_that_die_cost_delay_and_nobody_is_called_twi
         kill_every_s=4.0,
         fire_s=15.0,
         broker_restarts=1,
-        within_s=150.0,
+        # A call whose request was lost with its worker is looked for two minutes.
+        within_s=240.0,
     )
     result = await under_fire(data_dir, plan)
     assert result.completed, result
