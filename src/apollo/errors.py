@@ -107,12 +107,20 @@ class Stale(ApolloError):
 
 
 class Unavailable(ApolloError):
-    """A dependency is away; nothing was done and the same request may be sent again."""
+    """A dependency is away; nothing was done and the same request may be sent again.
+
+    Its text says what is away, and after a colon what that said itself, if it said anything.
+    """
 
     def __init__(self, msg: str, *, sqlstate: str = "") -> None:
         super().__init__(msg)
         # PostgreSQL's own code for it, where it was PostgreSQL that said so.
         self.sqlstate = sqlstate
+
+    @property
+    def away(self) -> str:
+        """What is away, in our own words: others' name hosts and tables."""
+        return str(self).partition(":")[0]
 
 
 class DriverError(ApolloError):

@@ -75,13 +75,9 @@ async def test_a_crash_of_postgresql_loses_nothing_that_was_answered(
         os.killpg(postmaster, how)
         await run.until_undelivered()
         status, answer = await run.apollo.ask("GET", "/campaigns/")
-        assert (status, answer) == (
-            503,
-            {
-                "detail": "The database is not available; nothing was done, send the same request"
-                " again"
-            },
-        )
+        assert status == 503
+        assert answer["detail"].startswith("The database is not available")
+        assert answer["detail"].endswith("nothing was done, send the same request again")
         embedded.ensure_running(data_dir)
         print(f"ready after {await run.until_ready():.1f} s", end=", ")
         print(f"dialled again after {await run.until_dialling():.1f} s")

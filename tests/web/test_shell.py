@@ -237,7 +237,7 @@ class TestOtherRoutes:
             raise Stale("tuple concurrently updated")
 
         async def away() -> None:
-            raise Unavailable("db-7.internal refused")
+            raise Unavailable("the database is not available: db-7.internal refused")
 
         async def measure(request: Request) -> int:
             return len(await request.body())
@@ -281,7 +281,14 @@ class TestOtherRoutes:
         reply = await more.ask("GET", path)
         assert reply.status == 503
         assert reply.headers["Retry-After"] == "1"
-        assert not {"tuple", "internal"} & set(reply.body["detail"].split())
+        assert "tuple" not in reply.body["detail"]
+        assert "internal" not in reply.body["detail"]
+        assert "send the same request again" in reply.body["detail"]
+
+    async def test_an_outage_says_what_is_away_and_where_to_look(self, more: ApiWorld) -> None:
+        reply = await more.ask("GET", "/api/v1/away")
+        assert reply.body["detail"].startswith("The database is not available: on the server,")
+        assert "apollo doctor" in reply.body["detail"]
 
 
 async def _in_pieces(size: int) -> AsyncIterator[bytes]:

@@ -266,7 +266,8 @@ def translated() -> Generator[None]:
         raise Stale(str(e)) from e
     except _AWAY as e:
         sqlstate = getattr(e, "sqlstate", None) or ""
-        msg = f"the database is not available: {type(e).__name__}: {e}"
+        said = f"{type(e).__name__}: {e}" if str(e) else "no answer in time"
+        msg = f"the database is not available: {said}"
         raise Unavailable(msg, sqlstate=sqlstate) from e
 
 

@@ -38,7 +38,7 @@ def answer_to(error: ApolloError) -> JSONResponse:
             return _try_again("Somebody changed this at the same moment")
         case Unavailable():
             _log.warning("request_without_dependency", error=str(error))
-            return _try_again("The database is not available")
+            return _try_again(_away(error))
         case _:
             _log.error("request_failed", exc_info=error)
             return JSONResponse({"detail": INTERNAL}, 500)
@@ -79,6 +79,13 @@ def add_fault_answers(app: FastAPI) -> None:
 def _shown(errors: Sequence[Any]) -> list[dict[str, Any]]:
     # Without pydantic's `input`, `ctx` and `url`: what the client sent is not ours to repeat.
     return [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in errors]
+
+
+def _away(error: Unavailable) -> str:
+    """Say what is away and where to look."""
+    code = f" (PostgreSQL error {error.sqlstate})" if error.sqlstate else ""
+    said = f"{error.away[:1].upper()}{error.away[1:]}{code}"
+    return f"{said}: on the server, apollo doctor says what is wrong"
 
 
 def _try_again(what: str) -> JSONResponse:
