@@ -76,7 +76,7 @@ PAUSED: dict[str, Any] = {
     "detail": None,
 }
 CHANGED = {**PAUSED, "at": "2026-05-10T09:30:00Z", "action": "update_campaign"}
-CHANGED |= {"scope": "campaign", "detail": {"timezone": "UTC"}}
+CHANGED |= {"scope": "campaign", "detail": {"keys": ["timezone", "working_hours"]}}
 HISTORY: dict[str, Any] = {
     "batch_id": BATCH,
     "start": "2026-05-10T09:00:00Z",
@@ -130,7 +130,8 @@ def test_history_has_a_line_for_each_change_and_what_was_done(api: StandIn, apol
     said = " ".join(ran.out.split())
     assert "2026-05-10T09:01:02Z waiting batch_paused" in said
     assert "after 2026-05-10T09:01:00Z pause_batch (batch) by crm" in said
-    assert "update_campaign (campaign) by crm: timezone UTC" in said
+    assert "update_campaign (campaign) by crm: keys timezone and working_hours" in said
+    assert "after 2026-05-10T09:30:00Z" not in said
     assert said.count("pause_batch") == 1
     assert "There is more" in said
     assert api.requests[0][2] == {"start": "2026-05-10T09:00:00Z", "end": "2026-05-10T10:00Z"}

@@ -82,7 +82,9 @@ def batch_story(found: Mapping[str, Any]) -> RenderableType:
         )
         parts.append(line)
         # What was done long before comes before later changes too, and is told once.
-        parts += [_done(change) for change in one["preceded_by"] if str(change) not in told]
+        parts += [
+            _done(change, "after ") for change in one["preceded_by"] if str(change) not in told
+        ]
         told |= {str(change) for change in one["preceded_by"]}
     rest = [change for change in found["changes"] if str(change) not in told]
     if rest:
@@ -94,10 +96,14 @@ def batch_story(found: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
-def _done(change: Mapping[str, Any]) -> RenderableType:
-    detail = ", ".join(f"{name} {value}" for name, value in (change["detail"] or {}).items())
+def _done(change: Mapping[str, Any], when: str = "") -> RenderableType:
+    detail = ", ".join(f"{name} {_plain(one)}" for name, one in (change["detail"] or {}).items())
     said = f"{change['at']}  {change['action']} ({change['scope']}) by {change['actor']}"
-    return Padding(Text(f"after {said}" + (f": {detail}" if detail else ""), "dim"), (0, 0, 0, 4))
+    return Padding(Text(f"{when}{said}" + (f": {detail}" if detail else ""), "dim"), (0, 0, 0, 4))
+
+
+def _plain(value: object) -> str:
+    return " and ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _attempt(attempt: Mapping[str, Any]) -> list[RenderableType]:
