@@ -218,12 +218,15 @@ async def test_a_preview_of_a_change_forecasts_what_is_left_from_measured_calls(
     }
     changes = {"metadata": {"concurrency_limit": 2}}
     reply = await api.ask("POST", path, json={"contacts_count": 120, "changes": changes})
-    # 120 minutes of talk on two lines.
-    assert reply.body["estimated_finish_at"] == "2026-05-10T10:00:00Z"
+    # 120 minutes of talk on two lines, and a minute for who is called beside them.
+    assert reply.body["estimated_finish_at"] == "2026-05-10T10:00:30Z"
     assert reply.body["limit"]["calls_at_a_time"] == 2
     reply = await api.ask("POST", path, json={"contacts_count": 120, "concurrency_limit": 1})
     assert reply.body["limit"]["name"] == "batch.concurrency_limit"
     assert reply.body["estimated_finish_at"] == "2026-05-10T11:00:00Z"
+    await api.sql("update batches set status = 'paused', paused_by = 'batch'")
+    reply = await api.ask("POST", path, json={"contacts_count": 120, "changes": changes})
+    assert reply.body["estimated_finish_at"] == "2026-05-10T10:00:00Z"
     row = await api.sql("select concurrency_limit from campaigns")
     assert row[0]["concurrency_limit"] == 10
 

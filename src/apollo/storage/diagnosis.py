@@ -261,6 +261,9 @@ class CampaignLoad:
     """What a campaign has left, what would hold it, and how its last calls went."""
 
     unfinished: int
+    # Of the batches in progress alone.
+    dialled: int
+    batches_dialled: int
     is_paused: bool
     is_cancelled: bool
     is_stopped: bool
@@ -277,6 +280,8 @@ async def read_campaign_load(connection: Connection, campaign_id: uuid.UUID) -> 
     ended = await _Q["calls_elsewhere"].rows(connection, batch_id=nobody, campaign_id=campaign_id)
     return CampaignLoad(
         unfinished=row["unfinished"],
+        dialled=row["dialled"],
+        batches_dialled=row["batches_dialled"],
         is_paused=row["is_paused"],
         is_cancelled=row["is_cancelled"],
         is_stopped=row["is_stopped"],

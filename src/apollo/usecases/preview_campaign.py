@@ -25,6 +25,7 @@ from apollo.usecases.create_batches import NewBatch, rules_of, take_in
 from apollo.usecases.manage_campaigns import ManageCampaigns, changed_settings
 
 _REJECTED_SHOWN: Final = 100
+_OF_BATCH: Final = "batch.concurrency_limit"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,10 @@ class PreviewCampaign:
         limit, per_second = self._limit(settings, planned, measured)
         finish = None
         if first_at is not None and measured is not None and per_second is not None:
-            work = _Work(accepted, measured.retry_share, per_second)
+            beside = 0
+            if limit["name"] != _OF_BATCH:
+                beside = _called_beside(load, accepted, planned)
+            work = _Work(accepted + beside, measured.retry_share, per_second)
             finish = self._finish(hours, first_at, work, settings, planned)
         held_by = _held_by(load, first_at)
         return {
@@ -139,7 +143,7 @@ class PreviewCampaign:
         of_campaign = settings.metadata.get("concurrency_limit") or CONCURRENCY_DEFAULT
         name, slots = "campaign.metadata.concurrency_limit", int(of_campaign)
         if planned.concurrency_limit is not None and planned.concurrency_limit < slots:
-            name, slots = "batch.concurrency_limit", planned.concurrency_limit
+            name, slots = _OF_BATCH, planned.concurrency_limit
         per_second = None if measured is None else slots / measured.hold_s
         pace = self._calls_per_second
         if pace is not None and per_second is not None and pace < per_second:
@@ -172,6 +176,13 @@ class PreviewCampaign:
         cooldown = timedelta(minutes=policy["cooldown_minutes"])
         waited = longest_wait(contacts, max_retries=retries, retry_share=share, cooldown=cooldown)
         return None if done is None else max(done, first_at + waited)
+
+
+def _called_beside(load: CampaignLoad, contacts: int, planned: Planned) -> int:
+    """How many of other batches are called before the last of a new one: slots go round in turn."""
+    if planned.contacts is None and planned.contacts_count is None:
+        return 0
+    return min(load.dialled, contacts * load.batches_dialled)
 
 
 def _held_by(load: CampaignLoad, first_at: datetime | None) -> str | None:

@@ -39,6 +39,7 @@ unfinished contacts under `changes`, which are keys as `PATCH /campaigns/{id}` t
 `first_call_at` is null while something holds the campaign (`waiting_for`). `estimated_finish_at` is
 null while fewer than 20 calls of the campaign have ended: it is what the binding `limit` allows at
 the mean length of the campaign's last calls, with its share of retries, inside the calling hours.
+A new batch takes turns with the batches in progress, and the forecast counts them in.
 """
 
 

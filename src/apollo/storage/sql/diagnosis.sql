@@ -218,19 +218,24 @@ select k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended
     limit 60) as k;
 
 -- name: campaign_load
--- What a campaign's live batches have left, and whether anything holds it as a whole.
-select coalesce((select sum(k.contacts)
-                   from batches b
-                   join batch_counters k on k.batch_id = b.id
-                  where b.campaign_id = c.id and b.status in ('pending', 'in_progress', 'paused')
-                    and k.status in ('pending', 'dispatched', 'in_progress', 'retrying',
-                                     'followup_scheduled')), 0)::bigint as unfinished,
+-- What a campaign's live batches have left, how much of it in how many batches is being dialled,
+-- and whether anything holds it as a whole.
+select l.unfinished, l.dialled, l.batches_dialled,
        c.paused_at is not null as is_paused, c.cancelled_at is not null as is_cancelled,
        o.dialling_stopped_at is not null
          or exists (select from installation i where i.dialling_stopped_at is not null)
          as is_stopped
   from campaigns c
   join organizations o on o.id = c.organization_id
+ cross join lateral (
+   select coalesce(sum(k.contacts), 0)::bigint as unfinished,
+          coalesce(sum(k.contacts) filter (where b.status = 'in_progress'), 0)::bigint as dialled,
+          count(distinct b.id) filter (where b.status = 'in_progress')::integer as batches_dialled
+     from batches b
+     join batch_counters k on k.batch_id = b.id
+    where b.campaign_id = c.id and b.status in ('pending', 'in_progress', 'paused')
+      and k.status in ('pending', 'dispatched', 'in_progress', 'retrying',
+                       'followup_scheduled')) as l
  where c.id = :campaign_id and c.deleted_at is null;
 
 -- name: database
