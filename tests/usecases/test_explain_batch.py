@@ -65,9 +65,9 @@ async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world
                         "in_use": 2,
                         "oldest_call_at": "2026-05-12T09:59:00Z",
                     },
-                    "fix": "8 calls go out now; that takes the last of 10 slots, and 9 contacts"
-                    " wait for one. If the carrier allows more calls at a time, raise the"
-                    " campaign's metadata.concurrency_limit.",
+                    "fix": "8 of 10 slots are free, too few for all, and 9 contacts wait for one."
+                    " If the carrier allows more calls at a time, raise the campaign's"
+                    " metadata.concurrency_limit.",
                     "help": "docs/reference/reasons.md#concurrency_full",
                 }
             ],

@@ -8,6 +8,7 @@ from typing import Any
 from tests.web.api_world import CAMPAIGN, ApiWorld
 
 from apollo.core import ids
+from apollo.ports import WakeUp, Why
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 ALWAYS = {"monday": {"start": "09:00", "end": "18:00", "enabled": True}}
@@ -168,7 +169,9 @@ async def test_a_patch_replaces_the_keys_given_and_nothing_else(api: ApiWorld) -
     assert TIME.fullmatch(reply.body["updated_at"])
     changed = created | changes | {"default_call_variables": {}}
     assert reply.body == changed | {"updated_at": reply.body["updated_at"]}
-    assert api.bus.woken == [ids.parse_id("cmp", created["campaign_id"])]
+    campaign_id = ids.parse_id("cmp", created["campaign_id"])
+    assert campaign_id is not None
+    assert api.bus.woken == [WakeUp(campaign_id, Why.CAMPAIGN_CHANGED)]
     (row,) = await api.sql("select concurrency_limit from campaigns")
     assert row["concurrency_limit"] == 10
     assert (await api.ask("PATCH", path, json={})).body == reply.body
