@@ -449,18 +449,18 @@ async def test_calls_carried_while_others_fail_are_counted_once_each(world: Worl
 
 
 async def test_a_claim_hears_of_the_carrier_and_takes_nobody(world: World) -> None:
-    campaign_id = await world.a_campaign(limit=3)
-    batch_id = await world.a_batch(campaign_id, 9)
+    campaign_id = await world.a_campaign(limit=5)
+    batch_id = await world.a_batch(campaign_id, 15)
     dial = world.dial()
     for round_ in range(2):
-        claimed = await dial.claim(campaign_id, 3)
-        assert len(claimed.calls) == 3, f"round {round_}"
+        claimed = await dial.claim(campaign_id, 5)
+        assert len(claimed.calls) == 5, f"round {round_}"
         await world.end(*(job.call.id for job in claimed.calls), sip_status=503 if round_ else 486)
-    claimed = await dial.claim(campaign_id, 3)
+    claimed = await dial.claim(campaign_id, 5)
     assert not claimed.calls
     assert claimed.has_more
     assert dial.breaker.cause == CARRIER_FAILS
-    assert await world.statuses(batch_id) == ["retrying"] * 3 + ["pending"] * 6
+    assert await world.statuses(batch_id) == ["retrying"] * 5 + ["pending"] * 10
     await world.sql("update providers set calls_carried = calls_carried + 1")
     await dial.ask_for_carrier()
-    assert len((await dial.claim(campaign_id, 3)).calls) == 3
+    assert len((await dial.claim(campaign_id, 5)).calls) == 5

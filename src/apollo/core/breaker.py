@@ -27,7 +27,8 @@ _FAILURE_SHARE = 0.2
 _FIRST_PROBE_AFTER_S = 5.0
 _PROBE_EVERY_S = 30.0
 _MINUTE_S = 60.0
-# The provider takes the calls, and the carrier behind it fails them.
+# The provider takes the calls, and the carrier behind it fails as many as it carries: a poor list
+# alone has some in ten that no carrier can reach, now and then three in a row.
 CARRIER_FAILS: Final = "carrier"
 
 
@@ -144,23 +145,22 @@ class Breaker:
             if carried:
                 self._carrier_looks.clear()
                 self._open(GateState.OK, now, "", 0.0)
-        elif self.state is GateState.OK and failed and self._carrier_fails(now, carrier):
-            self.last_error = f"the carrier failed {carrier.failures_in_a_row} calls in a row" + (
-                f", the last with SIP {carrier.sip_status}" if carrier.sip_status else ""
-            )
-            self._open(GateState.DOWN, now, CARRIER_FAILS, now + _FIRST_PROBE_AFTER_S)
+        elif self.state is GateState.OK and failed:
+            self._weigh_carrier(now, carrier)
 
     @property
     def waits_for_carrier(self) -> bool:
         """Tell whether it is open because of the carrier: only what becomes of calls closes it."""
         return self.state is GateState.DOWN and self.cause == CARRIER_FAILS
 
-    def _carrier_fails(self, now: float, carrier: CarrierTally) -> bool:
+    def _weigh_carrier(self, now: float, carrier: CarrierTally) -> None:
         looks = [look for look in self._carrier_looks if look[0] > now - _MINUTE_S]
         failed, carried = sum(look[1] for look in looks), sum(look[2] for look in looks)
-        return carrier.failures_in_a_row >= _FAILURES_IN_A_ROW or _is_often(
-            failed, of=failed + carried
-        )
+        if failed < _FAILURES_A_MINUTE or failed < carried:
+            return
+        code = f", the last with SIP {carrier.sip_status}" if carrier.sip_status else ""
+        self.last_error = f"the carrier failed {failed} of {failed + carried} calls{code}"
+        self._open(GateState.DOWN, now, CARRIER_FAILS, now + _FIRST_PROBE_AFTER_S)
 
     def answers(self, now: float) -> dict[str, int]:
         """Count the answers of the last minute by kind."""
@@ -175,7 +175,7 @@ class Breaker:
         failures = sum(
             kind not in {"accepted", "rate_limited", "request", "number"} for kind in recent
         )
-        return _is_often(failures, of=len(recent))
+        return failures >= _FAILURES_A_MINUTE and failures >= _FAILURE_SHARE * len(recent)
 
     def _open(self, state: GateState, now: float, cause: str, retry_at: float) -> None:
         self.state, self.since, self.cause, self.retry_at = state, now, cause, retry_at
@@ -184,7 +184,3 @@ class Breaker:
 
     def _note(self, now: float, kind: str) -> None:
         self._recent.append((now, kind))
-
-
-def _is_often(failures: int, *, of: int) -> bool:
-    return failures >= _FAILURES_A_MINUTE and failures >= _FAILURE_SHARE * of
