@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
@@ -166,7 +166,7 @@ class Report:
     checks: Counter[str] = field(default_factory=Counter)
     struck: Counter[str] = field(default_factory=Counter)
     weather: Counter[str] = field(default_factory=Counter)
-    recoveries: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    recoveries: dict[str, list[float]] = field(default_factory=dict)
     singles: list[dict[str, Any]] = field(default_factory=list)
     violations: dict[str, list[str]] = field(default_factory=dict)
     # In how many seeds each mutant was caught; None: it got away.
@@ -185,7 +185,7 @@ class Report:
         self.weather.update(result.weather)
         for one in result.recoveries:
             if one["first_s"] is not None:
-                self.recoveries[one["kind"]].append(one["first_s"])
+                self.recoveries.setdefault(one["kind"], []).append(one["first_s"])
         if result.violations:
             self.violations[str(result.seed)] = result.violations
 
