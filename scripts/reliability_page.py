@@ -75,7 +75,8 @@ _LIMITS: Final = """\
 def write(parts: Mapping[str, Json], *, about: Json, of: Mapping[str, str]) -> str:
     """Give the page.
 
-    `parts` by name: model, simulation, processes, tests; `of` which commit each is, and when.
+    `parts` by name: model, simulation, processes, tests; `of` which commit each is, and when. What
+    is told of a part in `earlier` was measured before, and is not in its figures.
     """
     sections = [
         _HEAD,
@@ -150,6 +151,8 @@ def _results(parts: Mapping[str, Json], of: Mapping[str, str]) -> str:
     if missing := [name for name in PARTS if name not in parts]:
         said += f" **Not run: {', '.join(missing)}.**"
     table = _table(("part", "what was run", "took", "commit, ended (UTC)", "violations"), rows)
+    for part in parts.values():
+        said += "".join(f"\n\n{earlier}" for earlier in part.get("earlier", ()))
     found = "".join(_violations(name, part) for name, part in parts.items())
     return f"## Results\n\n{table}\n{said}\n{found}"
 
