@@ -30,7 +30,7 @@ async def apollo(site: Site, *arguments: str) -> str:
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "apollo", *arguments),
         env={
-            **os.environ,
+            **{k: v for k, v in os.environ.items() if not k.startswith("APOLLO_")},
             "PYTHONPATH": str(ROOT / "src"),
             "COLUMNS": "200",
             "APOLLO_DATABASE_URL": site.world.db.url,
