@@ -22,6 +22,7 @@ from apollo.core.windows import WEEKDAYS
 
 _LIVE: Final = ("pending", "dispatched", "in_flight", "retrying", "followup_scheduled")
 _NO_PROGRESS_S: Final = 4.0
+_NOT_REACHED_S: Final = 60.0
 # Longer than any patience of a quick run, on a machine that is busy with other things as well.
 _STUCK_AFTER_S: Final = 60.0
 _MEASURED_FOR_S: Final = 45.0
@@ -151,7 +152,9 @@ class Fire:
         wanted = share * sum(self.site.plan.contacts)
         asked = self.site.provider.asked
         seen, since = len(asked), time.monotonic()
-        while len(asked) < wanted and time.monotonic() - since < _NO_PROGRESS_S:
+        # Requests that are refused again and again are no progress either.
+        until = since + _NOT_REACHED_S
+        while len(asked) < wanted and time.monotonic() < min(since + _NO_PROGRESS_S, until):
             await asyncio.sleep(0.02)
             if len(asked) > seen:
                 seen, since = len(asked), time.monotonic()
