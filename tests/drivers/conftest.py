@@ -31,11 +31,14 @@ INLINE = AgentRoute(
 
 
 class StoppedClock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
     def now(self) -> datetime:
         return NOW
 
     def monotonic(self) -> float:
-        return 0.0
+        return self.seconds
 
 
 @dataclass
@@ -96,7 +99,12 @@ class DriverFor(Protocol):
 
 
 @pytest.fixture
-async def driver_for(inbox: Inbox) -> AsyncIterator[DriverFor]:
+def clock() -> StoppedClock:
+    return StoppedClock()
+
+
+@pytest.fixture
+async def driver_for(inbox: Inbox, clock: StoppedClock) -> AsyncIterator[DriverFor]:
     drivers: list[JambonzDriver] = []
 
     def make(
@@ -116,7 +124,7 @@ async def driver_for(inbox: Inbox) -> AsyncIterator[DriverFor]:
             api_key=api_key,
             webhook_secret=webhook_secret,
             public_url=public_url,
-            clock=StoppedClock(),
+            clock=clock,
             connections_max=connections_max,
             connect_timeout_s=connect_timeout_s,
             total_timeout_s=total_timeout_s,

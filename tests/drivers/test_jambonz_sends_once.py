@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.drivers.conftest import DriverFor, request_to
+from tests.drivers.conftest import DriverFor, StoppedClock, request_to
 from tests.drivers.jambonz_stand_in import Cut, Reply, StandIn
 
 from apollo.errors import DriverError, NotPlaced, OutcomeUnknown, WillNeverWork
@@ -182,6 +182,18 @@ async def test_the_request_budget_is_that_of_the_last_answer(
         await refused(driver)
         told.append(driver.rate_limit)
     assert told == [None, RateLimit(596, 300.0), RateLimit(0, 9.0), None]
+
+
+async def test_a_used_up_budget_is_full_again_when_the_provider_said(
+    stand_in: StandIn, driver: JambonzDriver, clock: StoppedClock
+) -> None:
+    used_up = {"RateLimit-Remaining": "0", "RateLimit-Reset": "9"}
+    stand_in.script.append(Reply(429, headers=used_up))
+    await refused(driver)
+    clock.seconds = 8.0
+    assert driver.rate_limit == RateLimit(0, 1.0)
+    clock.seconds = 9.0
+    assert driver.rate_limit is None
 
 
 # ------------------------------------------------------- the connection, below HTTP

@@ -73,7 +73,8 @@ class JambonzDriver:
         self._clock = clock
         self._connections_max = connections_max
         self._timeout = aiohttp.ClientTimeout(total=total_timeout_s, connect=connect_timeout_s)
-        self._rate_limit: RateLimit | None = None
+        # With the monotonic instant at which the provider's budget is full again.
+        self._rate_limit: tuple[RateLimit, float] | None = None
         self._dated: tuple[str | None, datetime] | None = None
         self._open_session: aiohttp.ClientSession | None = None
 
@@ -84,8 +85,12 @@ class JambonzDriver:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """Tell what the last answer said; None when it said nothing."""
-        return self._rate_limit
+        """Tell what is left of what the last answer said; None when it said nothing, or is over."""
+        if self._rate_limit is None:
+            return None
+        said, until = self._rate_limit
+        left_s = until - self._clock.monotonic()
+        return RateLimit(said.remaining, left_s) if left_s > 0 else None
 
     @property
     def clock_offset_s(self) -> float | None:
@@ -246,7 +251,9 @@ class JambonzDriver:
             async with self._session().request(
                 method, url, data=body, params=params, allow_redirects=False
             ) as response:
-                self._rate_limit = answers.rate_limit_of(response.headers)
+                said = answers.rate_limit_of(response.headers)
+                until = self._clock.monotonic() + (said.reset_s if said else 0.0)
+                self._rate_limit = (said, until) if said else None
                 # Parsed when somebody asks: an answer costs a thousandth of a worker's second.
                 self._dated = (response.headers.get("Date"), self._clock.now())
                 return await _read_answer(response, bytes_max)
