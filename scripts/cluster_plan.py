@@ -13,7 +13,7 @@ class Plan:
     """What is run, and what is done to it."""
 
     # Enough to be called for as long as there is fire.
-    contacts: int = 8_000
+    contacts: int = 9_500
     limit: int = 50
     workers: int = 3
     serves: int = 2
