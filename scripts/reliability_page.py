@@ -147,7 +147,11 @@ def _results(parts: Mapping[str, Json], of: Mapping[str, str]) -> str:
                 for title, one in part.items()
             ]
     free = _free(parts)
-    said = f"Mutants that got away: {', '.join(free)}." if free else "Every mutant was caught."
+    said = (
+        f"Mutants that got away: {', '.join(free)}."
+        if free
+        else "Every mutant of these parts was caught."
+    )
     if missing := [name for name in PARTS if name not in parts]:
         said += f" **Not run: {', '.join(missing)}.**"
     table = _table(("part", "what was run", "took", "commit, ended (UTC)", "violations"), rows)

@@ -234,7 +234,7 @@ def main() -> int:
                 print(f"mutant {name}: {number if caught else 'NOT CAUGHT'}", flush=True)
     _conclude(report)
     if asked.json is not None:
-        asked.json.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
+        asked.json.write_text(json.dumps(vars(report), indent=2) + "\n", encoding="utf-8")
     return bool(report.violations) or None in report.mutants.values()
 
 

@@ -33,7 +33,7 @@ def test_a_run_without_findings_says_how_much_was_looked_at() -> None:
     page = write(parts, about=ABOUT, of=OF)
     assert is_clean(parts)
     assert f"| real processes | 3 runs, 400 calls, 400 checks | 60 s | {MEASURED} | 0 |" in page
-    assert "Every mutant was caught. **Not run: model, simulation, tests.**" in page
+    assert "Every mutant of these parts was caught. **Not run: model, simulation, tests.**" in page
     assert "| API killed | 2 | 0.5 / 1.5 / 4.0 s |" in page
     assert "| API killed | 1 | 1.0 / 1.0 / 1.0 s | 2.0 / 2.0 / 2.0 s |" in page
     assert "| mark after POST | not there | 1 | I1 |" in page
