@@ -82,9 +82,23 @@ def test_one_probe_leaves_after_five_seconds_and_then_every_thirty() -> None:
     assert breaker.may_send(105.0, PLENTY) == 1
     assert not breaker.is_shut
     assert breaker.may_send(105.1, PLENTY) == 0, "one probe at a time"
-    breaker.failed(106.0, "connect", "refused connection")
+    breaker.failed(106.0, "server_error", "500")
     assert breaker.may_send(135.9, PLENTY) == 0
     assert breaker.may_send(136.0, PLENTY) == 1
+
+
+def test_a_probe_that_reached_nobody_is_sent_again_after_five_seconds() -> None:
+    breaker = down(100.0)
+    for at in (105.0, 110.0, 115.0):
+        assert breaker.may_send(at - 0.1, PLENTY) == 0
+        assert breaker.may_send(at, PLENTY) == 1
+        breaker.failed(at, "connect", "refused connection")
+
+
+def test_what_had_left_before_it_opened_does_not_put_off_the_probe() -> None:
+    breaker = down(100.0)
+    breaker.failed(101.0, "timeout", "no answer")
+    assert breaker.may_send(105.0, PLENTY) == 1
 
 
 def test_a_good_probe_closes_it() -> None:

@@ -25,6 +25,9 @@ _NO_PROGRESS_S: Final = 4.0
 _NOT_REACHED_S: Final = 60.0
 # Longer than any patience of a quick run, on a machine that is busy with other things as well.
 _STUCK_AFTER_S: Final = 60.0
+# With the product's own: a call that its provider has forgotten is open until its deadline, which
+# is two minutes after its phone can have rung.
+_STUCK_PATIENTLY_S: Final = 180.0
 _MEASURED_FOR_S: Final = 45.0
 _NOT_NOW: Final = (OSError, TimeoutError, aiohttp.ClientError)
 # Slots that nobody can free before it is known what became of their calls.
@@ -163,6 +166,7 @@ class Fire:
         """Wait until every batch has ended and no call is open."""
 
         mine = [ids.parse_id("btc", batch) for batch in self.ours.values()]
+        patience = _STUCK_AFTER_S if self.site.plan.is_quick else _STUCK_PATIENTLY_S
         seen, since, began = None, time.monotonic(), time.monotonic()
         while True:
             now = (await self.site.rows(_UNFINISHED, mine, self.site.plan.is_quick))[0]
@@ -172,7 +176,7 @@ class Fire:
                 break
             if now != seen:
                 seen, since = now, time.monotonic()
-            if time.monotonic() - since > _STUCK_AFTER_S:
+            if time.monotonic() - since > patience:
                 self.wrong.append(f"I9: stuck: {dict(now)}; {await self._why()}")
                 return
             await asyncio.sleep(0.2)

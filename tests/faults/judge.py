@@ -135,7 +135,7 @@ def _is_excused(finding: Finding, names: tuple[str, ...], seen: _Seen) -> bool:
 
 def _is_unknowable(line: dict[str, Any]) -> bool:
     """Tell whether the provider kept nothing of the end of a call and nobody was told of it."""
-    if line.get("cut_short") and line.get("call_status") is None:
+    if line["cut_short"]:  # what it had not written yet, it has forgotten
         return not _told(line, frozenset({"in-progress"}))
     was_lost = "cdr_lost" in line["faults"] or not line["reached_carrier"]
     return was_lost and not _told(line, _FINAL_WORDS)

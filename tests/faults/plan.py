@@ -40,6 +40,8 @@ FRONTS: Final[tuple[dict[str, Any], ...]] = (
         "delay_after_placing": {"rate": 0.3, "delay_s": 1.0},
     },
     {"delay_before_placing": {"rate": 0.4, "delay_s": 1.5}},
+    # Not one webhook comes through: all that is known is asked for.
+    {"webhook_lost": {"rate": 1.0}},
     {
         "record_expires": {"rate": 1.0, "delay_s": 0.0},
         "webhook_lost": {"rate": 0.3},

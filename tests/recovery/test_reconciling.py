@@ -2,10 +2,11 @@
 
 import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from tests.builders import DEADLINES, World, a_world
-from tests.drivers.jambonz_stand_in import StandIn
+from tests.drivers.jambonz_stand_in import StandIn, record_of
 
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.reconcile_calls import ReconcileCalls
@@ -67,20 +68,73 @@ async def overdue_calls(world: World, driver: JambonzDriver, people: int, age: s
     return names
 
 
+async def silent_calls(world: World, driver: JambonzDriver, people: int) -> list[str]:
+    """Calls that rang a minute ago and are not due for a long time."""
+    names = await overdue_calls(world, driver, people, "2 minutes")
+    await world.sql(
+        "update calls set state = 'ringing', deadline_at = now() + interval '1 hour',"
+        " heard_at = now() - interval '1 minute', ringing_at = now() - interval '1 minute'"
+    )
+    return names
+
+
+def live(
+    name: str, call_status: str, sip_status: int, *, to: str = "+919876500001"
+) -> dict[str, Any]:
+    return {
+        "call_sid": name,
+        "call_id": f"sip-{name}",
+        "direction": "outbound",
+        "from": "+919876543210",
+        "to": to,
+        "call_status": call_status,
+        "sip_status": sip_status,
+    }
+
+
+@pytest.mark.parametrize("people", [3, 6])
+async def test_when_nothing_is_heard_of_any_call_the_provider_is_asked_for_all(
+    world: World, driver: JambonzDriver, stand_in: StandIn, people: int
+) -> None:
+    names = await silent_calls(world, driver, people)
+    stand_in.calls[names[0]] = live(names[0], "busy", 486)
+    (second,) = await world.sql(
+        "select phone_number from calls where provider_call_id = $1", names[1]
+    )
+    over = live(names[1], "completed", 200, to=second["phone_number"])
+    stand_in.records.append(record_of(over))
+    # Of the third neither tells anything, and nothing is concluded from that.
+    for name in names[3:]:
+        stand_in.calls[name] = live(name, "in-progress", 200)
+    await reconcile(world, driver).poll_silent()
+    calls = await world.sql(
+        "select state, outcome, evidence from calls order by provider_call_id limit 4"
+    )
+    found = [("ended", "busy", "poll"), ("ended", "completed", "cdr"), ("ringing", None, None)]
+    assert [tuple(call) for call in calls[:3]] == found
+    assert [call["state"] for call in calls[3:]] == ["answered"] * (people > 3)
+
+
+async def test_a_ringing_phone_is_no_silence_while_others_are_heard_of(
+    world: World, driver: JambonzDriver, stand_in: StandIn
+) -> None:
+    names = await silent_calls(world, driver, 3)
+    for name in names:
+        stand_in.calls[name] = live(name, "busy", 486)
+    await world.sql("update calls set heard_at = now() where provider_call_id = $1", names[0])
+    await world.sql("update calls set heard_at = null where provider_call_id = $1", names[1])
+    await reconcile(world, driver).poll_silent()
+    calls = await world.sql("select state from calls order by provider_call_id")
+    assert [call["state"] for call in calls] == ["ringing", "ended", "ringing"]
+
+
 async def test_one_end_that_cannot_be_written_does_not_hold_up_the_others(
     world: World, driver: JambonzDriver, stand_in: StandIn
 ) -> None:
     names = await overdue_calls(world, driver, 3, "1 minute")
     for name in names:
-        stand_in.calls[name] = {
-            "call_sid": name,
-            "direction": "outbound",
-            "from": "+919876543210",
-            "to": "+919876500001",
-            "call_status": "busy",
-            # No SIP status has six digits, and our column no room for it.
-            "sip_status": 486_486 if name == names[1] else 486,
-        }
+        # No SIP status has six digits, and our column no room for it.
+        stand_in.calls[name] = live(name, "busy", 486_486 if name == names[1] else 486)
     recorded = await reconcile(world, driver).run()
     assert len(recorded.offs) == 2
     states = await world.sql("select state from calls order by provider_call_id")

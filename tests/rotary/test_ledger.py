@@ -80,6 +80,7 @@ async def test_a_clean_stop_cuts_live_calls_short_and_says_so(tmp_path: Path) ->
     [line] = lines_in(path)
     assert line["cut_short"] is True
     assert line["ended_at"] is not None
+    assert (line["call_status"], line["sip_status"]) == ("completed", 200)
 
 
 async def test_the_ledger_survives_a_kill_with_calls_up(tmp_path: Path) -> None:
@@ -93,6 +94,8 @@ async def test_the_ledger_survives_a_kill_with_calls_up(tmp_path: Path) -> None:
         old = await world.ledger()
         assert [line["cut_short"] for line in old] == [True, True]
         assert {line["call_sid"] for line in old} >= {sid}
+        records = await world.ask("GET", f"RecentCalls?page=1&count=10&filter={sid}")
+        assert [record["answered"] for record in records.body["data"]] == [True]
         line = await world.called(call_status_hook=None)
         assert (line["nth_call"], line["nth_request"]) == (3, 3)
         stats = (await world.ask("GET", "/rotary/stats")).body

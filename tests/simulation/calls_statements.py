@@ -314,17 +314,23 @@ def take_overdue(
     return [{**c, "read_at": now} for c in taken]
 
 
+TOLD = ("requested_at", "heard_at", "ringing_at", "answered_at")
+
+
 def read_silent(
     t: Transaction, now: datetime, provider: str, silence: timedelta, at_most: int
 ) -> Rows:
-    silent = [
+    named = [
         c
         for c in t.rows("calls")
-        if c["ended_at"] is None
-        and c["provider"] == provider
-        and c["heard_at"] is None
-        and c["provider_call_id"] is not None
-        and c["requested_at"] < now - silence
+        if c["ended_at"] is None and c["provider"] == provider and c["provider_call_id"] is not None
+    ]
+    told = {c["id"]: max(c[at] for at in TOLD if c[at] is not None) for c in named}
+    are_all_silent = all(at < now - silence for at in told.values())
+    silent = [
+        c
+        for c in named
+        if told[c["id"]] < now - silence and (c["heard_at"] is None or are_all_silent)
     ]
     silent.sort(key=lambda c: c["requested_at"])
     return [{**c, "read_at": now} for c in silent[:at_most]]

@@ -26,6 +26,8 @@ _FAILURES_A_MINUTE = 5
 _FAILURE_SHARE = 0.2
 _FIRST_PROBE_AFTER_S = 5.0
 _PROBE_EVERY_S = 30.0
+# A request that reaches nobody costs nobody anything, and can be tried soon again.
+_REACHES_NOBODY: Final = "connect"
 _MINUTE_S = 60.0
 # The provider takes the calls, and the carrier behind it fails as many as it carries: a poor list
 # alone has some in ten that no carrier can reach, now and then three in a row.
@@ -97,8 +99,11 @@ class Breaker:
         self._in_a_row += 1
         self.last_error = error
         if self.state is GateState.DOWN:
+            # Requests that had left before it opened fail after that, and are no probe.
+            if self._is_probing:
+                is_cheap = cause == _REACHES_NOBODY
+                self.retry_at = now + (_FIRST_PROBE_AFTER_S if is_cheap else _PROBE_EVERY_S)
             self._is_probing = False
-            self.retry_at = now + _PROBE_EVERY_S
         elif self._in_a_row >= _FAILURES_IN_A_ROW or self._fails_too_often(now):
             self._open(GateState.DOWN, now, cause, now + _FIRST_PROBE_AFTER_S)
 

@@ -21,6 +21,7 @@ from apollo.rotary.schema import plain_number
 FLUSH_S = 0.05  # what a kill can lose; long enough that a thousand calls a second share a write
 JOURNAL_BYTES = 8 << 20  # then the journal of open calls is written anew: some 10 000 lines
 CHUNK_LINES = 256  # read and sent in one piece: short enough not to hold up the calls
+CUT_OFF = 487  # the phone of somebody who had not answered yet rings no more
 REMEMBERED_CALLS = 100_000  # call-detail records after a restart; about 1 kB each in memory
 
 
@@ -286,6 +287,10 @@ class Ledger:
         if entry.ended_at is None and entry.placed_at is not None:
             entry.ended_at = now
             entry.cut_short = True
+            entry.terminated_by = "jambonz"
+            entry.call_status, entry.sip_status = (
+                ("failed", CUT_OFF) if entry.answered_at is None else ("completed", 200)
+            )
 
 
 def _write(file: int, lines: list[bytes]) -> int:

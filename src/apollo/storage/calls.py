@@ -336,7 +336,7 @@ async def take_overdue(
 async def read_silent(
     connection: Connection, provider: str, *, silence: timedelta, at_most: int
 ) -> list[OverdueCall]:
-    """Read open calls of which nothing was heard for so long since they were asked for."""
+    """Read named calls of which nothing was ever told, or all if nothing was of any."""
     rows = await _Q["read_silent"].rows(
         connection, provider=provider, silence=silence, at_most=at_most
     )

@@ -38,8 +38,8 @@ _log = structlog.get_logger("apollo.reconcile")
 _TURN: Final = timedelta(seconds=15)
 # Each look-up is a request out of the provider's budget: a pass asks for a bounded number.
 _AT_MOST: Final = 50
-# For more calls than this, one unfiltered list is cheaper than a list for each.
-_BY_NUMBER_MAX: Final = 3
+# For more calls than this, one unfiltered list is cheaper than a question for each.
+_ONE_BY_ONE_MAX: Final = 3
 # An unknown call is looked for after 5, 20 and 60 s, then each minute.
 _LOOKS: Final = (timedelta(seconds=20), timedelta(seconds=60))
 _LOOK_EVERY: Final = timedelta(seconds=60)
@@ -56,9 +56,9 @@ _AFTER_HANG_UP: Final = timedelta(seconds=10)
 _CLOCKS_DIFFER: Final = timedelta(seconds=5)
 
 
-# A provider reports "trying" within milliseconds: this many calls without a word for this long are
-# no accident, and then the live list is read this often, whatever the deadlines say.
-_SILENT_CALLS: Final = 3
+# A provider reports "trying" within milliseconds, and where several people are called somebody
+# rings, answers or hangs up: silence for this long is no accident, and then calls are asked for
+# this often, whatever their deadlines say.
 _SILENCE: Final = timedelta(seconds=10)
 _POLL_EVERY_S: Final = 10.0
 _POLL_AT_MOST: Final = 1_000
@@ -127,7 +127,7 @@ class ReconcileCalls:
         return recorded
 
     async def poll_silent(self) -> Recorded:
-        """Pull what webhooks ought to have told, once they have gone silent."""
+        """Ask for what webhooks ought to have told, once they have gone silent."""
         now = self._clock.monotonic()
         if now - self._polled_at < _POLL_EVERY_S:
             return Recorded()
@@ -135,21 +135,47 @@ class ReconcileCalls:
             silent = await storage.read_silent(
                 connection, self._driver.provider, silence=_SILENCE, at_most=_POLL_AT_MOST
             )
-        if len(silent) < _SILENT_CALLS:
+        if not silent:
             return Recorded()
         self._polled_at = now
-        try:
-            live = {x.provider_call_id: x for x in await self._driver.list_live()}
-        except DriverError as e:
-            _log.warning("live_list.failed", error=str(e))
-            return Recorded()
-        arrivals = [
-            Arrival(call.id, proven_by(live[call.provider_call_id], call.read_at, Evidence.POLL))
-            for call in silent
-            if call.provider_call_id in live
-        ]
-        _log.warning("webhooks.silent", calls=len(silent), found=len(arrivals))
+        arrivals = await self._ask_for_all(silent)
+        if arrivals:
+            _log.warning("webhooks.silent", calls=len(silent), found=len(arrivals))
         return await self._write(arrivals)
+
+    async def _ask_for_all(self, calls: Sequence[OverdueCall]) -> list[Arrival]:
+        """Ask for calls the provider has named: the live ones, then the records of the others."""
+        arrivals: list[Arrival] = []
+        left = {call.provider_call_id: call for call in calls}
+        for read, evidence in (
+            (self._read_live, Evidence.POLL),
+            (self._read_records, Evidence.RECORD),
+        ):
+            try:
+                found = await read(list(left.values()))
+            except DriverError as e:
+                _log.warning("silence.not_looked_into", evidence=evidence.value, error=str(e))
+                break
+            for one in found:
+                if (call := left.pop(one.provider_call_id, None)) is None:
+                    continue
+                event = proven_by(one, call.read_at, evidence)
+                if event is not None and observed_later(call, event):
+                    arrivals.append(Arrival(call.id, event))
+        return arrivals
+
+    async def _read_live(self, calls: Sequence[OverdueCall]) -> list[LiveCall]:
+        if len(calls) > _ONE_BY_ONE_MAX:
+            return await self._driver.list_live()
+        found = [await self._driver.read_call(call.provider_call_id or "") for call in calls]
+        return [one for one in found if one is not None]
+
+    async def _read_records(self, calls: Sequence[OverdueCall]) -> list[LiveCall]:
+        if len(calls) > _ONE_BY_ONE_MAX:
+            since = min(call.requested_at for call in calls) - _CLOCKS_DIFFER
+            return await self._driver.list_records(since, matching=None)
+        found = [await self._record_of(call, call.provider_call_id or "") for call in calls]
+        return [one for one in found if one is not None]
 
     async def _write(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Record what was found; an event that cannot be written must not hold up the others."""
@@ -186,7 +212,7 @@ class ReconcileCalls:
         if not calls:
             return _LiveList([], is_complete=True)
         try:
-            if len(calls) <= _BY_NUMBER_MAX:
+            if len(calls) <= _ONE_BY_ONE_MAX:
                 found = [x for c in calls for x in await self._driver.list_live(c.phone_number)]
             else:
                 found = await self._driver.list_live()

@@ -231,13 +231,19 @@ returning k.id, k.state, k.phone_number, k.from_number, k.provider_call_id, k.re
           k.answered_at, clock_timestamp() as read_at;
 
 -- name: read_silent
--- Open calls the provider took a while ago and never reported: its webhooks do not reach us.
+-- Calls the provider has named, and of which nothing was told for a while: those of which nothing
+-- ever was, and all of them when nothing was told of any.
+with open_calls as (
+  select *, greatest(requested_at, heard_at, ringing_at, answered_at) as told_at
+    from calls
+   where ended_at is null and provider = :provider and provider_call_id is not null
+)
 select id, state, phone_number, from_number, provider_call_id, requested_at, answered_at,
        clock_timestamp() as read_at
-  from calls
- where ended_at is null and provider = :provider and heard_at is null
-   and provider_call_id is not null
-   and requested_at < clock_timestamp() - :silence::interval
+  from open_calls
+ where told_at < clock_timestamp() - :silence::interval
+   and (heard_at is null
+        or (select max(told_at) from open_calls) < clock_timestamp() - :silence::interval)
  order by requested_at
  limit :at_most::integer;
 
