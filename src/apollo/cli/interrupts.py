@@ -1,7 +1,7 @@
 """Ctrl-C, SIGTERM and a closed terminal end the work in good order, once.
 
-Owns the signals of `apollo up` and of the demo. A second Ctrl-C must not cut the stopping short:
-that would leave processes behind.
+Owns the signals of every command that starts or opens something. A second Ctrl-C must not cut the
+stopping short: that would leave processes behind.
 """
 
 import asyncio
@@ -40,3 +40,11 @@ async def until_interrupted(work: Coroutine[Any, Any, _T]) -> _T:
     finally:
         for wish in _WISHES:
             loop.remove_signal_handler(wish)
+
+
+def to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do a command's work, and put everything away whatever asks it to stop."""
+    try:
+        return asyncio.run(until_interrupted(work))
+    except Interrupted:
+        raise KeyboardInterrupt from None  # typer's word for it: "Aborted." and exit code 130

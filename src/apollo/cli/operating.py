@@ -3,7 +3,6 @@
 Owns how a provider is opened for the length of one command. It never dials.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -11,6 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from apollo.cli.interrupts import to_its_end
 from apollo.cli.rehearsal import settings_in_force
 from apollo.config import Settings, configure_logging
 from apollo.usecases.hang_up_calls import HangUpCalls
@@ -59,4 +59,4 @@ def at_desk(work: Callable[[Desk], Awaitable[_T]]) -> _T:
         async with open_desk(settings) as desk:
             return await work(desk)
 
-    return asyncio.run(inside())
+    return to_its_end(inside())
