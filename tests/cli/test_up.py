@@ -219,6 +219,37 @@ def test_a_command_that_is_interrupted_stops_what_it_started(
     assert not embedded.is_running(data_dir)
 
 
+@pytest.mark.parametrize(("before", "ends_by_it"), [([], True), (["nohup"], False)])
+def test_a_closed_terminal_ends_a_process_unless_nohup_was_said(
+    before: list[str], ends_by_it: bool, data_dir: Path
+) -> None:
+    environ = environment(data_dir) | {
+        "APOLLO_JAMBONZ_URL": "http://127.0.0.1:9/v1",
+        "APOLLO_JAMBONZ_ACCOUNT_SID": "9351f46a-678c-43f5-b8a6-d4eb58d131af",
+        "APOLLO_JAMBONZ_API_KEY": "a-key-of-a-test",
+        "APOLLO_JAMBONZ_WEBHOOK_SECRET": "a-secret-of-a-test",
+    }
+    with subprocess.Popen(
+        [*before, sys.executable, "-P", "-m", "apollo.cli", "serve"],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        while "Uvicorn running" not in (line := process.stdout.readline()):
+            assert line, "serve ended before it was ready"
+        process.send_signal(signal.SIGHUP)
+        if not ends_by_it:
+            with urllib.request.urlopen(f"http://127.0.0.1:{environ['APOLLO_PORT']}/livez") as page:
+                assert page.status == 200
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert not embedded.is_running(data_dir)
+
+
 def test_a_child_is_heard_to_its_end_though_nobody_listens_to_us(tmp_path: Path) -> None:
     def gone(_role: str, _line: str) -> None:
         raise BrokenPipeError

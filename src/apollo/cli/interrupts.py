@@ -5,12 +5,12 @@ stopping short: that would leave processes behind.
 """
 
 import asyncio
-import signal
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
+
+from apollo.wiring.signals import stop_signals
 
 _T = TypeVar("_T")
-_WISHES: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
@@ -29,7 +29,8 @@ async def until_interrupted(work: Coroutine[Any, Any, _T]) -> _T:
             was_asked = True
             task.cancel()
 
-    for wish in _WISHES:
+    wishes = stop_signals()
+    for wish in wishes:
         loop.add_signal_handler(wish, ask_once)
     try:
         return await task
@@ -38,7 +39,7 @@ async def until_interrupted(work: Coroutine[Any, Any, _T]) -> _T:
             raise Interrupted from None
         raise
     finally:
-        for wish in _WISHES:
+        for wish in wishes:
             loop.remove_signal_handler(wish)
 
 
