@@ -220,6 +220,11 @@ def test_calls_too_short_to_be_overdue_tell_of_lost_webhooks_once_their_end_was_
     assert codes(ended=long_over) == []
 
 
+def test_a_call_that_nobody_is_known_to_have_accepted_tells_of_no_lost_webhook() -> None:
+    held = ended(9, FAILED, evidence="assumed", was_heard=False, hangup_reason="outcome_unknown")
+    assert codes(ended=held) == []
+
+
 def test_a_carrier_that_stopped_everything_is_named_without_a_sample() -> None:
     down = (worker(provider=SHUT),)
     answer = explain(batch(processes=down, ended=ended(3, FAILED, sip_status=503)), NOW)
