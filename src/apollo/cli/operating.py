@@ -3,6 +3,7 @@
 Owns how a provider is opened for the length of one command. It never dials.
 """
 
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -39,7 +40,10 @@ async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
     try:
         async with open_office(settings) as office:
             record = RecordCallEvents(
-                db=office.db, deadlines=parts.deadlines(settings), wakes_by_notify=True
+                db=office.db,
+                deadlines=parts.deadlines(settings),
+                wakes_by_notify=True,
+                log_moves_at=logging.DEBUG,
             )
             yield Desk(
                 office=office,
