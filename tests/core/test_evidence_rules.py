@@ -148,6 +148,17 @@ def test_the_providers_clock_is_compared_with_the_databases() -> None:
     assert codes(processes=(worker(provider=small),)) == []
 
 
+@pytest.mark.parametrize("state", ["unauthorised", "down", "rate_limited"])
+def test_a_fix_names_the_provider_in_words_and_the_evidence_its_account(state: str) -> None:
+    off = ProviderHealth(provider="jambonz:7", state=state, clock_offset_s=-8.0, since=NOW)
+    reasons = explain(batch(processes=(worker(provider=off),)), NOW).reasons
+    assert {one.code for one in reasons} > {"clock_skew"}
+    for one in reasons:
+        assert "jambonz:7" in str(one.evidence)
+        assert "jambonz:7" not in one.fix
+        assert "he provider" in one.fix
+
+
 def test_a_schema_of_another_version_is_told() -> None:
     assert codes(
         processes=(worker(schema_version=1),), database=DatabaseHealth(schema_version=2)
