@@ -323,7 +323,7 @@ class Ward:
 
 def _tool(name: str) -> str:
     """A program that comes with the embedded PostgreSQL."""
-    return str(Path(embedded._program("postgres")).with_name(name))  # noqa: SLF001 - the ward's own
+    return str(Path(embedded.program("postgres")).with_name(name))
 
 
 async def _run(*command: str, env: dict[str, str] | None = None) -> None:

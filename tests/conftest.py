@@ -69,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[WATCHED_BY] = subprocess.Popen(
         [sys.executable, "-c", WATCHER, str(folder)],
         stdin=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[2])},
         start_new_session=True,  # Ctrl-C ends the run, not the one that cleans up after it
     )
 

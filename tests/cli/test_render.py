@@ -36,6 +36,13 @@ def test_a_diagnosis_shows_verdict_arithmetic_reasons_and_fixes() -> None:
         assert part in text
 
 
+def test_contacts_that_are_held_are_named_beside_the_reasons() -> None:
+    note = "2 contacts are held as failed"
+    text = shown(diagnosis(debug(held={"contacts": 2, "note": note})))
+    assert text.index("no_worker_alive") < text.index(note)
+    assert "held" not in shown(diagnosis(debug(held={"contacts": 0, "note": None})))
+
+
 def test_texts_of_the_api_are_shown_as_they_are_and_not_taken_for_colours() -> None:
     assert "last_seen host-1 [red], process 4711" in shown(diagnosis(debug()))
 

@@ -1,5 +1,6 @@
 """`apollo up` with real processes: ready, stopped, killed, and one of them dying."""
 
+import asyncio
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from apollo import cli, embedded
+from apollo.cli.supervisor import Supervisor
 
 # A start takes three seconds, on a machine with other things to do perhaps ten.
 DEADLINE_S = 60.0
@@ -178,3 +180,85 @@ def test_a_process_without_a_provider_says_what_to_set(command: str, data_dir: P
     assert ran.stderr.startswith("apollo: ")
     assert "Traceback" not in ran.stderr
     assert "APOLLO_" in ran.stderr
+
+
+def apollo(data_dir: Path, *arguments: str) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "apollo.cli", *arguments],
+        env=environment(data_dir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+
+
+@pytest.mark.parametrize("command", ["up", "token list"])
+def test_a_command_whose_reader_is_gone_stops_what_it_started(command: str, data_dir: Path) -> None:
+    with apollo(data_dir, *command.split()) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        process.wait(DEADLINE_S)
+    assert (data_dir / "postgres/db").exists()
+    assert not embedded.is_running(data_dir)
+
+
+@pytest.mark.parametrize("wish", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_command_that_is_interrupted_stops_what_it_started(
+    wish: signal.Signals, data_dir: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ledger = f"http://127.0.0.1:{silent.getsockname()[1]}/rotary/ledger"
+        with apollo(data_dir, "audit", ledger) as process:
+            silent.settimeout(DEADLINE_S)
+            asked, _ = silent.accept()
+            with asked:
+                assert embedded.is_running(data_dir)
+                process.send_signal(wish)
+                said, _ = process.communicate(timeout=DEADLINE_S)
+    assert b"Traceback" not in said
+    assert process.returncode == 130
+    assert not embedded.is_running(data_dir)
+
+
+@pytest.mark.parametrize(("before", "ends_by_it"), [([], True), (["nohup"], False)])
+def test_a_closed_terminal_ends_a_process_unless_nohup_was_said(
+    before: list[str], ends_by_it: bool, data_dir: Path
+) -> None:
+    environ = environment(data_dir) | {
+        "APOLLO_JAMBONZ_URL": "http://127.0.0.1:9/v1",
+        "APOLLO_JAMBONZ_ACCOUNT_SID": "9351f46a-678c-43f5-b8a6-d4eb58d131af",
+        "APOLLO_JAMBONZ_API_KEY": "a-key-of-a-test",
+        "APOLLO_JAMBONZ_WEBHOOK_SECRET": "a-secret-of-a-test",
+    }
+    with subprocess.Popen(
+        [*before, sys.executable, "-P", "-m", "apollo.cli", "serve"],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        while "Uvicorn running" not in (line := process.stdout.readline()):
+            assert line, "serve ended before it was ready"
+        process.send_signal(signal.SIGHUP)
+        if not ends_by_it:
+            with urllib.request.urlopen(f"http://127.0.0.1:{environ['APOLLO_PORT']}/livez") as page:
+                assert page.status == 200
+            process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0
+    assert not embedded.is_running(data_dir)
+
+
+def test_a_child_is_heard_to_its_end_though_nobody_listens_to_us(tmp_path: Path) -> None:
+    def gone(_role: str, _line: str) -> None:
+        raise BrokenPipeError
+
+    async def last_words() -> list[str]:
+        supervisor = Supervisor(environment(tmp_path), gone)
+        await supervisor.start("worker")
+        child = await supervisor.first_end()
+        await supervisor.stop()
+        return list(child.last_lines)
+
+    assert "APOLLO_JAMBONZ_URL" in asyncio.run(last_words())[0]  # the command line's own loop

@@ -20,24 +20,28 @@ from apollo import embedded
 from apollo.errors import Misconfigured
 
 START = """
-import pathlib, sys
+import contextlib, pathlib, sys
 from apollo import embedded
-print(embedded.ensure_running(pathlib.Path(sys.argv[1])), flush=True)
-sys.stdin.read()
+data_dir = pathlib.Path(sys.argv[1])
+with embedded.in_use(data_dir) if sys.argv[2:] else contextlib.nullcontext():
+    print(embedded.ensure_running(data_dir), flush=True)
+    sys.stdin.read()
 """
 WITHIN_S = 30.0  # a machine busy with the other tests
 
 
 @contextmanager
-def starting(data_dir: Path, address_space: int = -1) -> "Iterator[subprocess.Popen[str]]":
+def starting(
+    data_dir: Path, address_space: int = -1, *, using: bool = False
+) -> "Iterator[subprocess.Popen[str]]":
     """Another process that starts the server and prints its URL, with so many bytes of memory."""
     limit = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({address_space},) * 2)"
     with subprocess.Popen(
-        [sys.executable, "-c", limit + START, str(data_dir)],
+        [sys.executable, "-c", limit + START, str(data_dir), *(["using"] if using else [])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(embedded.__file__).parents[2])},
     ) as process:
         yield process
         process.kill()
@@ -233,3 +237,18 @@ async def test_starting_does_not_block_on_a_server_that_runs(used_dir: Path) -> 
             asyncio.to_thread(embedded.ensure_running, used_dir), WITHIN_S
         )
     assert again == url
+
+
+async def test_the_last_of_its_users_stops_it_and_nobody_before(used_dir: Path) -> None:
+    with starting(used_dir, using=True) as other:
+        with embedded.in_use(used_dir):
+            assert embedded.ensure_running(used_dir) == first_line(other)
+        assert embedded.is_running(used_dir)
+        other.communicate("")
+        assert not embedded.is_running(used_dir)
+    with starting(used_dir, using=True) as killed:
+        url = first_line(killed)
+    assert await asked(url, "select 1") == 1
+    with embedded.in_use(used_dir):
+        assert embedded.running_url(used_dir) == url
+    assert embedded.running_url(used_dir) is None

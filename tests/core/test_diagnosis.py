@@ -424,7 +424,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         ),
         Verdict.BLOCKED,
         3,
-        ["jambonz", "401 bad key", "2026-05-12T09:57:00Z"],
+        ["The provider", "401 bad key", "2026-05-12T09:57:00Z"],
     ),
     Reason.PROVIDER_DOWN: (
         snapshot(

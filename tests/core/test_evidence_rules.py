@@ -148,6 +148,17 @@ def test_the_providers_clock_is_compared_with_the_databases() -> None:
     assert codes(processes=(worker(provider=small),)) == []
 
 
+@pytest.mark.parametrize("state", ["unauthorised", "down", "rate_limited"])
+def test_a_fix_names_the_provider_in_words_and_the_evidence_its_account(state: str) -> None:
+    off = ProviderHealth(provider="jambonz:7", state=state, clock_offset_s=-8.0, since=NOW)
+    reasons = explain(batch(processes=(worker(provider=off),)), NOW).reasons
+    assert {one.code for one in reasons} > {"clock_skew"}
+    for one in reasons:
+        assert "jambonz:7" in str(one.evidence)
+        assert "jambonz:7" not in one.fix
+        assert "he provider" in one.fix
+
+
 def test_a_schema_of_another_version_is_told() -> None:
     assert codes(
         processes=(worker(schema_version=1),), database=DatabaseHealth(schema_version=2)
@@ -218,6 +229,11 @@ def test_calls_too_short_to_be_overdue_tell_of_lost_webhooks_once_their_end_was_
     assert codes(ended=unheard, processes=(worker(), web)) == []
     long_over = ended(9, evidence="poll", was_heard=False, ended_at=ago(300))
     assert codes(ended=long_over) == []
+
+
+def test_a_call_that_nobody_is_known_to_have_accepted_tells_of_no_lost_webhook() -> None:
+    held = ended(9, FAILED, evidence="assumed", was_heard=False, hangup_reason="outcome_unknown")
+    assert codes(ended=held) == []
 
 
 def test_a_carrier_that_stopped_everything_is_named_without_a_sample() -> None:

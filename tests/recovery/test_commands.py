@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.builders import CALLER_IDS, some_numbers
@@ -27,6 +28,11 @@ async def site(database_url: str) -> AsyncIterator[Site]:
 
 async def apollo(site: Site, *arguments: str) -> str:
     """Type a command; gives what it printed."""
+    return (await typed(site, *arguments))[0]
+
+
+async def typed(site: Site, *arguments: str) -> tuple[str, list[dict[str, Any]]]:
+    """Type a command; gives what it printed, and its log."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "apollo", *arguments),
         env={
@@ -45,7 +51,7 @@ async def apollo(site: Site, *arguments: str) -> str:
     )
     printed, complaints = await process.communicate()
     assert process.returncode == 0, complaints.decode()
-    return printed.decode()
+    return printed.decode(), [json.loads(line) for line in complaints.splitlines()]
 
 
 async def test_recover_says_that_there_is_nothing_to_recover(site: Site) -> None:
@@ -61,9 +67,12 @@ async def test_recover_shows_what_was_lost_and_dials_on_only_when_told_to(site: 
         await place_unknown(site, number, CALLER_IDS[0])
     assert (await site.detect().run()).unknown_calls == 2
 
-    printed = await apollo(site, "recover")
+    printed, log = await typed(site, "recover")
     assert "1 were given to their contacts, 1 belong to nobody who waits" in printed
     assert "Nobody is called yet" in printed
+    (line,) = log
+    assert line["event"] == "recovery.read_in"
+    assert (line["calls"], line["without_contact"], line["brought_up_to_date"]) == (2, 1, 0)
     assert theirs not in printed
     assert await is_held(site)
     assert "in_progress" in await site.world.statuses(batch_id)

@@ -27,7 +27,7 @@ ONE_TRY = {"max_retries": 2, "strategy": "fixed", "cooldown_minutes": 60}
 
 def program(name: str) -> str:
     """A tool of the PostgreSQL in the wheel."""
-    return str(Path(embedded._program("postgres")).with_name(name))
+    return str(Path(embedded.program("postgres")).with_name(name))
 
 
 async def run(name: str, *arguments: str) -> None:

@@ -81,6 +81,7 @@ async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world
                 {"name": "batch", "limit": 10, "in_use": 2, "free": 8},
                 {"name": "campaign", "limit": 10, "in_use": 2, "free": 8},
             ],
+            "held": {"contacts": 0, "note": None},
             "next_dial_at": "2026-05-12T10:00:00Z",
             "estimated_finish_at": None,
             "as_of": "2026-05-12T10:00:00Z",
@@ -405,6 +406,70 @@ async def test_a_contact_given_back_keeps_its_place_as_the_oldest(world: World) 
     assert answer["status_breakdown"]["pending"]["oldest_updated_at"] == "2026-05-12T07:00:00Z"
 
 
+# ---------------------------------------------------------------------------------------- held
+
+
+async def _hold(world: World, first: int, last: int) -> None:
+    """Have the calls to contacts given up, and the contacts held."""
+    await world.call(first, last, state="unknown")
+    await world.run(
+        "update calls set state = 'ended', outcome = 'failed', evidence = 'assumed', ended_at = $1,"
+        " hangup_reason = 'outcome_unknown' where position between $2 and $3",
+        NOW,
+        first,
+        last,
+    )
+    await world.run(
+        "update contacts set attempts = 1 where position between $1 and $2", first, last
+    )
+    await world.move(first, last, "failed")
+
+
+async def test_contacts_that_are_held_are_counted_and_are_no_reason(world: World) -> None:
+    await world.make(20)
+    await world.worker()
+    await _hold(world, 1, 3)
+    # Released, called again and lost again for another cause.
+    await world.run("update contacts set attempts = 2 where position = 3")
+    found = await world.diagnostics()
+    assert (found["verdict"], codes(found)) == ("healthy", ["concurrency_full"])
+    assert found["tip"].startswith("Batch is healthy")
+    assert found["held"] == {
+        "contacts": 2,
+        "note": "2 contacts are held as failed: a call may have been placed, and nobody knows what"
+        " became of it. On the server, `apollo calls unresolved` lists such calls, and `apollo"
+        " calls release ID --reason …` has a contact called again.",
+    }
+    await world.run("delete from heartbeats")
+    stalled = await world.diagnostics()
+    assert (stalled["verdict"], codes(stalled)[0]) == ("blocked", "no_worker_alive")
+    assert stalled["tip"].startswith("No worker")
+    assert stalled["held"] == found["held"]
+
+
+async def test_a_completed_batch_with_held_contacts_is_finished_and_says_so(world: World) -> None:
+    await world.make(3)
+    await world.worker()
+    await _hold(world, 1, 3)
+    await world.run("update batches set status = 'completed', completed_at = $1", NOW)
+    found = await world.diagnostics()
+    assert (found["verdict"], found["reasons"], found["held"]["contacts"]) == ("finished", [], 3)
+    await world.run("update batches set status = 'cancelled'")
+    closed = (await world.diagnostics())["held"]["note"]
+    assert closed.endswith("the batch is cancelled, so nobody is called again.")
+    await world.move(1, 3, "completed")
+    assert (await world.diagnostics())["held"] == {"contacts": 0, "note": None}
+
+
+async def test_so_many_unknown_calls_that_not_all_are_looked_at_is_said(world: World) -> None:
+    await world.make(1_001)
+    await world.worker()
+    await _hold(world, 1, 1_001)
+    held = (await world.diagnostics())["held"]
+    assert held["contacts"] == 1_000
+    assert held["note"].startswith("At least 1,000 contacts are held as failed")
+
+
 # ------------------------------------------------------------------------- outages and the cost
 
 
@@ -428,7 +493,14 @@ async def _locked(db: Database, table: str) -> AsyncIterator[None]:
 
 _MEASURED = (
     *("tallies", "open_calls", "contacts_on_call", "waiting", "heads", "parked", "acts"),
-    *("ended_calls", "decided_calls", "decided_earlier", "decided_elsewhere", "calls_elsewhere"),
+    *(
+        "held",
+        "ended_calls",
+        "decided_calls",
+        "decided_earlier",
+        "decided_elsewhere",
+        "calls_elsewhere",
+    ),
 )
 
 
@@ -441,6 +513,7 @@ async def _cost(world: World) -> dict[str, tuple[int, set[str]]]:
         "organization_id": "org_a",
         "now": NOW,
         "overdue_max": 1000,
+        "looked_at_max": 10,
         "ringing_since": CREATED,
         "talking_since": CREATED,
         "before": 150,
@@ -475,6 +548,10 @@ async def _fill(world: World, contacts: int) -> None:
     half = contacts // 2
     await world.call(1, half)
     await world.run("update calls set state='ended', ended_at=$1, outcome='busy'", NOW)
+    await world.run(
+        "update calls set outcome = 'failed', hangup_reason = 'outcome_unknown'"
+        " where position % 10 = 0"
+    )
     await world.move(1, half, "busy")
     await world.move(1, contacts // 4, "retrying", wait_reason="retry_not_due")
     await world.run(

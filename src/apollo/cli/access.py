@@ -4,7 +4,6 @@ They ask the database, so that they work before the first token exists. A token 
 when it is made, and is never read again.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,6 +11,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 
+from apollo.cli.interrupts import to_its_end
 from apollo.cli.render import listing
 from apollo.cli.terminal import AsJson, out, print_json, say
 from apollo.config import configure_logging, load
@@ -81,7 +81,7 @@ def in_office(work: Callable[[Office], Awaitable[_T]]) -> _T:
         async with open_office(settings) as office:
             return await work(office)
 
-    return asyncio.run(inside())
+    return to_its_end(inside())
 
 
 def create_token(org: Org, name: Name = "default", as_json: AsJson = False) -> None:

@@ -3,7 +3,6 @@
 Owns where the record comes from and how the findings are shown. It reads only, and never judges.
 """
 
-import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator
@@ -15,6 +14,7 @@ import aiohttp
 import typer
 from rich.text import Text
 
+from apollo.cli.interrupts import to_its_end
 from apollo.cli.rehearsal import settings_in_force
 from apollo.cli.terminal import AsJson, out, print_json, say
 from apollo.config import Settings, configure_logging, load
@@ -51,7 +51,7 @@ def audit(ledger: Ledger = None, days: Days = 1, as_json: AsJson = False) -> Non
     """Compare the provider's record of calls with the database; exit 1 on a violation."""
     settings = load(os.environ)
     configure_logging(settings.log, sys.stderr)  # stdout is for the result alone
-    name, witnessed, findings = asyncio.run(_audit(settings, ledger, days))
+    name, witnessed, findings = to_its_end(_audit(settings, ledger, days))
     if as_json:
         print_json(
             {

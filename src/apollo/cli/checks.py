@@ -87,15 +87,15 @@ async def database(settings: Settings) -> tuple[list[Finding], dict[str, AgentRo
         fix = "start it, or correct APOLLO_DATABASE_URL"
     else:
         try:
-            is_running = embedded.is_running(settings.data_dir)
+            found = embedded.running_url(settings.data_dir)
         except Misconfigured as wrong:
             fix = "do one of the things named"
             return [Finding(name, State.FAULT, fault, fix) for fault in wrong.faults], {}
-        if not is_running:
+        if found is None:
             what = f"the embedded PostgreSQL in {settings.data_dir} is not running"
             fix = "start Apollo with `apollo up`, or set APOLLO_DATABASE_URL"
             return [Finding(name, State.FAULT, what, fix)], {}
-        url = embedded.ensure_running(settings.data_dir)
+        url = found
         fix = f"see {settings.data_dir}/postgres/postgres.log"
     try:
         db = await Database.connect(url, connections_max=1, name="apollo doctor")

@@ -1,16 +1,16 @@
 """Ctrl-C, SIGTERM and a closed terminal end the work in good order, once.
 
-Owns the signals of `apollo up` and of the demo. A second Ctrl-C must not cut the stopping short:
-that would leave processes behind.
+Owns the signals of every command that starts or opens something. A second Ctrl-C must not cut the
+stopping short: that would leave processes behind.
 """
 
 import asyncio
-import signal
 from collections.abc import Coroutine
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
+
+from apollo.wiring.signals import stop_signals
 
 _T = TypeVar("_T")
-_WISHES: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
@@ -29,7 +29,8 @@ async def until_interrupted(work: Coroutine[Any, Any, _T]) -> _T:
             was_asked = True
             task.cancel()
 
-    for wish in _WISHES:
+    wishes = stop_signals()
+    for wish in wishes:
         loop.add_signal_handler(wish, ask_once)
     try:
         return await task
@@ -38,5 +39,13 @@ async def until_interrupted(work: Coroutine[Any, Any, _T]) -> _T:
             raise Interrupted from None
         raise
     finally:
-        for wish in _WISHES:
+        for wish in wishes:
             loop.remove_signal_handler(wish)
+
+
+def to_its_end(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do a command's work, and put everything away whatever asks it to stop."""
+    try:
+        return asyncio.run(until_interrupted(work))
+    except Interrupted:
+        raise KeyboardInterrupt from None  # typer's word for it: "Aborted." and exit code 130

@@ -3,7 +3,7 @@
 Owns how a provider is opened for the length of one command. It never dials.
 """
 
-import asyncio
+import logging
 import os
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from apollo.cli.interrupts import to_its_end
 from apollo.cli.rehearsal import settings_in_force
 from apollo.config import Settings, configure_logging
 from apollo.usecases.hang_up_calls import HangUpCalls
@@ -39,7 +40,10 @@ async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
     try:
         async with open_office(settings) as office:
             record = RecordCallEvents(
-                db=office.db, deadlines=parts.deadlines(settings), wakes_by_notify=True
+                db=office.db,
+                deadlines=parts.deadlines(settings),
+                wakes_by_notify=True,
+                log_moves_at=logging.DEBUG,
             )
             yield Desk(
                 office=office,
@@ -59,4 +63,4 @@ def at_desk(work: Callable[[Desk], Awaitable[_T]]) -> _T:
         async with open_desk(settings) as desk:
             return await work(desk)
 
-    return asyncio.run(inside())
+    return to_its_end(inside())

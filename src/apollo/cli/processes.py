@@ -4,7 +4,6 @@ Each loads only what its process runs, so each imports it for itself. Must not k
 does its work.
 """
 
-import asyncio
 import os
 import sys
 import uuid
@@ -12,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from apollo.cli.interrupts import to_its_end
 from apollo.cli.supervisor import stop_with_parent
 from apollo.cli.terminal import out
 from apollo.config import Settings, configure_logging, load
@@ -72,7 +72,7 @@ def migrate() -> None:
     from apollo.storage import database  # noqa: PLC0415 - as above
     from apollo.wiring import parts  # noqa: PLC0415 - as above
 
-    asyncio.run(parts.bring_up_to_date(settings, within_s=0.0))
+    to_its_end(parts.migrate(settings))
     out.print(f"The schema is at version {database.schema_version_wanted()}.")
 
 

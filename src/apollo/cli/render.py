@@ -127,6 +127,8 @@ def diagnosis(debug: Mapping[str, Any]) -> RenderableType:
         parts.append(Text(f"Could not be read, so not judged: {unread}", "yellow"))
     parts += _arithmetic(found.get("accounting") or {}, found.get("reasons") or [])
     parts += [reason_view(reason) for reason in found.get("reasons") or []]
+    if note := (found.get("held") or {}).get("note"):
+        parts += [Text(), Text(str(note), "yellow")]
     parts += _limits(found.get("limits") or [])
     parts += _ahead(found)
     return Group(*parts)

@@ -8,7 +8,7 @@ import asyncio
 import errno
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final, TypeVar
@@ -97,9 +97,6 @@ async def started(
     await _check_ports(settings, with_rotary=with_rotary)
     if with_rotary:
         environ = connected(environ, settings, keep_secrets(settings.data_dir))
-    # Asked before a child may start it: who found it running leaves it running.
-    is_embedded = settings.database_url is None
-    was_running = is_embedded and embedded.is_running(settings.data_dir)
     supervisor = Supervisor(environ, on_line)
     stack = Stack(
         settings=load(environ),
@@ -108,17 +105,18 @@ async def started(
         rotary_url=rotary_url(settings) if with_rotary else None,
         supervisor=supervisor,
     )
-    try:
-        await supervisor.start("serve")
-        worker = await supervisor.start("worker")
-        if with_rotary:
-            await supervisor.start("rotary")
-        await stack.unless_ended(_ready(stack, worker))
-        yield stack
-    finally:
-        await supervisor.stop()
-        if is_embedded and not was_running:
-            await asyncio.to_thread(embedded.stop, settings.data_dir)
+    is_embedded = settings.database_url is None
+    # The children start it, and one of them may be killed: then it is ours to stop.
+    with embedded.in_use(settings.data_dir) if is_embedded else nullcontext():
+        try:
+            await supervisor.start("serve")
+            worker = await supervisor.start("worker")
+            if with_rotary:
+                await supervisor.start("rotary")
+            await stack.unless_ended(_ready(stack, worker))
+            yield stack
+        finally:
+            await supervisor.stop()
 
 
 async def _ready(stack: Stack, worker: Child) -> None:

@@ -113,7 +113,9 @@ class Supervisor:
                 return
             line = raw.decode(errors="replace").rstrip("\r\n")
             child.last_lines.append(line)
-            self._on_line(child.role, line)
+            # Our own reader may be gone; the child is still to be read, or it would wait for us.
+            with contextlib.suppress(OSError):
+                self._on_line(child.role, line)
 
 
 def stop_with_parent() -> None:

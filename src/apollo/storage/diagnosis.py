@@ -17,7 +17,7 @@ from apollo.core.diagnosis.evidence import Backlog, EndedCall
 from apollo.core.diagnosis.snapshot import Settings, Snapshot
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.core.reasons import Reason
-from apollo.core.states import BatchStatus
+from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import Stale, Unavailable
 from apollo.storage import diagnosis_rows as shape
 from apollo.storage.database import Connection, Record, load_queries, translated
@@ -39,6 +39,8 @@ _RECOUNT_WITHIN_MS: Final = 25_000
 # The sweep promotes what is due within seconds, so more than a few are due only while no worker
 # runs; then the last due time says whether all are.
 _OVERDUE_MAX: Final = 1_000
+# What a person can decide about at one sitting: as many as `apollo calls unresolved` lists.
+_UNRESOLVED_MAX: Final = 1_000
 # A phone stops ringing at the timeout, and what says so takes seconds at most.
 _RINGS_ON: Final = timedelta(seconds=15)
 
@@ -199,6 +201,8 @@ class Reading:
             wanted.append(
                 ("parked", shape.parked, batch | {"organization_id": self._organization_id})
             )
+        if any(t.status is ContactStatus.FAILED and t.contacts for t in facts.tallies):
+            wanted.append(("held", shape.held, batch | {"looked_at_max": _UNRESOLVED_MAX}))
         if (
             facts.batch.paused_by
             or facts.campaign.paused_at
@@ -216,7 +220,7 @@ class Reading:
             health = self._known().database
             self._note(database=None if health is None else replace(health, blockers=rows))
         else:
-            is_single = name in {"database", "backlog"}
+            is_single = name in {"database", "backlog", "held"}
             self._note(**{_FIELDS.get(name, name): rows[0] if is_single else rows})
         self._unread.pop(name, None)
 

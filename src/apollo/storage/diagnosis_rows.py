@@ -11,6 +11,7 @@ from apollo.core.diagnosis.snapshot import (
     BatchFacts,
     CampaignFacts,
     Head,
+    Held,
     OnCall,
     OpenCalls,
     Parked,
@@ -195,6 +196,11 @@ def blocker(row: Record) -> Blocker:
         waiting=row["waiting"],
         statement=re.sub(r"\d{4,}", "…", shown),
     )
+
+
+def held(row: Record) -> Held:
+    """Read how many contacts wait for an operator."""
+    return Held(row["contacts"], row["may_be_more"])
 
 
 def act(row: Record) -> Act:

@@ -148,6 +148,7 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
                 {"name": one.name, "limit": one.limit, "in_use": one.in_use, "free": one.free}
                 for one in diagnosis.limits
             ],
+            "held": {"contacts": diagnosis.held, "note": diagnosis.held_note},
             "next_dial_at": _plain(diagnosis.next_dial_at),
             "estimated_finish_at": _plain(diagnosis.estimated_finish_at),
             "as_of": stamp(diagnosis.as_of),

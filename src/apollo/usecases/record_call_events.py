@@ -5,6 +5,7 @@ there is one way in which a call moves. Repeats are harmless: the core ranks the
 """
 
 import asyncio
+import logging
 import uuid
 from collections import Counter
 from collections.abc import Sequence
@@ -84,8 +85,11 @@ class RecordCallEvents:
         deadlines: Deadlines,
         wakes_by_notify: bool,
         bus: Bus | None = None,
+        log_moves_at: int = logging.INFO,
     ) -> None:
+        """Who records the past in bulk tells of it once, and has the moves logged for DEBUG."""
         self._db = db
+        self._log_moves_at = log_moves_at
         self._deadlines = deadlines
         # On the PostgreSQL bus a wake-up is part of the commit, which saves a second one; any other
         # bus is told after it.
@@ -109,7 +113,7 @@ class RecordCallEvents:
                     await self._bus.wake([WakeUp(one, Why.CALL_ENDED) for one in recorded.freed])
                 # Only now it is true, and nobody waits for a lock while it is written.
                 for before, after in recorded.moved:
-                    _log_move(before, after)
+                    _log_move(self._log_moves_at, before, after)
                 return recorded
         raise AssertionError("unreachable")
 
@@ -329,8 +333,9 @@ def _count(
     return {key: by for key, by in counts.items() if by}
 
 
-def _log_move(before: LockedCall, after: LockedCall) -> None:
-    _log.info(
+def _log_move(level: int, before: LockedCall, after: LockedCall) -> None:
+    _log.log(
+        level,
         f"call.{after.call.state}",
         execution_id=ids.execution_id(after.call.id),
         contact_id=ids.contact_id(after.contact.key),

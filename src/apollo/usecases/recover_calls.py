@@ -97,6 +97,12 @@ class RecoverCalls:
             else:
                 contact = await self._adopt(call, waiting)
                 done.found.append(FoundCall(call, contact))
+        _log.info(
+            "recovery.read_in",
+            calls=len(done.found),
+            without_contact=sum(one.contact is None for one in done.found),
+            brought_up_to_date=done.brought_up_to_date,
+        )
 
     async def _adopt(self, call: LiveCall, waiting: Sequence[WaitingContact]) -> ContactKey | None:
         """Give the call to the first contact that may have had it."""

@@ -95,6 +95,7 @@ _EXAMPLE: dict[str, Any] = {
             {"name": "batch", "limit": 10, "in_use": 0, "free": 10},
             {"name": "campaign", "limit": 20, "in_use": 6, "free": 14},
         ],
+        "held": {"contacts": 0, "note": None},
         "next_dial_at": "2026-05-11T03:30:00Z",
         "estimated_finish_at": None,
         "as_of": "2026-05-10T13:00:00Z",
@@ -145,6 +146,16 @@ class LimitAnswer(BaseModel):
     free: int = Field(description="Calls that could start now.")
 
 
+class HeldAnswer(BaseModel):
+    """Contacts that failed because nobody knows what became of their call."""
+
+    contacts: int | None = Field(
+        description="How many, among the last thousand calls of unknown outcome; null when that"
+        " could not be read."
+    )
+    note: str | None = Field(description="What an operator does about them; null when none is.")
+
+
 class DiagnosticsAnswer(BaseModel):
     """What it means."""
 
@@ -154,6 +165,9 @@ class DiagnosticsAnswer(BaseModel):
     reasons: list[ReasonAnswer] = Field(description="Every reason that holds, most serious first.")
     accounting: AccountingAnswer
     limits: list[LimitAnswer]
+    held: HeldAnswer = Field(
+        description="They are final, so no reason and no part of the sum, until released."
+    )
     next_dial_at: datetime | None = Field(
         description="The earliest instant a call can start; null when no clock decides that."
     )

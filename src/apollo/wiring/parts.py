@@ -1,7 +1,7 @@
 """The parts that more than one process is made of. Must never import what only one of them runs."""
 
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Final
@@ -36,16 +36,37 @@ class SystemClock:
         return monotonic()
 
 
-def database_url(settings: Settings) -> str:
-    """Name the database: the operator's own, or the embedded one, which is started if need be."""
+@contextlib.contextmanager
+def database_url(settings: Settings) -> Iterator[str]:
+    """Name the database: the operator's own, or the embedded one, which is there meanwhile."""
     if settings.database_url is not None:
-        return settings.database_url.get_secret_value()
-    return embedded.ensure_running(settings.data_dir)
+        yield settings.database_url.get_secret_value()
+    else:
+        with embedded.in_use(settings.data_dir):
+            yield embedded.ensure_running(settings.data_dir)
 
 
-async def bring_up_to_date(settings: Settings, *, within_s: float) -> str:
-    """Bring the schema up to date, waiting so long for a database that is away; gives its URL."""
-    url = database_url(settings)
+async def migrate(settings: Settings) -> None:
+    """Bring the schema up to date. Raises Unavailable at once for a database that is away."""
+    with database_url(settings) as url:
+        await _bring_up_to_date(settings, url, within_s=0.0)
+
+
+@contextlib.asynccontextmanager
+async def open_database(
+    settings: Settings, *, name: str, within_s: float = _DATABASE_WITHIN_S
+) -> AsyncGenerator[Database]:
+    """Open the database, its schema up to date; waits so long for one that is away."""
+    with database_url(settings) as url:
+        await _bring_up_to_date(settings, url, within_s=within_s)
+        db = await Database.connect(url, connections_max=20, name=name)
+        try:
+            yield db
+        finally:
+            await db.close()
+
+
+async def _bring_up_to_date(settings: Settings, url: str, *, within_s: float) -> None:
     try:
         await migrate_patiently(
             url, within_s=within_s, on_wait=lambda e: _log.warning("database.awaited", error=str(e))
@@ -55,20 +76,6 @@ async def bring_up_to_date(settings: Settings, *, within_s: float) -> str:
             raise
         mend = "start it, or correct APOLLO_DATABASE_URL"
         raise Unavailable(f"{fault}; {mend}", sqlstate=fault.sqlstate) from fault
-    return url
-
-
-@contextlib.asynccontextmanager
-async def open_database(
-    settings: Settings, *, name: str, within_s: float = _DATABASE_WITHIN_S
-) -> AsyncGenerator[Database]:
-    """Open the database, its schema up to date; waits so long for one that is away."""
-    url = await bring_up_to_date(settings, within_s=within_s)
-    db = await Database.connect(url, connections_max=20, name=name)
-    try:
-        yield db
-    finally:
-        await db.close()
 
 
 def make_driver(settings: Settings, clock: Clock) -> JambonzDriver:

@@ -3,30 +3,30 @@
 import asyncio
 import contextlib
 import gc
-import signal
 import zoneinfo
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any
 
 import uvloop
 
-_STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+from apollo.wiring.signals import stop_signals
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """Run until done, or until SIGINT or SIGTERM asks to stop, which is a clean end."""
+    """Run until done, or until a signal asks to stop, which is a clean end."""
 
     async def guarded() -> None:
         task = asyncio.ensure_future(main)
         loop = asyncio.get_running_loop()
+        signals = stop_signals()
 
         def stop() -> None:
             # Once: a second Ctrl-C must not cut short what the first one began.
-            for number in _STOP_SIGNALS:
+            for number in signals:
                 loop.add_signal_handler(number, lambda: None)
             task.cancel()
 
-        for number in _STOP_SIGNALS:
+        for number in signals:
             loop.add_signal_handler(number, stop)
         with contextlib.suppress(asyncio.CancelledError):
             await task

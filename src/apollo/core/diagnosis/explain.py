@@ -17,7 +17,7 @@ from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.rules import RULES
 from apollo.core.diagnosis.snapshot import Snapshot
 from apollo.core.diagnosis.stalls import is_stuck, stuck_since
-from apollo.core.diagnosis.tips import tip_for
+from apollo.core.diagnosis.tips import held_note, tip_for
 from apollo.core.diagnosis.view import Limit, View, look, next_opening
 from apollo.core.diagnosis.words import fill
 from apollo.core.model import Turn
@@ -100,6 +100,9 @@ class Diagnosis:
     next_dial_at: datetime | None
     # When everybody is expected to be done with; None when nothing honest can be said.
     estimated_finish_at: datetime | None
+    # Final contacts that an operator may have called again; no reason, for nothing waits for them.
+    held: int | None
+    held_note: str | None
     # What keeps the next contact from being dialled now, and until when; None when nothing does.
     binding: Reason | None
     binding_until: datetime | None
@@ -121,6 +124,8 @@ def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
     binding, until = _binding(view, findings, holds, accounting)
     return Diagnosis(
         snapshot=snapshot,
+        held=None if snapshot.held is None else snapshot.held.contacts,
+        held_note=held_note(view),
         as_of=now,
         breakdown=_breakdown(view),
         pending_sample=_sample(view),

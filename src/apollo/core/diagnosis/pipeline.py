@@ -164,27 +164,28 @@ def clock_skew(view: View) -> Finding | None:
     """A clock of ours, or the provider's, differs from the database's."""
     if not view.is_waiting_for_us:
         return None
-    off = {}
+    # Whose clock, as the evidence names it and as the text does, and by how much it is off.
+    off: dict[str, tuple[str, float]] = {}
     for one in _alive(view):
         skew_s = one.clock_skew_s or 0.0
         if abs(skew_s) > _SKEW_S:
-            off[f"the {one.who}"] = skew_s
+            off[one.who] = (f"the {one.who}", skew_s)
         if one.provider is None or one.provider.clock_offset_s is None:
             continue
         provider_s = skew_s + one.provider.clock_offset_s
         if abs(provider_s) > _PROVIDER_SKEW_S:
-            off[f"the provider {one.provider.provider}"] = provider_s
+            off[one.provider.provider] = ("the provider", provider_s)
     if not off:
         return None
     said = (
         f"The clock of {who} is {span(timedelta(seconds=abs(seconds)))}"
         f" {'ahead of' if seconds > 0 else 'behind'} the database's"
-        for who, seconds in off.items()
+        for who, seconds in off.values()
     )
     return Finding(
         reason=Reason.CLOCK_SKEW,
         contacts=0,
-        evidence={"seconds": {who: round(seconds, 1) for who, seconds in off.items()}},
+        evidence={"seconds": {who: round(seconds, 1) for who, (_, seconds) in off.items()}},
         words={"what": ". ".join(said)},
     )
 

@@ -16,6 +16,7 @@ from apollo.core.diagnosis.snapshot import Process, ProviderHealth
 from apollo.core.diagnosis.view import View
 from apollo.core.diagnosis.words import span, stamp
 from apollo.core.events import Evidence
+from apollo.core.held import OUTCOME_UNKNOWN
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus
 
@@ -208,6 +209,7 @@ def _unheard(view: View, after: datetime | None) -> list[tuple[datetime, bool]]:
         for call in view.snapshot.ended or ()
         if not call.was_heard
         and call.evidence in _LOOKED_UP
+        and call.hangup_reason != OUTCOME_UNKNOWN  # nobody knows that it was ever accepted
         and call.ended_at > view.now - LOOKED_UP_WITHIN
     ]
     return [

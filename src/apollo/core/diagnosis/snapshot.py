@@ -177,6 +177,15 @@ class Parked:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """Contacts that nobody calls again before an operator has released them."""
+
+    contacts: int
+    # Not all calls of unknown outcome were looked at.
+    may_be_more: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Act:
     """The last time somebody paused or cancelled the batch or its campaign."""
 
@@ -214,6 +223,7 @@ class Snapshot:
     parked: tuple[Parked, ...] | None = ()
     processes: tuple[Process, ...] | None = ()
     acts: tuple[Act, ...] | None = ()
+    held: Held | None = Held(0, may_be_more=False)
     # The last calls of this batch that ended, newest first.
     ended: tuple[EndedCall, ...] | None = ()
     # Whether people picked up: the last first calls, and what to compare them with, earlier ones of

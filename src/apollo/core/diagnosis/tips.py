@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from apollo.core import ids
 from apollo.core.diagnosis.view import View
 from apollo.core.diagnosis.words import count, span, stamp
+from apollo.core.states import CLOSED_BATCH
 
 
 def tip_for(
@@ -30,6 +31,22 @@ def tip_for(
     going = count(view.on_call, "call that is|calls that are")
     ending = f" The {going} still up end by themselves." if view.on_call else ""
     return f"The batch is {status}; nothing is waiting to be dialled.{ending}"
+
+
+def held_note(view: View) -> str | None:
+    """Say how many contacts are held and what an operator does about them; None when none is."""
+    held = view.snapshot.held
+    if held is None or not held.contacts:
+        return None
+    many = count(held.contacts, "contact is|contacts are")
+    what = (
+        f"{'At least ' if held.may_be_more else ''}{many} held as failed: a call may have been"
+        " placed, and nobody knows what became of it. On the server, `apollo calls unresolved`"
+        " lists such calls"
+    )
+    if view.snapshot.batch.status in CLOSED_BATCH:
+        return f"{what}; the batch is {view.snapshot.batch.status}, so nobody is called again."
+    return f"{what}, and `apollo calls release ID --reason …` has a contact called again."
 
 
 def _stuck(view: View, stalled_for: timedelta, first_fix: str | None) -> str:

@@ -10,7 +10,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Layer.PROVIDER,
         Severity.CRITICAL,
         "The provider refuses our key (401 or 403). Nothing is sent until a probe is accepted.",
-        "{provider} refuses our API key since {since} ({last_error}), so nobody is called. Put a"
+        "The provider refuses our API key since {since} ({last_error}), so nobody is called. Put a"
         " valid key into APOLLO_JAMBONZ_API_KEY of every process and restart it; if the key was"
         " only"
         " switched off over there, switch it on: Apollo tries it every 30 s.",
@@ -20,10 +20,9 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.CRITICAL,
         "The provider cannot be reached, or takes no calls. Nothing is sent but a probe now and"
         " then; a good one lets everything go on.",
-        "{provider} takes no calls since {since}: {cause} ({last_error}). See that it runs and that"
-        " the worker's machine reaches it (`apollo doctor`); Apollo tries again at {retry_at} and"
-        " goes"
-        " on by itself.",
+        "The provider takes no calls since {since}: {cause} ({last_error}). See that it runs and"
+        " that the worker's machine reaches it (`apollo doctor`); Apollo tries again at {retry_at}"
+        " and goes on by itself.",
     ),
     Reason.PROVIDER_ERRORS_UNKNOWN: ReasonFacts(
         Layer.PROVIDER,

@@ -127,7 +127,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.WARNING,
         "The provider answers 429: its request budget is used up. Apollo waits as long as it is"
         " told to and goes on by itself.",
-        "{provider} allows no more requests until {retry_at} ({last_error}). Ask it for a larger"
+        "The provider allows no more requests until {retry_at} ({last_error}). Ask it for a larger"
         " budget, or set a lower pace of calls per second.",
     ),
     Reason.INVALID_NUMBERS: ReasonFacts(

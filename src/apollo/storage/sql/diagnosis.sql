@@ -148,6 +148,18 @@ select kind, outcome, from_number, phone_number, requested_at, ended_at, answere
  order by ended_at desc
  limit 200;
 
+-- name: held
+-- Contacts held by the last calls of unknown outcome. Of those calls so many are looked at and no
+-- more: they may all be the past of contacts that were called again.
+select count(*) filter (where c.status = 'failed' and c.attempts = k.attempt)::integer as contacts,
+       count(*) = :looked_at_max::integer as may_be_more
+  from (select position, attempt
+          from calls
+         where batch_id = :batch_id and hangup_reason = 'outcome_unknown' and state = 'ended'
+         order by ended_at desc
+         limit :looked_at_max::integer) as k
+  join contacts c on c.batch_id = :batch_id and c.position = k.position;
+
 -- name: decided_calls
 -- The last first calls that reached a phone, newest first, in the order in which people are called.
 -- Those placed after one that still rings are left out: who picks up is known sooner than who does

