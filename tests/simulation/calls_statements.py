@@ -314,6 +314,7 @@ def take_overdue(
     return [{**c, "read_at": now} for c in taken]
 
 
+PAUSING = {"batch_paused", "batch_resumed", "batch_reopened"}
 TOLD = ("requested_at", "heard_at", "ringing_at", "answered_at")
 
 
@@ -369,13 +370,27 @@ def reopen_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     if batch is None or batch["status"] != "completed":
         return []
     campaign = t.get("campaigns", batch["campaign_id"])
-    is_paused = campaign is not None and campaign["paused_at"] is not None
+    paused_by = "campaign" if campaign is not None and campaign["paused_at"] is not None else None
+    told = [a for a in t.rows("actions") if a["batch_id"] == batch["id"] and a["action"] in PAUSING]
+    if told and told[-1]["action"] == "batch_paused":
+        paused_by = "apollo" if told[-1].get("actor", "apollo") == "apollo" else "batch"
     reopened = {
-        "status": "paused" if is_paused else "in_progress",
-        "paused_by": "campaign" if is_paused else None,
+        "status": "paused" if paused_by else "in_progress",
+        "paused_by": paused_by,
+        "pause_reason": told[-1]["detail"] if paused_by == "apollo" else None,
         "completed_at": None,
     }
     t.change("batches", batch["id"], **reopened, ready_at=given["now"], updated_at=given["now"])
+    note_action(
+        t,
+        given["now"],
+        organization_id=batch["organization_id"],
+        campaign_id=batch["campaign_id"],
+        batch_id=batch["id"],
+        action="batch_reopened",
+        detail={},
+        now=given["now"],
+    )
     return [{}]
 
 

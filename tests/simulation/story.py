@@ -99,6 +99,11 @@ class Log:
 
     warning = info
 
+    def log(self, level: int, event: str, **facts: Any) -> None:
+        """Log, whatever the level."""
+        del level
+        self.info(event, **facts)
+
     def error(self, event: str, **facts: Any) -> None:
         """Log; an error that was raised and not meant to be is a defect."""
         if isinstance(facts.get("exc_info"), BaseException):

@@ -191,6 +191,35 @@ async def test_a_batch_reopened_under_a_pause_that_stands_is_paused_with_its_cam
     assert (after["status"], after["paused_by"]) == ("in_progress", None)
 
 
+@pytest.mark.parametrize("actor", ["operator", "apollo"])
+async def test_a_pause_that_nobody_lifted_outlives_the_completion_of_its_batch(
+    world: BatchWorld, actor: str
+) -> None:
+    batch = await _completed(world)
+    key = ids.parse_id("btc", batch["batch_id"])
+    note = (
+        "insert into actions (organization_id, batch_id, at, actor, action, detail)"
+        " select organization_id, id, $3, $2, $4, $5 from batches where id = $1"
+    )
+    why = {"code": "bad_request_everywhere"}
+    await world.sql(note, key, actor, NOW, "batch_paused", why)
+    results = RecordCallResult(db=world.db, clock=world.clock, wakes_by_notify=True)
+    first, second, _ = await world.sql("select id from calls order by position")
+    assert await results.record(first["id"], CallResult(follow_up_at=LATER))
+    after = await world.read.batch(ACME, batch["batch_id"])
+    is_ours = actor == "apollo"
+    assert (after["status"], after["paused_by"]) == ("paused", "apollo" if is_ours else "batch")
+    assert after["pause_reason"] == (why if is_ours else None)
+    # Once it was lifted, it is over.
+    await world.sql(
+        "update batches set status = 'completed', completed_at = $1, paused_by = null", NOW
+    )
+    await world.sql(note, key, actor, NOW, "batch_resumed", {})
+    assert await results.record(second["id"], CallResult(follow_up_at=LATER))
+    after = await world.read.batch(ACME, batch["batch_id"])
+    assert (after["status"], after["paused_by"]) == ("in_progress", None)
+
+
 async def test_a_follow_up_asked_for_while_the_batch_completes_is_not_forgotten(
     world: BatchWorld,
 ) -> None:

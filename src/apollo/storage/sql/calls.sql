@@ -275,14 +275,25 @@ update calls
  where id = :call_id;
 
 -- name: reopen_batch
--- A follow-up brings a completed batch back to life, under its campaign's pause if that stands; the
--- action says why.
-with reopened as (
+-- A follow-up that the call itself asked for brings a completed batch back to life, under its own
+-- pause if that was never lifted, or its campaign's if that stands; the action says why.
+with paused as (
+  select case actor when 'apollo' then 'apollo' else 'batch' end as by, detail
+    from (select action, actor, detail
+            from actions
+           where batch_id = :batch_id
+             and action in ('batch_paused', 'batch_resumed', 'batch_reopened')
+           order by at desc, id desc
+           limit 1) as last
+   where action = 'batch_paused'
+), reopened as (
   update batches b
-     set status = case when c.paused_at is null then 'in_progress' else 'paused' end,
-         paused_by = case when c.paused_at is null then null else 'campaign' end,
+     set status = case when coalesce(p.by, c.by) is null then 'in_progress' else 'paused' end,
+         paused_by = coalesce(p.by, c.by),
+         pause_reason = case when p.by = 'apollo' then p.detail end,
          completed_at = null, ready_at = :now, updated_at = :now
-    from campaigns c
+    from (select id, case when paused_at is not null then 'campaign' end as by from campaigns) c
+    left join paused p on true
    where b.id = :batch_id and b.status = 'completed' and c.id = b.campaign_id
   returning b.id, b.organization_id, b.campaign_id
 )
