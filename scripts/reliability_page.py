@@ -5,6 +5,7 @@ did not run.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from statistics import median
 from typing import Any, Final
 
@@ -75,8 +76,7 @@ _LIMITS: Final = """\
 def write(parts: Mapping[str, Json], *, about: Json, of: Mapping[str, str]) -> str:
     """Give the page.
 
-    `parts` by name: model, simulation, processes, tests; `of` which commit each is, and when. What
-    is told of a part in `earlier` was measured before, and is not in its figures.
+    `parts` by name: model, simulation, processes, tests; `of` which commit each is, and when.
     """
     sections = [
         _HEAD,
@@ -100,7 +100,12 @@ def _found(name: str, part: Json) -> int:
     """Count what a part found."""
     if name == "tests":
         return sum(one["failed"] for one in part.values())
-    return len(part["violations"])
+    return len(part["violations"]) + sum(map(_is_late, part.get("singles", ())))
+
+
+def _is_late(single: Json) -> bool:
+    """Tell whether slots that were free did not all dial within what is promised."""
+    return single["slots"] > 0 and (single["all_s"] or inf) > DIALS_WITHIN_S
 
 
 def _free(parts: Mapping[str, Json]) -> list[str]:
@@ -155,8 +160,6 @@ def _results(parts: Mapping[str, Json], of: Mapping[str, str]) -> str:
     if missing := [name for name in PARTS if name not in parts]:
         said += f" **Not run: {', '.join(missing)}.**"
     table = _table(("part", "what was run", "took", "commit, ended (UTC)", "violations"), rows)
-    for part in parts.values():
-        said += "".join(f"\n\n{earlier}" for earlier in part.get("earlier", ()))
     found = "".join(_violations(name, part) for name, part in parts.items())
     return f"## Results\n\n{table}\n{said}\n{found}"
 
@@ -186,7 +189,8 @@ def _processes(part: Json) -> Iterable[str]:
         yield (
             "Least / median / most, from the start of the component (or the end of the fault) to"
             " the requests after it. A free slot is one that no call of unknown fate holds;"
-            f" promised are {DIALS_WITHIN_S:.0f} s.\n"
+            f" promised are {DIALS_WITHIN_S:.0f} s. What a killed RotaryRouter had not written down"
+            " it does not know after its return: such a call keeps its slot until its deadline.\n"
         )
     yield "## Faults injected, real processes\n"
     yield _table(
@@ -205,8 +209,8 @@ def _recovered(singles: Sequence[Json]) -> Iterable[Sequence[object]]:
         mine = [one for one in singles if one["kind"] == kind]
         first = [one["first_s"] for one in mine if one["first_s"] is not None]
         every = [one["all_s"] for one in mine if one["all_s"] is not None]
-        late = " **late**" if max(every, default=0.0) > DIALS_WITHIN_S else ""
-        yield kind, len(mine), _spread(first), _spread(every) + late
+        late = sum(map(_is_late, mine))
+        yield kind, len(mine), _spread(first), _spread(every) + f" **{late} late**" * bool(late)
 
 
 def _spread(times: Sequence[float]) -> str:

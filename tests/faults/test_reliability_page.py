@@ -1,7 +1,10 @@
 """The page of `make faults` tells what was found, and never that nothing was when something was."""
 
 from typing import Any
+from xml.etree import ElementTree as ET
 
+import pytest
+from scripts.reliability import told
 from scripts.reliability_page import PARTS, is_clean, write
 
 ABOUT = {
@@ -55,7 +58,27 @@ def test_a_violation_a_mutant_that_got_away_and_a_failed_test_are_told() -> None
     )
 
 
-def test_a_recovery_that_took_too_long_is_marked() -> None:
-    slow = {"kind": "API killed", "first_s": 1.0, "all_s": 15.5, "slots": 20}
-    page = write({"processes": processes(singles=[slow])}, about=ABOUT, of=OF)
-    assert "15.5 / 15.5 / 15.5 s **late**" in page
+@pytest.mark.parametrize(("all_s", "shown"), [(15.5, "15.5 / 15.5 / 15.5 s"), (None, "-")])
+def test_a_recovery_that_took_too_long_is_a_finding(all_s: float | None, shown: str) -> None:
+    slow = {"kind": "API killed", "first_s": 1.0, "all_s": all_s, "slots": 20}
+    parts = {"processes": processes(singles=[slow])}
+    assert not is_clean(parts)
+    assert f"{shown} **1 late**" in write(parts, about=ABOUT, of=OF)
+
+
+def test_where_every_slot_is_held_none_is_late() -> None:
+    held = {"kind": "API killed", "first_s": None, "all_s": None, "slots": 0}
+    assert is_clean({"processes": processes(singles=[held])})
+
+
+def test_the_tests_are_told_apart_by_where_they_are() -> None:
+    junit = """<testsuite>
+      <testcase classname="tests.recovery.test_a" time="1.5"/>
+      <testcase classname="tests.recovery.test_b" time="1.5"><failure/></testcase>
+      <testcase classname="tests.core.test_windows" time="9.0"><skipped/></testcase>
+    </testsuite>"""
+    cases = list(ET.fromstring(junit).iter("testcase"))  # noqa: S314 - written above
+    assert told(cases, ("tests/recovery",)) == {
+        "tests": 2, "skipped": 0, "failed": 1, "seconds": 3.0,
+    }  # fmt: skip
+    assert told(cases, ("tests/core/test_windows.py",))["skipped"] == 1
