@@ -137,7 +137,9 @@ def in_use(data_dir: Path) -> Iterator[None]:
     Starts nothing. A user that was killed counts no longer. Raises Misconfigured.
     """
     with _faults_of(data_dir):
-        users = (_made_folder(data_dir).folder / "users").open("a")
+        cluster = _made_folder(data_dir)
+        _check_version(cluster)
+        users = (cluster.folder / "users").open("a")
     with users:
         fcntl.flock(users, fcntl.LOCK_SH)  # while the last user of before stops it, this waits
         try:
@@ -152,8 +154,7 @@ def running_url(data_dir: Path) -> str | None:
     """The database URL of the embedded server if it takes connections. Raises Misconfigured."""
     cluster = _cluster(data_dir)
     with _faults_of(data_dir):
-        if cluster.pgdata.exists():
-            _check_version(cluster)
+        _check_version(cluster)
         running = cluster.postmaster()
     return running.url if running is not None and running.status == "ready" else None
 
@@ -302,6 +303,9 @@ def _create(cluster: _Cluster, prefix: list[str], owner: tuple[int, int] | None)
 
 
 def _check_version(cluster: _Cluster) -> None:
+    """Refuse a cluster that another version wrote; one that is not there yet is none."""
+    if not cluster.pgdata.exists():
+        return
     version = cluster.pgdata / "PG_VERSION"
     found = version.read_text().strip() if version.exists() else "unknown"
     if found != MAJOR_VERSION:
