@@ -125,7 +125,7 @@ def claim_contacts(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     picked.sort(key=lambda p: p[:3])
     contacts = [t.get("contacts", (b, p)) for _, b, p, _ in picked]
     order = sorted(range(len(picked)), key=lambda n: _number(contacts[n]))
-    taken = _numbers_taken(t, given["provider"], {_number(c) for c in contacts})
+    taken = numbers_taken(t, given["provider"], {_number(c) for c in contacts})
     won: dict[int, dict[str, Any]] = {}
     for n in order:
         contact = contacts[n]
@@ -137,7 +137,7 @@ def claim_contacts(t: Transaction, now: datetime, /, **given: Any) -> Rows:
         won[n] = _call(t, now, picked[n], contact, given["caller_ids"][n], given)
     for n, (turn, batch_id, position, _) in enumerate(picked):
         if n in won:
-            _win(t, won[n])
+            win(t, won[n])
         else:
             _park(t, now, (batch_id, position), turn)
     for batch_id in dict.fromkeys(b for _, b, _, _ in picked):
@@ -193,7 +193,7 @@ def _pick(
     return due, fresh
 
 
-def _numbers_taken(t: Transaction, provider: str, wanted: set[str]) -> set[str]:
+def numbers_taken(t: Transaction, provider: str, wanted: set[str]) -> set[str]:
     """Find numbers on an open call; waits for whoever is just opening or ending one."""
     if not t.server.has_number_index:
         return set()
@@ -266,7 +266,8 @@ EMPTY_CALL: dict[str, Any] = {
 }
 
 
-def _win(t: Transaction, call: dict[str, Any]) -> None:
+def win(t: Transaction, call: dict[str, Any]) -> None:
+    """Move a contact whose call was written."""
     key = call["batch_id"], call["position"]
     c = t.get("contacts", key)
     assert c is not None

@@ -27,7 +27,7 @@ NO_KEY: Final = 1  # `for no key update`, and an ordinary update
 UPDATE: Final = 2  # `for update`, and a delete
 TABLES: Final = (
     *("organizations", "campaigns", "batches", "batch_cursors", "contacts", "due_contacts"),
-    *("calls", "call_events", "providers", "actions", "installation"),
+    *("calls", "call_events", "providers", "actions", "installation", "heartbeats"),
 )
 
 
@@ -36,7 +36,7 @@ READS: Final = frozenset(
     {
         *("read_expired_batches", "read_next_instant", "read_dialable_campaigns", "read_silent"),
         *("read_known_provider_ids", "find_batch", "read_reach", "read_recovery"),
-        "read_caller_ids",
+        *("read_caller_ids", "find_contacts"),
     }
 )
 
@@ -314,8 +314,14 @@ class Connection:
         self._wire = wire
         self._transaction = transaction
 
-    async def fetch(self, text: str, *values: Any) -> list[dict[str, Any]]:
+    async def fetch(
+        self,
+        text: str,
+        *values: Any,
+        timeout: float | None = None,  # noqa: ASYNC109 - asyncpg's own argument
+    ) -> list[dict[str, Any]]:
         """Run a statement and give its rows."""
+        del timeout
         params, statement = self._statements[text]
         given = dict(zip(params, values, strict=True))
         if self._wire is not None:
