@@ -81,6 +81,18 @@ async def a_router(**people: Any) -> AsyncIterator[RotaryRouter]:
         yield router
 
 
+def a_driver(router: RotaryRouter, *, port: int) -> JambonzDriver:
+    """A way to the router, which tells this port what becomes of a call."""
+    return JambonzDriver(
+        base_url=router.url,
+        account_sid=ACCOUNT,
+        api_key=KEY,
+        webhook_secret=SECRET,
+        public_url=f"http://127.0.0.1:{port}",
+        clock=SystemClock(),
+    )
+
+
 async def dialled(router: RotaryRouter) -> Counter[str]:
     """How often each number was called, as the ledger has it."""
     url = router.url.removesuffix("v1") + "rotary/ledger"
@@ -173,14 +185,7 @@ async def a_site(
     listener = socket.create_server(("127.0.0.1", 0))
     async with a_world(database_url) if is_new else _an_old_world(database_url) as world:
         await ReadAgentCall(db=world.db).secret()
-        driver = JambonzDriver(
-            base_url=router.url,
-            account_sid=ACCOUNT,
-            api_key=KEY,
-            webhook_secret=SECRET,
-            public_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
-            clock=SystemClock(),
-        )
+        driver = a_driver(router, port=listener.getsockname()[1])
         record = RecordCallEvents(db=world.db, deadlines=DEADLINES, wakes_by_notify=True)
         callbacks = Callbacks(
             driver=driver,

@@ -5,15 +5,17 @@ import subprocess
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
 import pytest
 from tests.builders import CALLER_IDS, some_numbers
-from tests.recovery.site import ROUTE, Site, a_router, a_site, dialled, until
+from tests.recovery.site import ROUTE, Site, a_driver, a_router, a_site, dialled, until
 
 from apollo import embedded
 from apollo.core import ids
+from apollo.core.events import CallAccepted, Evidence
 from apollo.ports import DialRequest
 from apollo.rotary import RotaryRouter
 
@@ -299,6 +301,37 @@ async def test_a_call_that_is_still_up_is_adopted_and_ends_as_it_ends(site: Site
     assert statuses[1] in {"dispatched", "in_progress"}
     claimed = await site.world.claim(campaign_id)
     assert sorted(job.call.contact.position for job in claimed.calls) == [1, 3]
+    assert await site.world.counters() == await site.world.recount()
+
+
+async def test_whoever_was_on_a_call_in_the_dump_is_given_the_calls_that_came_after_it(
+    site: Site,
+) -> None:
+    campaign_id = await site.world.a_campaign()
+    await site.world.a_batch(campaign_id, 1)
+    (job,) = (await site.world.claim(campaign_id)).calls
+    number, caller_id, now = job.call.phone_number, job.call.from_number, site.clock.now()
+    # Nobody listens there: its end was told to the database that is gone.
+    driver = a_driver(site.router, port=9)
+    known = await place(replace(site, driver=driver), number, caller_id, job.call.id)
+    await driver.close()
+    accepted = CallAccepted(at=now, evidence=Evidence.REPLY, provider_call_id=known)
+    await site.world.record((job.call.id, accepted))
+    await site.driver.hang_up(known, was_answered=False)
+
+    async def is_over() -> bool:
+        call = await site.driver.read_call(known)
+        return call is not None and call.call_status == "no-answer"
+
+    await until(is_over, "over")
+    sid = await place(site, number, caller_id)
+    assert (await site.detect().run()).unknown_calls == 1
+    done = await site.recover().run(confirm=True)
+    assert done.brought_up_to_date == 1
+    found = [(one.call.provider_call_id, one.contact) for one in done.found]
+    assert found == [(sid, job.call.contact)]
+    # Its second call is still up: nobody makes a third.
+    assert not (await site.world.claim(campaign_id)).calls
     assert await site.world.counters() == await site.world.recount()
 
 

@@ -83,20 +83,17 @@ class RecoverCalls:
             ours = await storage.read_our_calls(
                 connection, self._driver.provider, history.calls, since - UNNAMED_FOR
             )
-            pairs, strangers = match(history.calls, ours)
+        pairs, strangers = match(history.calls, ours)
+        # First what we knew, for who was on a call then may have had another one since. Then in the
+        # order in which they were made: a second call to somebody follows the end of the first.
+        for call, one in pairs:
+            if one.is_open:
+                await self._say(one.id, call)
+                done.brought_up_to_date += 1
+        async with self._db.connection() as connection:
             waiting = await storage.find_contacts(connection, {call.to for call in strangers})
-        known = {call.provider_call_id: one for call, one in pairs}
-        # In the order in which they were made: a second call to somebody follows the end of the
-        # first.
-        for call in history.calls:
-            one = known.get(call.provider_call_id)
-            if one is not None:
-                if one.is_open:
-                    await self._say(one.id, call)
-                    done.brought_up_to_date += 1
-            else:
-                contact = await self._adopt(call, waiting)
-                done.found.append(FoundCall(call, contact))
+        for call in strangers:
+            done.found.append(FoundCall(call, await self._adopt(call, waiting)))
         _log.info(
             "recovery.read_in",
             calls=len(done.found),
