@@ -335,6 +335,19 @@ async def test_whoever_was_on_a_call_in_the_dump_is_given_the_calls_that_came_af
     assert await site.world.counters() == await site.world.recount()
 
 
+async def test_what_a_restored_database_believes_unsent_is_not_given_back(site: Site) -> None:
+    campaign_id = await site.world.a_campaign()
+    await site.world.a_batch(campaign_id, 3)
+    dial = site.world.dial()
+    (told,) = (await dial.claim(campaign_id, 1)).calls
+    # Sent, and recorded in the database that is gone: to this one it looks as it did before.
+    assert await dial.find_unsent(told.call.requested_at) == []
+    same = site.world.dial()
+    same._worker_id = dial._worker_id
+    (lost,) = (await same.claim(campaign_id, 1)).calls
+    assert await dial.find_unsent(told.call.requested_at) == [lost.call.id]
+
+
 async def test_recovering_what_is_not_held_does_nothing(site: Site) -> None:
     done = await site.recover().run(confirm=True)
     assert (done.since, done.is_lifted) == (None, False)

@@ -412,13 +412,15 @@ def complete(t: Transaction, batch_id: uuid.UUID, now: datetime) -> None:
 
 
 def find_unsent_claims(
-    t: Transaction, now: datetime, worker_id: uuid.UUID, known: list[uuid.UUID]
+    t: Transaction, now: datetime, worker_id: uuid.UUID, told_until: datetime | None
 ) -> Rows:
     del now
     return [
         {"id": c["id"]}
         for c in t.rows("calls")
-        if c["worker_id"] == worker_id and c["state"] == "placing" and c["id"] not in known
+        if c["worker_id"] == worker_id
+        and c["state"] == "placing"
+        and (told_until is None or c["requested_at"] > told_until)
     ]
 
 

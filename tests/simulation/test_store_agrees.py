@@ -380,11 +380,10 @@ async def advance(both: Both, dice: Random, _: uuid.UUID) -> None:
 async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
     turn = timedelta(seconds=dice.choice((5, 15)))
     worker_id = dice.choice(both.worker_ids)
-    told = [c["id"] for c in both.server.tables["calls"].values() if dice.random() < 0.5]
+    told_until = dice.choice((None, both.now - timedelta(seconds=20)))
 
     async def work(connection: Any, is_memory: bool) -> Any:
-        sent = told if is_memory else [both.twin[i] for i in told]
-        unsent = await dialling.find_unsent_claims(connection, worker_id, sent)
+        unsent = await dialling.find_unsent_claims(connection, worker_id, told_until)
         taken = await calls.take_overdue(connection, PROVIDER, turn=turn, at_most=50)
         silent = await calls.read_silent(connection, PROVIDER, silence=turn, at_most=50)
         # One of them, whatever the order of those with the same deadline.

@@ -1,7 +1,7 @@
 """What a claim reads and writes. Every statement here runs inside the claim's own transaction."""
 
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -188,10 +188,14 @@ async def claim_contacts(
 
 
 async def find_unsent_claims(
-    connection: Connection, worker_id: uuid.UUID, known: Collection[uuid.UUID]
+    connection: Connection, worker_id: uuid.UUID, told_until: datetime | None
 ) -> list[uuid.UUID]:
-    """Find calls that this worker claimed and does not know; it must not be claiming meanwhile."""
-    rows = await _Q["find_unsent_claims"].rows(connection, worker_id=worker_id, known=list(known))
+    """Find calls that this worker claimed since the last claim of which it was told.
+
+    It must not be claiming meanwhile.
+    """
+    query = _Q["find_unsent_claims"]
+    rows = await query.rows(connection, worker_id=worker_id, told_until=told_until)
     return [r["id"] for r in rows]
 
 

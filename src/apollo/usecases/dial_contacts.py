@@ -6,7 +6,7 @@ have happened is never repeated before it is known.
 
 import asyncio
 import uuid
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -272,13 +272,14 @@ class DialContacts:
             time_limit_s=int(self._settings.time_limit.total_seconds()),
         )
 
-    async def find_unsent(self, known: Collection[uuid.UUID]) -> list[uuid.UUID]:
+    async def find_unsent(self, told_until: datetime | None) -> list[uuid.UUID]:
         """Find what was claimed here while the answer to the commit was lost.
 
-        `known` are the calls that this worker may have sent. Not to be called during a claim.
+        `told_until` is when the last call was claimed of which an answer told, by the database's
+        clock. Not to be called during a claim.
         """
         async with self._db.connection() as connection:
-            return await storage.find_unsent_claims(connection, self._worker_id, known)
+            return await storage.find_unsent_claims(connection, self._worker_id, told_until)
 
     # -------------------------------------------------------------------------------- place
 

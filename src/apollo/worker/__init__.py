@@ -82,8 +82,8 @@ class Worker:
         self._time_changed = asyncio.Event()
         self._timers = Timers(clock, lambda campaign_id: self.wake_quietly([campaign_id]))
         self._in_flight: set[asyncio.Task[None]] = set()
-        # Calls that may be on the wire and whose answer is not recorded.
-        self._unrecorded: set[uuid.UUID] = set()
+        # When the last call was claimed of which we were told, by the database's clock.
+        self._told_until: datetime | None = None
         self._claim_was_lost = False
         self._effects = PerformEffects(driver)
         # What keeps each loop from the database, as PostgreSQL calls it, and since when.
@@ -304,8 +304,9 @@ class Worker:
         self._last_claim_at = self._clock.now()
         if not claimed.calls:
             self._dial.breaker.give_back()
+        times = [job.call.requested_at for job in claimed.calls]
+        self._told_until = max(times, default=self._told_until)
         for job in claimed.calls:
-            self._unrecorded.add(job.call.id)
             task = asyncio.create_task(self._place(job))
             self._in_flight.add(task)
             task.add_done_callback(self._placed)
@@ -316,7 +317,7 @@ class Worker:
 
     async def _give_back_unsent(self) -> None:
         """Release what a claim took whose commit was answered to nobody; it was never sent."""
-        unsent = await self._dial.find_unsent(self._unrecorded)
+        unsent = await self._dial.find_unsent(self._told_until)
         event = RequestNotPlaced(at=self._clock.now(), evidence=Evidence.REPLY, reason="claim_lost")
         await asyncio.gather(*(self._recorder.put(Arrival(call, event)) for call in unsent))
         self._claim_was_lost = False
@@ -339,7 +340,6 @@ class Worker:
                 await asyncio.sleep(_AWAY_AGAIN_S)
             else:
                 self._dial.note(event, off)
-                self._unrecorded.discard(job.call.id)
                 return
 
     def _placed(self, task: "asyncio.Task[None]") -> None:

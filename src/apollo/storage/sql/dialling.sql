@@ -205,12 +205,13 @@ select w.id, w.batch_id, w.position, w.kind, w.attempt, w.phone_number, w.from_n
           w.position;
 
 -- name: find_unsent_claims
--- What this worker claimed and was never told of: the answer to the commit was lost. Nobody else
--- ever could send these, and it does not know them, so they are not on the wire.
+-- What this worker claimed and was never told of: the answer to the commit was lost. It claims one
+-- after the other, so these are later than the last claim it was told of; what looks unsent from
+-- before that was sent, and a restored database has forgotten what came of it.
 select id
   from calls
  where worker_id = :worker_id and state = 'placing' and ended_at is null
-   and id <> all(:known::uuid[]);
+   and requested_at > coalesce(:told_until::timestamptz, '-infinity');
 
 -- name: promote_due
 -- What fell due becomes claimable, in a set; gives the campaigns that may have something to dial.
