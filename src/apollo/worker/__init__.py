@@ -304,9 +304,9 @@ class Worker:
         self._last_claim_at = self._clock.now()
         if not claimed.calls:
             self._dial.breaker.give_back()
-        times = [job.call.requested_at for job in claimed.calls]
-        self._told_until = max(times, default=self._told_until)
         for job in claimed.calls:
+            # Never back, as the database's clock may go: what was told of may be on the wire.
+            self._told_until = max(self._told_until or job.call.requested_at, job.call.requested_at)
             task = asyncio.create_task(self._place(job))
             self._in_flight.add(task)
             task.add_done_callback(self._placed)
