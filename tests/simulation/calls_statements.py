@@ -371,7 +371,9 @@ def reopen_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
         return []
     campaign = t.get("campaigns", batch["campaign_id"])
     paused_by = "campaign" if campaign is not None and campaign["paused_at"] is not None else None
-    told = [a for a in t.rows("actions") if a["batch_id"] == batch["id"] and a["action"] in PAUSING]
+    told = [
+        a for a in t.rows("actions") if a.get("batch_id") == batch["id"] and a["action"] in PAUSING
+    ]
     if told and told[-1]["action"] == "batch_paused":
         paused_by = "apollo" if told[-1].get("actor", "apollo") == "apollo" else "batch"
     reopened = {
