@@ -52,9 +52,12 @@ class Books:
         """Pair every call of the ledger with its row."""
         calls = world.server.tables["calls"]
         pairs = []
+        # What a restored database lacked was read in under another id.
+        named = {c["provider_call_id"]: c for c in calls.values() if world.is_restored}
         for entry in world.provider.ledger:
-            call_id = ids.parse_id("exec", entry.tag)
-            pairs.append((entry, calls.get(call_id)))
+            row = calls.get(ids.parse_id("exec", entry.tag))
+            is_other = bool(named) and row is not None and row["provider_call_id"] is not None
+            pairs.append((entry, named.get(entry.sid) or (None if is_other else row)))
         return cls(world, pairs)
 
     def by_contact(self) -> dict[tuple[uuid.UUID, int], list[Entry]]:
@@ -71,10 +74,34 @@ class Books:
             return not {"in-progress", "completed"} & entry.acknowledged.keys()
         return not self.world.provider.has_records and not ENDED & entry.acknowledged.keys()
 
+    def intent(self, entry: Entry) -> Row | None:
+        """Give the row with which this call was decided on, forgotten or not."""
+        call_id = ids.parse_id("exec", entry.tag)
+        return self.world.forgotten.get(call_id) or self.world.server.tables["calls"].get(call_id)
+
     def claimed_at(self, entry: Entry) -> float:
         """Give the virtual second at which Apollo decided to make this call."""
-        row = self.world.server.tables["calls"][ids.parse_id("exec", entry.tag)]
+        row = self.intent(entry)
+        assert row is not None
         return float((row["requested_at"] - self.world.place.start).total_seconds())
+
+    def known_until(self, entry: Entry) -> float:
+        """Give the virtual second until which Apollo could count this call as live.
+
+        One that was lost may have been given to another campaign since, or to nobody.
+        """
+        ended_at = FAR if entry.ended_at is None else entry.ended_at
+        return min(ended_at, self.world.restored_at) if self.was_lost(entry) else ended_at
+
+    def was_lost(self, entry: Entry) -> bool:
+        """Tell whether a restored database lacked this call, or took another one for it.
+
+        Of two calls to one number from one caller id it knows no more than that.
+        """
+        call_id = ids.parse_id("exec", entry.tag)
+        row = self.world.server.tables["calls"].get(call_id)
+        is_other = row is not None and row["provider_call_id"] not in {None, entry.sid}
+        return call_id in self.world.forgotten or (self.world.is_restored and is_other)
 
     def was_told_answered(self, entry: Entry, by: float) -> bool:
         """Tell whether Apollo could know by then that this call was answered."""
@@ -126,6 +153,40 @@ def none_after_an_answered_one(books: Books) -> Iterator[str]:
             asked = [at for c, at in books.world.follow_ups if c == contact and at <= sent_at]
             if answered and not _is_owed_one(answered, asked):
                 yield f"I3 {entry.sid} was asked for at {sent_at:.3f} after an answered call"
+
+
+def none_to_who_was_reached(books: Books) -> Iterator[str]:
+    """I3 over a restore, by number: a restored database can tell no more than that.
+
+    Of two contacts with one number it cannot know which had a call, only that one of them had it.
+    """
+    world = books.world
+    if not world.is_restored:
+        return
+    contacts = world.server.tables["contacts"].values()
+    for number in {entry.to for entry, _ in books.pairs}:
+        keys = {(c["batch_id"], c["position"]) for c in contacts if c["phone_number"] == number}
+        pairs = [(entry, row) for entry, row in books.pairs if entry.to == number]
+        for entry, _ in pairs:
+            if books.intent(entry) is None:
+                continue  # I7 says so
+            at = books.claimed_at(entry)
+            told = [(e, row) for e, row in pairs if books.was_told_answered(e, at)]
+            # Nobody's call is one contact less to whom this one may have been made.
+            reached = {
+                e.sid if row is None else (row["batch_id"], row["position"]) for e, row in told
+            }
+            is_promised = any(c in keys for c, _ in world.follow_ups)
+            if len(reached) >= len(keys) and not is_promised:
+                yield f"I3 {entry.sid}: all {len(keys)} with this number were reached before"
+
+
+def none_while_held(books: Books) -> Iterator[str]:
+    """No request leaves from when a restore is noticed until an operator has confirmed."""
+    for since, until in books.world.held:
+        for asked in books.world.provider.asked:
+            if since + ON_THEIR_WAY_S < asked.sent_at < until:
+                yield f"I3 {asked.tag} was asked for at {asked.sent_at:.3f}, and dialling was held"
 
 
 def _is_owed_one(answered: Sequence[float], asked: Sequence[float]) -> bool:
@@ -190,11 +251,12 @@ def within_the_limits(books: Books) -> Iterator[str]:
         for key, owner in tables[table].items():
             history = books.world.limits.get(key, [(0.0, owner["concurrency_limit"])])
             moments = []
-            for entry, row in books.pairs:
-                if row is not None and row[column] == key:
+            for entry, _ in books.pairs:
+                row = books.intent(entry)
+                until = books.known_until(entry)
+                if row is not None and row[column] == key and entry.placed_at < until:
                     moments.append((entry.placed_at, 1, entry))
-                    ended_at = FAR if entry.ended_at is None else entry.ended_at
-                    moments.append((ended_at, -1, entry))
+                    moments.append((until, -1, entry))
             live: dict[str, float] = {}
             for at, by, entry in sorted(moments, key=lambda moment: moment[:2]):
                 if by < 0:
@@ -216,7 +278,8 @@ def every_call_has_its_row(books: Books) -> Iterator[str]:
     """I7: each call of the provider has a row, with the outcome that the provider saw."""
     for entry, row in books.pairs:
         if row is None:
-            yield f"I7 {entry.sid} has no row"
+            if not books.was_lost(entry):
+                yield f"I7 {entry.sid} has no row"
             continue
         if row["state"] == "released":
             yield f"I7 {entry.sid} was placed, and its row says it was never sent"
@@ -268,7 +331,7 @@ def everything_ends(books: Books) -> Iterator[str]:
     for batch in tables["batches"].values():
         if batch["status"] not in {"completed", "cancelled", "expired"}:
             yield f"I9 a batch stays {batch['status']}"
-    if books.world.is_held():
+    if books.world.held_since() is not None:
         yield "I9 all dialling waits for an operator, and no database was restored"
     for key in tables["due_contacts"]:
         yield f"I9 contact {key[1]} is final and still queued"
@@ -306,6 +369,8 @@ CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
     one_call_per_number,
     one_call_per_execution,
     none_after_an_answered_one,
+    none_to_who_was_reached,
+    none_while_held,
     none_outside_the_window,
     none_after_a_command,
     within_the_limits,
@@ -328,6 +393,8 @@ class Acknowledged:
     def check(self, entry: Entry, status: str) -> None:
         """Judge one acknowledged webhook."""
         row = self.world.server.tables["calls"].get(ids.parse_id("exec", entry.tag))
+        if row is None and ids.parse_id("exec", entry.tag) in self.world.forgotten:
+            return
         wanted = OUTCOMES.get(entry.sip_status or 0, {"failed"})
         if status in ENDED and (row is None or row["outcome"] not in wanted):
             at, shown = self.world.loop.time(), None if row is None else row["outcome"]

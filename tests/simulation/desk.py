@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, Final, cast
 
+from tests.simulation.driver import SimDriver
 from tests.simulation.engine import Blocked, MemoryDatabase
 from tests.simulation.lifecycle_statements import STATEMENTS
 from tests.simulation.loop import Process
@@ -16,9 +17,11 @@ from tests.simulation.world import TOLD, Clock, Command, ProcessWire, World
 
 from apollo.bus.postgres import PostgresBus
 from apollo.core import ids
-from apollo.errors import NotFound
+from apollo.errors import DriverError, NotFound
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
+from apollo.usecases.record_call_events import RecordCallEvents
+from apollo.usecases.recover_calls import RecoverCalls
 from apollo.usecases.stop_dialling import StopDialling
 
 EVERYBODY: Final = "everybody"
@@ -33,6 +36,9 @@ class Desk:
         clock = Clock(world.loop, world.place.start)
         wire = ProcessWire(world, self.process)
         db = cast("Database", MemoryDatabase(world.server, STATEMENTS, wire))
+        driver = SimDriver(world.provider, self.process)
+        record = RecordCallEvents(db=db, deadlines=world.rules, wakes_by_notify=True)
+        self._recover = RecoverCalls(db=db, driver=driver, clock=clock, record=record)
         self._stops = StopDialling(db=db, clock=clock, bus=PostgresBus(db, clock))
 
     async def stop(self, organization: str | None) -> None:
@@ -62,6 +68,21 @@ class Desk:
                 return done
             await asyncio.sleep(TOLD)
         return None
+
+    async def recover(self) -> None:
+        """Read in what a restored database lacks, and let dialling go on."""
+        world = self.world
+        held_since = world.held_since()
+        if held_since is not None and world.is_restored:
+            asked_at = world.loop.time()
+            if await self._insist(self._recover_once) is not None:
+                world.held.append((held_since, asked_at))
+
+    async def _recover_once(self) -> Any:
+        try:
+            return await self._recover.run(confirm=True)
+        except DriverError:
+            return None
 
     def has_stopped(self) -> list[str | None]:
         """Tell who is stopped; None: everybody."""

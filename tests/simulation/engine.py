@@ -222,6 +222,16 @@ class Server:
             for listener, hear in list(self.listeners.items()):
                 listener.tell(hear, notice)
 
+    def dump(self) -> "Dump":
+        """Keep the committed tables, to be restored later."""
+        tables = {name: dict(rows) for name, rows in self.tables.items()}
+        return Dump(tables, Counter(self.call_counters))
+
+    def restore(self, dump: "Dump") -> None:
+        """Forget everything since a dump; nobody may be connected."""
+        self.tables = {name: dict(rows) for name, rows in dump.tables.items()}
+        self.call_counters = Counter(dump.call_counters)
+
     def abort(self, process: Process | None = None) -> None:
         """Roll back what a process had open, or everything."""
         for transaction in list(self.open):
@@ -272,6 +282,14 @@ class Server:
             raise Stale("canceling statement due to lock timeout") from None
         finally:
             transaction.waits_for = None
+
+
+@dataclass(frozen=True)
+class Dump:
+    """The tables as they were once."""
+
+    tables: dict[str, dict[Key, Row]]
+    call_counters: Counter[tuple[Any, str]]
 
 
 class Listener:

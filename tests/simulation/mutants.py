@@ -345,6 +345,28 @@ def calls_without_a_name_are_strangers() -> Iterator[None]:
         yield
 
 
+def dials_on_after_a_restore() -> Iterator[None]:
+    """Whatever the provider knows, a restored database is dialled from at once."""
+    real = provider_history.match
+
+    def match(calls: Any, ours: Any) -> Any:
+        return real(calls, ours)[0], []
+
+    with _replaced(detect_restore, "match", match):
+        yield
+
+
+def what_looks_unsent_is_given_back() -> Iterator[None]:
+    """Past failure: after a restore, calls that were made were given back as never sent."""
+    real = DialContacts.find_unsent
+
+    async def find_unsent(dial: DialContacts, _: Any) -> list[uuid.UUID]:
+        return await real(dial, None)
+
+    with _replaced(DialContacts, "find_unsent", find_unsent):
+        yield
+
+
 # In the words of spec/dialling.md; those after the first eight are our own.
 PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "mark after POST": mark_after_post,
@@ -360,11 +382,13 @@ PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "send however late": send_however_late,
     "send while the lease lasts": send_while_the_lease_lasts,
     "calls without a name are strangers": calls_without_a_name_are_strangers,
+    "dials on after a restore": dials_on_after_a_restore,
 }
 # What seeds once found in Apollo: each takes the mend out again.
 PAST_FAILURES: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "records are waited for for ever": records_are_waited_for_for_ever,
     "a stale queue entry is written back": a_stale_queue_entry_is_written_back,
+    "what looks unsent is given back": what_looks_unsent_is_given_back,
 }
 MUTANTS: Final = PROTOCOL | PAST_FAILURES
 

@@ -33,6 +33,7 @@ from apollo.usecases import (
     provider_history,
     reconcile_calls,
     record_call_events,
+    recover_calls,
 )
 from apollo.web import callbacks
 
@@ -55,6 +56,7 @@ LOGS: Final = (
     provider_history,
     reconcile_calls,
     record_call_events,
+    recover_calls,
     callbacks,
 )
 # Loops that only watch; scaled, so that an hour of waiting costs little.
@@ -243,9 +245,7 @@ class Story:
                     dice.uniform(0.1, 45.0), setattr, world, "database_away", False
                 )
             case "database_restarted":
-                world.database_epoch += 1
-                world.server.identity = f"server {world.database_epoch + 1}"
-                world.server.abort()
+                world.restart_database()
             case "provider_away":
                 world.provider.is_away = True
                 world.provider.later(
@@ -253,10 +253,30 @@ class Story:
                 )
             case "calls_go_silent":
                 world.provider.go_silent()
+            case "database_restored":
+                cursors = world.server.tables["batch_cursors"].values()
+                if world.may_restore and any(k["last_claimed_at"] for k in cursors):
+                    self._do(self._restore())
             case "listeners_lost":
                 world.server.listeners.clear()
             case _:
                 self._operate(event)
+
+    async def _restore(self) -> None:
+        """Restore the database as it was before the next calls, and confirm after a while."""
+        world, dice = self.world, self.dice
+        dump, dumped_at, known = world.server.dump(), world.loop.time(), len(world.provider.ledger)
+        while len(world.provider.ledger) == known:
+            if world.weather.is_calm:
+                return
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(dice.choice((0.0, 1.0, dice.uniform(0.0, 60.0))))
+        if world.weather.is_calm or world.is_restored:
+            return
+        world.restore(dump, dumped_at)
+        await asyncio.sleep(dice.choice((5.0, dice.uniform(5.0, 120.0))))
+        world.weather.injected["calls_forgotten"] += len(world.forgotten)
+        await self.desk.recover()
 
     def _operate(self, event: str) -> None:
         """What people do."""
@@ -406,8 +426,10 @@ class Story:
     def _has_ended(self) -> bool:
         world = self.world
         tables = world.server.tables
-        if world.errors or world.is_held():
+        if world.errors:
             return True
+        if world.held_since() is not None:
+            return not world.is_restored  # else the operator has to confirm
         if not world.provider.is_quiet or any(not task.done() for task in self._commands):
             return False
         if any(c["ended_at"] is None for c in tables["calls"].values()):
@@ -421,6 +443,7 @@ class Story:
         """Do what only a person can: resume what is stopped, and widen hours that stay closed."""
         world = self.world
         tables = world.server.tables
+        await self.desk.recover()
         for whom in self.desk.has_stopped():
             await self.desk.resume(whom)
         for campaign in list(tables["campaigns"].values()):

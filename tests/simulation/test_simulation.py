@@ -27,20 +27,22 @@ SLICE = 120
 SEARCHED = 300
 CAUGHT_BY = {
     "mark after POST": 0,
-    "requeue on lease expiry": 76,
+    "requeue on lease expiry": 89,
     "timeout = failed": 7,
-    "not found = retry": 11,
+    "not found = retry": 7,
     "last webhook wins": 1,
-    "correlate by provider id only": 5,
-    "ignore events after cancel": 14,
+    "correlate by provider id only": 9,
+    "ignore events after cancel": 3,
     "claim without the unique index": 1,
-    "unknown holds no slot": 94,
+    "unknown holds no slot": 27,
     "late answers are ignored": 16,
     "send however late": 30,
-    "send while the lease lasts": 106,
+    "send while the lease lasts": 30,
     "calls without a name are strangers": 16,
-    "records are waited for for ever": 38,
-    "a stale queue entry is written back": 82,
+    "dials on after a restore": 52,
+    "records are waited for for ever": 25,
+    "a stale queue entry is written back": 27,
+    "what looks unsent is given back": 65,
 }
 
 

@@ -56,6 +56,7 @@ EVENTS: Final = (
     "settings",  # limits and retries
     "stranger",  # somebody asks for what is another organisation's
     "listeners_lost",
+    "database_restored",  # from a dump of itself, older than calls that were made
 )
 STATE_FAULTS: Final = ("commit_reply_lost", "database_slow", "worker_clock_wrong", "no_records")
 

@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 from starlette.requests import Request
 from tests.simulation import places
 from tests.simulation.driver import SimDriver
-from tests.simulation.engine import MemoryDatabase, Server
+from tests.simulation.engine import Dump, MemoryDatabase, Server
 from tests.simulation.lifecycle_statements import STATEMENTS
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.provider import Provider
@@ -118,6 +118,16 @@ class World:
         self.crashes: list[str] = []
         self.errors: list[str] = []
         self.is_over = False
+        # A call that the provider places after it was asked for what it knows is beyond anybody,
+        # and without records it soon forgets itself what is over.
+        self.may_restore = (
+            self.provider.has_records
+            and not {"placed_late", "slow_before_placing"} & self.weather.rates.keys()
+        )
+        self.restored_at = float("inf")
+        # Calls that the restored database lacked, as they were; when dialling waited for somebody.
+        self.forgotten: dict[Any, Mapping[str, Any]] = {}
+        self.held: list[tuple[float, float]] = []
         self.dead: Counter[str] = Counter()
 
     # ---------------------------------------------------------------------------------- time
@@ -165,7 +175,7 @@ class World:
             driver=driver,
             clock=clock,
             # Not by all: who cannot read the live list would never begin.
-            before_dialling=detect.run if self.dice.random() < 0.5 else None,
+            before_dialling=detect.run if self.dice.random() < 0.5 or self.may_restore else None,
         )
         process.start(self._survive(process, worker.run()))
         return process
@@ -318,9 +328,36 @@ class World:
             most = max(before, columns["retry_policy"]["max_retries"])
             self.retries_max[key] = max(most, self.retries_max.get(key, 0))
 
-    def is_held(self) -> bool:
-        """Tell whether dialling waits for an operator, as after a restore."""
-        return any(i["recovery_since"] for i in self.server.tables["installation"].values())
+    @property
+    def is_restored(self) -> bool:
+        """Tell whether the database has been restored from a dump."""
+        return self.restored_at < float("inf")
+
+    def restart_database(self) -> None:
+        """Break every connection, and let the database be another one for who compares."""
+        self.database_epoch += 1
+        self.server.identity = f"server {self.database_epoch + 1}"
+        self.server.abort()
+
+    def restore(self, dump: Dump, dumped_at: float) -> None:
+        """Restore a dump: what was answered since then is forgotten, orders as well as calls."""
+        at = self.loop.time()
+        calls = self.server.tables["calls"]
+        self.restart_database()
+        self.server.restore(dump)
+        self.restored_at = at
+        self.forgotten = {i: c for i, c in calls.items() if i not in dump.tables["calls"]}
+        for command in self.commands:
+            if command.answered_at > dumped_at:
+                command.until = min(command.until, at)
+        for key, history in self.limits.items():
+            owner = self.server.tables["campaigns"].get(key) or self.server.tables["batches"][key]
+            history.append((at, owner["concurrency_limit"]))
+
+    def held_since(self) -> float | None:
+        """Give since when dialling waits for an operator, as after a restore."""
+        (since,) = (i["recovery_since"] for i in self.server.tables["installation"].values())
+        return None if since is None else float((since - self.place.start).total_seconds())
 
     def _lift(self, target: uuid.UUID) -> None:
         for command in self.commands:
