@@ -8,10 +8,21 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
+import aiohttp
 import asyncpg
 import pytest
 from tests.builders import CALLER_IDS, some_numbers
-from tests.recovery.site import ROUTE, Site, a_driver, a_router, a_site, dialled, until
+from tests.recovery.site import (
+    ACCOUNT,
+    KEY,
+    ROUTE,
+    Site,
+    a_driver,
+    a_router,
+    a_site,
+    dialled,
+    until,
+)
 
 from apollo import embedded
 from apollo.core import ids
@@ -239,6 +250,14 @@ async def place(site: Site, number: str, caller_id: str, execution: uuid.UUID | 
     return placed.provider_call_id
 
 
+async def forget(site: Site, provider_call_id: str) -> None:
+    """Have the provider forget a call; its record stays."""
+    url = f"{site.router.url}/Accounts/{ACCOUNT}/Calls/{provider_call_id}"
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with aiohttp.ClientSession() as session, session.delete(url, headers=headers) as answer:
+        assert answer.status == 204
+
+
 async def test_an_ordinary_restart_needs_nobody(site: Site) -> None:
     campaign_id = await site.world.a_campaign()
     await site.world.a_batch(campaign_id, 3)
@@ -304,8 +323,9 @@ async def test_a_call_that_is_still_up_is_adopted_and_ends_as_it_ends(site: Site
     assert await site.world.counters() == await site.world.recount()
 
 
+@pytest.mark.parametrize("is_long_ago", [False, True])
 async def test_whoever_was_on_a_call_in_the_dump_is_given_the_calls_that_came_after_it(
-    site: Site,
+    site: Site, *, is_long_ago: bool
 ) -> None:
     campaign_id = await site.world.a_campaign()
     await site.world.a_batch(campaign_id, 1)
@@ -324,6 +344,10 @@ async def test_whoever_was_on_a_call_in_the_dump_is_given_the_calls_that_came_af
         return call is not None and call.call_status == "no-answer"
 
     await until(is_over, "over")
+    if is_long_ago:
+        # The live list has forgotten it, and others were called since.
+        await forget(site, known)
+        await site.world.sql("update batch_cursors set last_claimed_at = now() + interval '1 hour'")
     sid = await place(site, number, caller_id)
     assert (await site.detect().run()).unknown_calls == 1
     done = await site.recover().run(confirm=True)

@@ -32,8 +32,15 @@ def read_reach(t: Transaction, now: datetime) -> Rows:
 
 def read_recovery(t: Transaction, now: datetime) -> Rows:
     del now
+    open_since = min(
+        (c["requested_at"] for c in t.rows("calls") if not c["ended_at"]), default=None
+    )
     return [
-        {"recovery_since": i["recovery_since"], "recovery_evidence": i["recovery_evidence"] or {}}
+        {
+            "recovery_since": i["recovery_since"],
+            "recovery_evidence": i["recovery_evidence"] or {},
+            "open_since": open_since,
+        }
         for i in t.rows("installation")
     ]
 

@@ -32,6 +32,8 @@ class Recovery:
 
     since: datetime | None
     evidence: dict[str, Any]
+    # When the oldest call was asked for that is open here.
+    open_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ async def read_recovery(connection: Connection) -> Recovery:
     row = await _Q["read_recovery"].row(connection)
     if row is None:
         return Recovery(None, {})
-    return Recovery(row["recovery_since"], row["recovery_evidence"])
+    return Recovery(row["recovery_since"], row["recovery_evidence"], row["open_since"])
 
 
 async def read_caller_ids(connection: Connection) -> set[str]:

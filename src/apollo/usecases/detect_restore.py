@@ -18,12 +18,10 @@ from apollo.errors import ApolloError
 from apollo.ports import Clock, TelephonyDriver
 from apollo.storage import recovery
 from apollo.storage.database import Database
-from apollo.usecases.provider_history import UNNAMED_FOR, match, read_history
+from apollo.usecases.provider_history import CLOCKS_DIFFER, UNNAMED_FOR, match, read_history
 
 _log = structlog.get_logger("apollo.recovery")
 
-# The provider's clock and the database's differ by seconds.
-_MARGIN: Final = timedelta(minutes=1)
 # Nobody restores what is older and dials on.
 _LOOK_BACK_MAX: Final = timedelta(days=7)
 
@@ -60,7 +58,7 @@ class DetectRestore:
         nothing = Compared(reach.identity, 0)
         if reach.knows_until is None or before.since is not None:
             return nothing
-        since = max(reach.knows_until - _MARGIN, self._clock.now() - _LOOK_BACK_MAX)
+        since = max(reach.knows_until - CLOCKS_DIFFER, self._clock.now() - _LOOK_BACK_MAX)
         history = await read_history(self._driver, since, caller_ids)
         settled = set(before.evidence.get("settled", ()))
         calls = [call for call in history.calls if call.provider_call_id not in settled]

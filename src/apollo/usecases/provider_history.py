@@ -17,6 +17,8 @@ from apollo.storage.recovery import OurCall
 
 _log = structlog.get_logger("apollo.recovery")
 
+# The provider's clock and the database's differ by seconds.
+CLOCKS_DIFFER: Final = timedelta(minutes=1)
 # A call that ended without a name from the provider was asked for at most this long before the
 # provider wrote it down, clocks that differ included.
 UNNAMED_FOR: Final = timedelta(hours=1)

@@ -21,7 +21,13 @@ from apollo.storage import lifecycle
 from apollo.storage import recovery as storage
 from apollo.storage.database import Database
 from apollo.storage.recovery import Recovery, WaitingContact
-from apollo.usecases.provider_history import UNNAMED_FOR, History, match, read_history
+from apollo.usecases.provider_history import (
+    CLOCKS_DIFFER,
+    UNNAMED_FOR,
+    History,
+    match,
+    read_history,
+)
 from apollo.usecases.reconcile_calls import proven_by
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 
@@ -70,9 +76,10 @@ class RecoverCalls:
             caller_ids = await storage.read_caller_ids(connection)
         if held.since is None:
             return Recovered(None)
-        since = datetime.fromisoformat(held.evidence["compared_from"])
+        compared_from = datetime.fromisoformat(held.evidence["compared_from"])
+        since = min(compared_from, (held.open_since or compared_from) - CLOCKS_DIFFER)
         history = await read_history(self._driver, since, caller_ids)
-        done = Recovered(held.since, since, history.has_records)
+        done = Recovered(held.since, compared_from, history.has_records)
         await self._read_in(history, since, done)
         if confirm:
             await self._lift(held, done, actor)

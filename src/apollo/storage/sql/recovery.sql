@@ -9,8 +9,10 @@ select database_identity() as identity,
                   where role = 'worker' and (report ->> 'is_cleared')::boolean)) as knows_until;
 
 -- name: read_recovery
--- Whether dialling waits for an operator since a restore, and what was found.
-select recovery_since, coalesce(recovery_evidence, '{}') as recovery_evidence
+-- Whether dialling waits for an operator since a restore, what was found, and since when calls are
+-- open here: what became of those is read in before it is asked who was called after them.
+select recovery_since, coalesce(recovery_evidence, '{}') as recovery_evidence,
+       (select min(requested_at) from calls where ended_at is null) as open_since
   from installation;
 
 -- name: read_caller_ids
