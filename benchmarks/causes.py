@@ -210,8 +210,10 @@ async def slow_pace(ward: Ward, _: AsyncExitStack) -> str:
 
 @cause("concurrency_leaked")
 async def leaked(ward: Ward, undo: AsyncExitStack) -> str:
-    # Each call's feature server dies as it is answered, and its record with it.
-    await ward.faults(undo, call_silent={"events": ["completed"]}, record_expires={"delay_s": 0})
+    # Each call's feature server dies as it is answered, and every record of it: what anybody could
+    # still ask for would give the slot back within seconds.
+    silent = {"events": ["completed"]}
+    await ward.faults(undo, call_silent=silent, record_expires={"delay_s": 0}, cdr_lost=1.0)
     batch_id = await ward.batch(TALKS, 30, limit=4)
     await ward.until_called(batch_id, 4)
     return batch_id
