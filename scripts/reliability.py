@@ -1,9 +1,9 @@
 """Runs everything that tries Apollo's invariants, and writes what it found: `make faults`.
 
-The model, the simulation, real processes under fire, and the full length of the tests that have
-one. Exits with 1 when anything was found. `--share 0.01` runs a hundredth of it and `--page FILE`
-writes elsewhere; `--only NAME` runs one part beside what was measured before: the page says of
-which commit each part is.
+The model, the simulation, real processes under fire, one fault at a time, and the full length of
+the tests that have one. Exits with 1 when anything was found. `--share 0.01` runs a hundredth of it
+and `--page FILE` writes elsewhere; `--only NAME` runs one part beside what was measured before: the
+page says of which commit each part is.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final
 from xml.etree import ElementTree as ET
 
-from scripts.reliability_page import is_clean, write
+from scripts.reliability_page import PARTS, is_clean, write
 from tests.model.protocol_model import OURS, WRONG
 from tests.model.search import search
 
@@ -56,6 +56,7 @@ def main() -> int:
         "model": _model,
         "simulation": _simulation,
         "processes": _processes,
+        "singles": _singles,
         "tests": _tests,
     }
     for name, run in parts.items():
@@ -100,7 +101,7 @@ def _model(_share: float) -> dict[str, Any]:
 def _simulation(share: float) -> dict[str, Any]:
     """Run half of the seeds on each of two cores; the mutants go with the second half."""
     half = max(int(_SEEDS * share) // 2, 1)
-    halves = [_KEPT / f"simulation-{n}.json" for n in (0, 1)]
+    halves = [_fresh(f"simulation-{n}.json") for n in (0, 1)]
     running = [
         subprocess.Popen(  # noqa: S603 - our own command
             _python(
@@ -127,32 +128,43 @@ def _simulation(share: float) -> dict[str, Any]:
 
 
 def _processes(share: float) -> dict[str, Any]:
-    file = _KEPT / "runs.json"
-    lengths = {
-        "--runs": _RUNS,
-        "--singles": _SINGLES,
-        "--mutants": _RUN_MUTANT_SEEDS,
-    }
-    asked = [
-        part
-        for name, length in lengths.items()
-        for part in (name, str(length if "mutants" in name else max(round(length * share), 1)))
-    ]
+    runs = max(round(_RUNS * share), 1)
+    return _fire("--runs", str(runs), "--mutants", str(_RUN_MUTANT_SEEDS))
+
+
+def _singles(share: float) -> dict[str, Any]:
+    return _fire("--singles", str(max(round(_SINGLES * share), 1)))
+
+
+def _fire(*asked: str) -> dict[str, Any]:
+    file = _fresh("fire.json")
     command = _python("tests.faults.run", *asked, "--json", str(file))
     subprocess.run(command, cwd=ROOT, check=False)  # noqa: S603 - our own command
     found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return found
 
 
+def _fresh(name: str) -> Path:
+    """Name a file that is not there: what a run that broke had left behind is of another one."""
+    file = _KEPT / name
+    file.unlink(missing_ok=True)
+    return file
+
+
 def _tests(share: float) -> dict[str, Any]:
     """Run the tests that have a full length; a share of it is their usual one."""
     environ = os.environ | ({"APOLLO_TEST_FULL": "1"} if share >= 1 else {})
-    file = _KEPT / "junit.xml"
+    file = _fresh("junit.xml")
     paths = [path for paths in _TESTS.values() for path in paths]
     command = _python("pytest", "-n", "2", "--dist", "worksteal", f"--junitxml={file}", *paths)
     subprocess.run(command, cwd=ROOT, env=environ, check=False)  # noqa: S603 - our own command
     cases = list(ET.parse(file).getroot().iter("testcase"))  # noqa: S314 - pytest wrote it
-    return {title: told(cases, paths) for title, paths in _TESTS.items()}
+    found = {title: told(cases, paths) for title, paths in _TESTS.items()}
+    lost = len(cases) - sum(one["tests"] for one in found.values())
+    if lost or not all(one["tests"] for one in found.values()):
+        # A module that cannot be read is a case of its own, below no path.
+        raise SystemExit(f"{lost} tests belong to no part; the parts: {found}")
+    return found
 
 
 def told(cases: Iterable[ET.Element], paths: tuple[str, ...]) -> dict[str, Any]:
@@ -200,7 +212,7 @@ def _say(what: str) -> None:
 def _arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--share", type=float, default=1.0, help="how much of the full length")
-    parser.add_argument("--only", choices=("model", "simulation", "processes", "tests"))
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--page", type=Path, default=_PAGE, help="where the page is written")
     return parser
 

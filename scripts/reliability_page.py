@@ -11,7 +11,7 @@ from typing import Any, Final
 
 Json = Mapping[str, Any]
 
-PARTS: Final = ("model", "simulation", "processes", "tests")
+PARTS: Final = ("model", "simulation", "processes", "singles", "tests")
 _RULES: Final = {
     "I1": ("at most one open call per phone number", "ledger"),
     "I2": ("at most one provider call per execution, ever", "ledger, proxy"),
@@ -76,7 +76,7 @@ _LIMITS: Final = """\
 def write(parts: Mapping[str, Json], *, about: Json, of: Mapping[str, str]) -> str:
     """Give the page.
 
-    `parts` by name: model, simulation, processes, tests; `of` which commit each is, and when.
+    `parts` by name, in the order of PARTS; `of` which commit each is, and when it ended.
     """
     sections = [
         _HEAD,
@@ -84,6 +84,7 @@ def write(parts: Mapping[str, Json], *, about: Json, of: Mapping[str, str]) -> s
         _METHOD,
         _results(parts, of),
         *(_processes(parts["processes"]) if "processes" in parts else ()),
+        *(_singles(parts["singles"]) if "singles" in parts else ()),
         *(_mutants(parts) if parts.keys() & {"model", "simulation", "processes"} else ()),
         *(_simulation(parts["simulation"]) if "simulation" in parts else ()),
         _LIMITS,
@@ -105,7 +106,8 @@ def _found(name: str, part: Json) -> int:
 
 def _is_late(single: Json) -> bool:
     """Tell whether slots that were free did not all dial within what is promised."""
-    return single["slots"] > 0 and (single["all_s"] or inf) > DIALS_WITHIN_S
+    all_s = inf if single["all_s"] is None else single["all_s"]
+    return single["slots"] > 0 and bool(all_s > DIALS_WITHIN_S)
 
 
 def _free(parts: Mapping[str, Json]) -> list[str]:
@@ -140,6 +142,9 @@ def _results(parts: Mapping[str, Json], of: Mapping[str, str]) -> str:
             what = f"{part['runs']:,} runs, {part['calls']:,} calls, {checks:,} checks"
             took = f"{part['seconds']:.0f} s"
             rows.append(("real processes", what, took, of[name], _found(name, part)))
+        elif name == "singles":
+            what = f"{len(part['singles'])} runs"
+            rows.append(("one fault at a time", what, "-", of[name], _found(name, part)))
         else:
             rows += [
                 (
@@ -180,18 +185,6 @@ def _processes(part: Json) -> Iterable[str]:
         f"Contacts held as `outcome_unknown`: {part['held']} of {part['calls']:,} calls."
         f" Ends that nobody could know: {part['unknowable']}.\n"
     )
-    if part["singles"]:
-        yield "## Time to recover, one fault at a time\n"
-        yield _table(
-            ("broken", "times", "first request after its return", "every free slot"),
-            _recovered(part["singles"]),
-        )
-        yield (
-            "Least / median / most, from the start of the component (or the end of the fault) to"
-            " the requests after it. A free slot is one that no call of unknown fate holds;"
-            f" promised are {DIALS_WITHIN_S:.0f} s. What a killed RotaryRouter had not written down"
-            " it does not know after its return: such a call keeps its slot until its deadline.\n"
-        )
     yield "## Faults injected, real processes\n"
     yield _table(
         ("fault", "times", "first request after its return"),
@@ -202,6 +195,20 @@ def _processes(part: Json) -> Iterable[str]:
     )
     weather = ", ".join(f"{name} ({runs})" for name, runs in sorted(part["weather"].items()))
     yield f"What the provider did wrong meanwhile, with the number of runs: {weather}.\n"
+
+
+def _singles(part: Json) -> Iterable[str]:
+    yield "## Time to recover, one fault at a time\n"
+    yield _table(
+        ("broken", "times", "first request after its return", "every free slot"),
+        _recovered(part["singles"]),
+    )
+    yield (
+        "Least / median / most, from the start of the component (or the end of the fault) to the"
+        " requests after it. A free slot is one that no call of unknown fate holds; promised are"
+        f" {DIALS_WITHIN_S:.0f} s. What a killed RotaryRouter had not written down it does not know"
+        " after its return: such a call keeps its slot until its deadline.\n"
+    )
 
 
 def _recovered(singles: Sequence[Json]) -> Iterable[Sequence[object]]:

@@ -101,6 +101,12 @@ def test_what_had_left_before_it_opened_does_not_put_off_the_probe() -> None:
     assert breaker.may_send(105.0, PLENTY) == 1
 
 
+def test_whoever_fails_once_a_probe_is_due_was_as_good_as_one() -> None:
+    breaker = down(100.0)
+    breaker.failed(107.0, "connect", "refused connection")
+    assert breaker.retry_at == 112.0
+
+
 def test_a_good_probe_closes_it() -> None:
     breaker = down(100.0)
     breaker.may_send(105.0, PLENTY)

@@ -245,7 +245,7 @@ class Fire:
 
     async def _measure(self, recovery: Recovery, before: int, at: float) -> None:
         """Wait until as many requests were made as there are slots that could dial."""
-        asked, wanted = self.site.provider.asked, None
+        asked, wanted, left = self.site.provider.asked, None, -1
         limit = sum(self.site.plan.limits)
         closed = ids.parse_id("btc", self.site.batches["closed-1"])
         while time.time() - at < _MEASURED_FOR_S:
@@ -257,9 +257,14 @@ class Fire:
                 if len(asked) - before >= wanted or left == 0:
                     break
             await asyncio.sleep(0.05)
-        done = min(wanted or 0, len(asked) - before)
-        if done:
-            recovery.all_s = round(asked[before + done - 1].at - at, 3)
+        done = len(asked) - before
+        if wanted is None:
+            recovery.slots = limit  # it was never there to be asked
+            return
+        if left == 0:
+            recovery.slots = wanted = min(wanted, done)
+        if 0 < wanted <= done:
+            recovery.all_s = round(asked[before + wanted - 1].at - at, 3)
 
     # -------------------------------------------------------------------- blows
 

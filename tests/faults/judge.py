@@ -135,7 +135,8 @@ def _is_excused(finding: Finding, names: tuple[str, ...], seen: _Seen) -> bool:
 
 def _is_unknowable(line: dict[str, Any]) -> bool:
     """Tell whether the provider kept nothing of the end of a call and nobody was told of it."""
-    if line["cut_short"]:  # what it had not written yet, it has forgotten
+    # That somebody had answered it may not have written yet.
+    if line["cut_short"] and line["answered_at"] is None:
         return not _told(line, frozenset({"in-progress"}))
     was_lost = "cdr_lost" in line["faults"] or not line["reached_carrier"]
     return was_lost and not _told(line, _FINAL_WORDS)

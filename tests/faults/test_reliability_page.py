@@ -21,18 +21,22 @@ OF = dict.fromkeys(PARTS, MEASURED)
 
 
 def processes(**more: Any) -> dict[str, Any]:
-    recovered = {"kind": "API killed", "first_s": 1.0, "all_s": 2.0, "slots": 20}
     return {
         "runs": 3, "seconds": 60.0, "calls": 400, "held": 2, "unknowable": 1,
         "checks": {"I1": 400}, "struck": {"API killed": 2}, "weather": {"webhook_lost": 1},
-        "recoveries": {"API killed": [0.5, 1.5, 4.0]}, "singles": [recovered],
+        "recoveries": {"API killed": [0.5, 1.5, 4.0]},
         "violations": {}, "mutants": {"mark after POST": 1}, "caught_by": {"mark after POST": "I1"},
         **more,
     }  # fmt: skip
 
 
+def singles(**more: Any) -> dict[str, Any]:
+    recovered = {"kind": "API killed", "first_s": 1.0, "all_s": 2.0, "slots": 20, **more}
+    return {"singles": [recovered], "violations": {}, "mutants": {}}
+
+
 def test_a_run_without_findings_says_how_much_was_looked_at() -> None:
-    parts = {"processes": processes()}
+    parts = {"processes": processes(), "singles": singles()}
     page = write(parts, about=ABOUT, of=OF)
     assert is_clean(parts)
     assert f"| real processes | 3 runs, 400 calls, 400 checks | 60 s | {MEASURED} | 0 |" in page
@@ -60,15 +64,14 @@ def test_a_violation_a_mutant_that_got_away_and_a_failed_test_are_told() -> None
 
 @pytest.mark.parametrize(("all_s", "shown"), [(15.5, "15.5 / 15.5 / 15.5 s"), (None, "-")])
 def test_a_recovery_that_took_too_long_is_a_finding(all_s: float | None, shown: str) -> None:
-    slow = {"kind": "API killed", "first_s": 1.0, "all_s": all_s, "slots": 20}
-    parts = {"processes": processes(singles=[slow])}
+    parts = {"singles": singles(all_s=all_s)}
     assert not is_clean(parts)
     assert f"{shown} **1 late**" in write(parts, about=ABOUT, of=OF)
 
 
 def test_where_every_slot_is_held_none_is_late() -> None:
-    held = {"kind": "API killed", "first_s": None, "all_s": None, "slots": 0}
-    assert is_clean({"processes": processes(singles=[held])})
+    assert is_clean({"singles": singles(first_s=None, all_s=None, slots=0)})
+    assert is_clean({"singles": singles(all_s=0.0)})
 
 
 def test_the_tests_are_told_apart_by_where_they_are() -> None:

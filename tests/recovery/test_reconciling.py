@@ -115,6 +115,21 @@ async def test_when_nothing_is_heard_of_any_call_the_provider_is_asked_for_all(
     assert [call["state"] for call in calls[3:]] == ["answered"] * (people > 3)
 
 
+async def test_calls_that_are_made_meanwhile_do_not_break_a_silence(
+    world: World, driver: JambonzDriver, stand_in: StandIn
+) -> None:
+    names = await silent_calls(world, driver, 2)
+    stand_in.calls[names[0]] = live(names[0], "busy", 486)
+    await world.sql(
+        "update calls set heard_at = null, ringing_at = null, requested_at = now(),"
+        " state = 'accepted' where provider_call_id = $1",
+        names[1],
+    )
+    await reconcile(world, driver).poll_silent()
+    calls = await world.sql("select state from calls order by provider_call_id")
+    assert [call["state"] for call in calls] == ["ended", "accepted"]
+
+
 async def test_a_ringing_phone_is_no_silence_while_others_are_heard_of(
     world: World, driver: JambonzDriver, stand_in: StandIn
 ) -> None:

@@ -314,7 +314,7 @@ def take_overdue(
     return [{**c, "read_at": now} for c in taken]
 
 
-PAUSING = {"batch_paused", "batch_resumed", "batch_reopened"}
+PAUSING = {"batch_paused", "batch_resumed"}
 TOLD = ("requested_at", "heard_at", "ringing_at", "answered_at")
 
 
@@ -327,13 +327,14 @@ def read_silent(
         if c["ended_at"] is None and c["provider"] == provider and c["provider_call_id"] is not None
     ]
     told = {c["id"]: max(c[at] for at in TOLD if c[at] is not None) for c in named}
-    are_all_silent = all(at < now - silence for at in told.values())
+    heard = [told[c["id"]] for c in named if c["heard_at"] is not None]
+    are_all_silent = bool(heard) and max(heard) < now - silence
     silent = [
         c
         for c in named
         if told[c["id"]] < now - silence and (c["heard_at"] is None or are_all_silent)
     ]
-    silent.sort(key=lambda c: c["requested_at"])
+    silent.sort(key=lambda c: told[c["id"]])
     return [{**c, "read_at": now} for c in silent[:at_most]]
 
 
@@ -382,18 +383,14 @@ def reopen_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
         "pause_reason": told[-1]["detail"] if paused_by == "apollo" else None,
         "completed_at": None,
     }
-    t.change("batches", batch["id"], **reopened, ready_at=given["now"], updated_at=given["now"])
-    note_action(
-        t,
-        given["now"],
-        organization_id=batch["organization_id"],
-        campaign_id=batch["campaign_id"],
-        batch_id=batch["id"],
-        action="batch_reopened",
-        detail={},
-        now=given["now"],
+    t.change(
+        "batches",
+        batch["id"],
+        **reopened,
+        ready_at=max(batch["ready_at"], given["now"]),
+        updated_at=given["now"],
     )
-    return [{}]
+    return [{"organization_id": batch["organization_id"], "campaign_id": batch["campaign_id"]}]
 
 
 STATEMENTS = {

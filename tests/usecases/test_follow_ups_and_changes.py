@@ -191,9 +191,10 @@ async def test_a_batch_reopened_under_a_pause_that_stands_is_paused_with_its_cam
     assert (after["status"], after["paused_by"]) == ("in_progress", None)
 
 
+@pytest.mark.parametrize("asked_by", ["operator", "agent"])
 @pytest.mark.parametrize("actor", ["operator", "apollo"])
 async def test_a_pause_that_nobody_lifted_outlives_the_completion_of_its_batch(
-    world: BatchWorld, actor: str
+    world: BatchWorld, follow_ups: ScheduleFollowUps, actor: str, asked_by: str
 ) -> None:
     batch = await _completed(world)
     key = ids.parse_id("btc", batch["batch_id"])
@@ -202,10 +203,15 @@ async def test_a_pause_that_nobody_lifted_outlives_the_completion_of_its_batch(
         " select organization_id, id, $3, $2, $4, $5 from batches where id = $1"
     )
     why = {"code": "bad_request_everywhere"}
+    # Whose clock was ahead does not matter, only who spoke last.
+    await world.sql(note, key, actor, NOW + timedelta(hours=1), "batch_resumed", {})
     await world.sql(note, key, actor, NOW, "batch_paused", why)
     results = RecordCallResult(db=world.db, clock=world.clock, wakes_by_notify=True)
     first, second, _ = await world.sql("select id from calls order by position")
-    assert await results.record(first["id"], CallResult(follow_up_at=LATER))
+    if asked_by == "operator":
+        await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
+    else:
+        assert await results.record(first["id"], CallResult(follow_up_at=LATER))
     after = await world.read.batch(ACME, batch["batch_id"])
     is_ours = actor == "apollo"
     assert (after["status"], after["paused_by"]) == ("paused", "apollo" if is_ours else "batch")

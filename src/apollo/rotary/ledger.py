@@ -289,7 +289,7 @@ class Ledger:
             entry.cut_short = True
             entry.terminated_by = "jambonz"
             entry.call_status, entry.sip_status = (
-                ("failed", CUT_OFF) if entry.answered_at is None else ("completed", 200)
+                ("no-answer", CUT_OFF) if entry.answered_at is None else ("completed", 200)
             )
 
 

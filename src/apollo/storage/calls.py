@@ -309,15 +309,7 @@ async def pause_refused_batch(
         connection, batch_id=batch_id, reason=dict(reason), now=now
     )
     if row is not None:
-        await _Q["note_action"].run(
-            connection,
-            organization_id=row["organization_id"],
-            campaign_id=row["campaign_id"],
-            batch_id=batch_id,
-            action="batch_paused",
-            detail=dict(reason),
-            now=now,
-        )
+        await note_action(connection, row, batch_id, "batch_paused", dict(reason), now)
 
 
 async def notify_campaigns(connection: Connection, campaign_ids: Collection[uuid.UUID]) -> None:
@@ -380,10 +372,25 @@ async def write_result(
     await _Q["write_result"].run(connection, call_id=call_id, **result)
 
 
-async def reopen_batch(connection: Connection, batch_id: uuid.UUID, now: datetime) -> None:
-    """Bring a completed batch back to life, and note it; others are left as they are.
+async def reopen_batch(connection: Connection, batch_id: uuid.UUID, now: datetime) -> Record | None:
+    """Bring a completed batch back to life, under the pause that stands; None for any other.
 
     Waits for whoever completes it at this instant, so that none of the two misses the other.
     """
     await _Q["lock_batches"].rows(connection, batch_ids=[batch_id])
-    await _Q["reopen_batch"].run(connection, batch_id=batch_id, now=now)
+    return await _Q["reopen_batch"].row(connection, batch_id=batch_id, now=now)
+
+
+async def note_action(
+    connection: Connection, of: Record, batch_id: uuid.UUID, action: str, detail: Any, now: datetime
+) -> None:
+    """Note what Apollo itself did with a batch; `of` has its organisation and campaign."""
+    await _Q["note_action"].run(
+        connection,
+        organization_id=of["organization_id"],
+        campaign_id=of["campaign_id"],
+        batch_id=batch_id,
+        action=action,
+        detail=detail,
+        now=now,
+    )

@@ -232,29 +232,6 @@ async def begin_batch(
         await batches.forget_pause(connection, campaign_id, now)
         is_paused = False
     status = BatchStatus.PENDING if is_ahead else BatchStatus.IN_PROGRESS
-    await _settle(connection, batch_id, status, is_paused=is_paused, now=now)
-
-
-async def reopen_batch(
-    connection: Connection, campaign: Record, batch_id: uuid.UUID, *, now: datetime
-) -> None:
-    """Have a completed batch go on under its locked campaign, whose pause holds if it stands.
-
-    Nobody lifted that pause: whether a wish for another call comes just before the last call ends
-    or just after must not decide whether a phone rings.
-    """
-    is_paused = campaign["paused_at"] is not None
-    await _settle(connection, batch_id, BatchStatus.IN_PROGRESS, is_paused=is_paused, now=now)
-
-
-async def _settle(
-    connection: Connection,
-    batch_id: uuid.UUID,
-    status: BatchStatus,
-    *,
-    is_paused: bool,
-    now: datetime,
-) -> None:
     await batches.settle_batch(
         connection,
         batch_id=batch_id,

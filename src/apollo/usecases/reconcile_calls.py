@@ -6,10 +6,10 @@ silence only after every look-up has answered.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -61,7 +61,12 @@ _CLOCKS_DIFFER: Final = timedelta(seconds=5)
 # this often, whatever their deadlines say.
 _SILENCE: Final = timedelta(seconds=10)
 _POLL_EVERY_S: Final = 10.0
+# Records are pages of all calls since the oldest that is asked for: not as often.
+_POLL_RECORDS_EVERY_S: Final = 60.0
 _POLL_AT_MOST: Final = 1_000
+
+
+_Question = Coroutine[Any, Any, list[LiveCall]]
 
 
 @dataclass(slots=True)
@@ -93,6 +98,7 @@ class ReconcileCalls:
         # Whether status events wait somewhere unread: silence proves nothing meanwhile.
         self._events_lag = events_lag
         self._polled_at = -_POLL_EVERY_S
+        self._records_polled_at = -_POLL_RECORDS_EVERY_S
 
     async def run(self) -> Recorded:
         """Look at every overdue call once; gives what was learnt."""
@@ -145,37 +151,27 @@ class ReconcileCalls:
 
     async def _ask_for_all(self, calls: Sequence[OverdueCall]) -> list[Arrival]:
         """Ask for calls the provider has named: the live ones, then the records of the others."""
-        arrivals: list[Arrival] = []
-        left = {call.provider_call_id: call for call in calls}
-        for read, evidence in (
-            (self._read_live, Evidence.POLL),
-            (self._read_records, Evidence.RECORD),
-        ):
-            try:
-                found = await read(list(left.values()))
-            except DriverError as e:
-                _log.warning("silence.not_looked_into", evidence=evidence.value, error=str(e))
-                break
-            for one in found:
-                if (call := left.pop(one.provider_call_id, None)) is None:
-                    continue
-                event = proven_by(one, call.read_at, evidence)
-                if event is not None and observed_later(call, event):
-                    arrivals.append(Arrival(call.id, event))
+        left = {call.provider_call_id or "": call for call in calls}
+        found, _ = await _answers(self._live(left))
+        arrivals = _proven(found, left, Evidence.POLL)
+        now = self._clock.monotonic()
+        if left and now - self._records_polled_at >= _POLL_RECORDS_EVERY_S:
+            found, was_answered = await _answers(self._records(left))
+            arrivals += _proven(found, left, Evidence.RECORD)
+            if was_answered:
+                self._records_polled_at = now
         return arrivals
 
-    async def _read_live(self, calls: Sequence[OverdueCall]) -> list[LiveCall]:
+    def _live(self, calls: Mapping[str, OverdueCall]) -> list[_Question]:
         if len(calls) > _ONE_BY_ONE_MAX:
-            return await self._driver.list_live()
-        found = [await self._driver.read_call(call.provider_call_id or "") for call in calls]
-        return [one for one in found if one is not None]
+            return [self._driver.list_live()]
+        return [_as_list(self._driver.read_call(name)) for name in calls]
 
-    async def _read_records(self, calls: Sequence[OverdueCall]) -> list[LiveCall]:
+    def _records(self, calls: Mapping[str, OverdueCall]) -> list[_Question]:
         if len(calls) > _ONE_BY_ONE_MAX:
-            since = min(call.requested_at for call in calls) - _CLOCKS_DIFFER
-            return await self._driver.list_records(since, matching=None)
-        found = [await self._record_of(call, call.provider_call_id or "") for call in calls]
-        return [one for one in found if one is not None]
+            since = min(call.requested_at for call in calls.values()) - _CLOCKS_DIFFER
+            return [self._driver.list_records(since, matching=None)]
+        return [_as_list(self._record_of(call, name)) for name, call in calls.items()]
 
     async def _write(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Record what was found; an event that cannot be written must not hold up the others."""
@@ -331,6 +327,38 @@ class _LiveList:
                 self.calls.remove(found)
                 return found
         return None
+
+
+async def _as_list(question: Awaitable[LiveCall | None]) -> list[LiveCall]:
+    found = await question
+    return [] if found is None else [found]
+
+
+async def _answers(questions: Sequence[_Question]) -> tuple[list[LiveCall], bool]:
+    """Put questions, and tell whether any was answered; one that fails spoils no other."""
+    found: list[LiveCall] = []
+    answered = 0
+    for question in questions:
+        try:
+            found += await question
+            answered += 1
+        except DriverError as e:
+            _log.warning("silence.not_looked_into", error=str(e))
+    return found, answered > 0
+
+
+def _proven(
+    found: Sequence[LiveCall], left: dict[str, OverdueCall], evidence: Evidence
+) -> list[Arrival]:
+    """Give what is news about these calls, and take those that were found from them."""
+    arrivals = []
+    for one in found:
+        if (call := left.pop(one.provider_call_id, None)) is None:
+            continue
+        event = proven_by(one, call.read_at, evidence)
+        if event is not None and observed_later(call, event):
+            arrivals.append(Arrival(call.id, event))
+    return arrivals
 
 
 def _must_search(call: OverdueCall) -> bool:

@@ -71,4 +71,8 @@ class RecordCallResult:
         scheduled = schedule_follow_up(contact, at, self._clock.now())
         moves = Moves(contacts=[scheduled], freed_campaigns=[locked.campaign_id])
         await storage.write_moves(connection, moves, notifies=self._wakes_by_notify)
-        await storage.reopen_batch(connection, contact.key.batch_id, self._clock.now())
+        batch_id, now = contact.key.batch_id, self._clock.now()
+        reopened = await storage.reopen_batch(connection, batch_id, now)
+        if reopened is not None:
+            why = {"why": "a follow-up was scheduled"}
+            await storage.note_action(connection, reopened, batch_id, "batch_reopened", why, now)

@@ -80,17 +80,21 @@ class RecoverCalls:
         since = min(compared_from, (held.open_since or compared_from) - CLOCKS_DIFFER)
         history = await read_history(self._driver, since, caller_ids)
         done = Recovered(held.since, compared_from, history.has_records)
-        await self._read_in(history, since, done)
+        await self._read_in(history, since, compared_from, done)
         if confirm:
             await self._lift(held, done, actor)
         return done
 
-    async def _read_in(self, history: History, since: datetime, done: Recovered) -> None:
+    async def _read_in(
+        self, history: History, since: datetime, lacks_since: datetime, done: Recovered
+    ) -> None:
         async with self._db.connection() as connection:
             ours = await storage.read_our_calls(
                 connection, self._driver.provider, history.calls, since - UNNAMED_FOR
             )
-        pairs, strangers = match(history.calls, ours)
+        pairs, others = match(history.calls, ours)
+        # What is older the database would know, had it been ours.
+        strangers = [c for c in others if c.attempted_at is None or c.attempted_at >= lacks_since]
         # First what we knew, for who was on a call then may have had another one since. Then in the
         # order in which they were made: a second call to somebody follows the end of the first.
         for call, one in pairs:

@@ -20,7 +20,6 @@ from apollo.storage.calls import LockedCall, Moves
 from apollo.storage.database import Connection, Database
 from apollo.storage.held import CallHome, HeldCall
 from apollo.usecases.authenticate import organization_id_of
-from apollo.usecases.create_batches import reopen_batch
 
 __all__ = ["HeldCall", "ReleaseHeld", "Released"]
 
@@ -75,7 +74,7 @@ class ReleaseHeld:
             await calls_storage.write_moves(connection, Moves(contacts=[released]), notifies=False)
             reopened = batch["status"] == BatchStatus.COMPLETED
             if reopened:
-                await reopen_batch(connection, campaign, home.batch_id, now=now)
+                await calls_storage.reopen_batch(connection, home.batch_id, now)
             shown = Released(
                 execution_id=ids.execution_id(home.id),
                 contact_id=ids.contact_id(contact.key),

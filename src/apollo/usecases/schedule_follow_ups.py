@@ -15,11 +15,11 @@ from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound
 from apollo.ports import Bus, Clock, WakeUp, Why
 from apollo.storage import batches, call_records, contacts
-from apollo.storage.calls import Moves, write_moves
+from apollo.storage.calls import Moves, reopen_batch, write_moves
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, explanation, view_of_contact
-from apollo.usecases.create_batches import reopen_batch, wake
+from apollo.usecases.create_batches import wake
 from apollo.usecases.read_batches import find_batch
 
 # Final in a way that leaves room for a promise, or promised already and only moved.
@@ -94,7 +94,7 @@ class ScheduleFollowUps:
     ) -> None:
         if batch["status"] != BatchStatus.COMPLETED:
             return
-        await reopen_batch(connection, campaign, batch["id"], now=now)
+        await reopen_batch(connection, batch["id"], now)
         await batches.record_action(
             connection,
             organization_id=principal.organization_id,

@@ -232,7 +232,7 @@ returning k.id, k.state, k.phone_number, k.from_number, k.provider_call_id, k.re
 
 -- name: read_silent
 -- Calls the provider has named, and of which nothing was told for a while: those of which nothing
--- ever was, and all of them when nothing was told of any.
+-- ever was, and all of them when nothing was told of any that was heard of before.
 with open_calls as (
   select *, greatest(requested_at, heard_at, ringing_at, answered_at) as told_at
     from calls
@@ -243,8 +243,9 @@ select id, state, phone_number, from_number, provider_call_id, requested_at, ans
   from open_calls
  where told_at < clock_timestamp() - :silence::interval
    and (heard_at is null
-        or (select max(told_at) from open_calls) < clock_timestamp() - :silence::interval)
- order by requested_at
+        or (select max(told_at) from open_calls where heard_at is not null)
+           < clock_timestamp() - :silence::interval)
+ order by told_at
  limit :at_most::integer;
 
 -- name: set_deadlines
@@ -275,29 +276,23 @@ update calls
  where id = :call_id;
 
 -- name: reopen_batch
--- A follow-up that the call itself asked for brings a completed batch back to life, under its own
--- pause if that was never lifted, or its campaign's if that stands; the action says why.
+-- A completed batch goes on: under its own pause, if the last word about that was no resuming, or
+-- its campaign's if that stands. Numbers and not times tell which word was last: clocks differ.
 with paused as (
   select case actor when 'apollo' then 'apollo' else 'batch' end as by, detail
     from (select action, actor, detail
             from actions
-           where batch_id = :batch_id
-             and action in ('batch_paused', 'batch_resumed', 'batch_reopened')
-           order by at desc, id desc
+           where batch_id = :batch_id and action in ('batch_paused', 'batch_resumed')
+           order by id desc
            limit 1) as last
    where action = 'batch_paused'
-), reopened as (
-  update batches b
-     set status = case when coalesce(p.by, c.by) is null then 'in_progress' else 'paused' end,
-         paused_by = coalesce(p.by, c.by),
-         pause_reason = case when p.by = 'apollo' then p.detail end,
-         completed_at = null, ready_at = :now, updated_at = :now
-    from (select id, case when paused_at is not null then 'campaign' end as by from campaigns) c
-    left join paused p on true
-   where b.id = :batch_id and b.status = 'completed' and c.id = b.campaign_id
-  returning b.id, b.organization_id, b.campaign_id
 )
-insert into actions (organization_id, campaign_id, batch_id, at, actor, action, detail)
-select organization_id, campaign_id, id, :now, 'apollo', 'batch_reopened',
-       '{"why": "a follow-up was scheduled"}'
-  from reopened;
+update batches b
+   set status = case when coalesce(p.by, c.by) is null then 'in_progress' else 'paused' end,
+       paused_by = coalesce(p.by, c.by),
+       pause_reason = case when p.by = 'apollo' then p.detail end,
+       completed_at = null, ready_at = greatest(b.ready_at, :now), updated_at = :now
+  from (select id, case when paused_at is not null then 'campaign' end as by from campaigns) c
+  left join paused p on true
+ where b.id = :batch_id and b.status = 'completed' and c.id = b.campaign_id
+returning b.organization_id, b.campaign_id;
