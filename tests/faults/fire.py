@@ -38,8 +38,11 @@ select count(*) filter (where state in ('unknown', 'placing')) as held from call
 _UNFINISHED: Final = """
 select (select count(*) from batches
          where id = any($1) and status not in ('completed', 'cancelled')) as live,
-       (select count(*) from contacts
-         where batch_id = any($1) and status in ('pending', 'retrying', 'in_progress')) as waiting,
+       (select count(*) from contacts c
+         where batch_id = any($1) and status in ('pending', 'retrying', 'in_progress')
+           and not exists (select from calls k
+                            where k.phone_number = c.phone_number and k.ended_at is null
+                              and k.state in ('unknown', 'placing') and not $2)) as waiting,
        (select count(*) from calls
          where ended_at is null and (state not in ('unknown', 'placing') or $2)) as open,
        (select count(*) from calls where ended_at is not null) as ended
@@ -170,7 +173,8 @@ class Fire:
         seen, since, began = None, time.monotonic(), time.monotonic()
         while True:
             now = (await self.site.rows(_UNFINISHED, mine, self.site.plan.is_quick))[0]
-            # With the product's patience a call of unknown fate is looked for ten minutes.
+            # With the product's patience a call of unknown fate is looked for ten minutes, and
+            # nobody else calls its number meanwhile.
             left = now["live"] if self.site.plan.is_quick else now["waiting"]
             if not left and now["open"] == 0:
                 break
