@@ -6,9 +6,10 @@ silence only after every look-up has answered.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -66,7 +67,7 @@ _POLL_RECORDS_EVERY_S: Final = 60.0
 _POLL_AT_MOST: Final = 1_000
 
 
-_Question = Coroutine[Any, Any, list[LiveCall]]
+_Question = Callable[[], Awaitable[list[LiveCall]]]
 
 
 @dataclass(slots=True)
@@ -164,14 +165,14 @@ class ReconcileCalls:
 
     def _live(self, calls: Mapping[str, OverdueCall]) -> list[_Question]:
         if len(calls) > _ONE_BY_ONE_MAX:
-            return [self._driver.list_live()]
-        return [_as_list(self._driver.read_call(name)) for name in calls]
+            return [self._driver.list_live]
+        return [partial(_as_list, self._driver.read_call, name) for name in calls]
 
     def _records(self, calls: Mapping[str, OverdueCall]) -> list[_Question]:
         if len(calls) > _ONE_BY_ONE_MAX:
             since = min(call.requested_at for call in calls.values()) - _CLOCKS_DIFFER
-            return [self._driver.list_records(since, matching=None)]
-        return [_as_list(self._record_of(call, name)) for name, call in calls.items()]
+            return [partial(self._driver.list_records, since, matching=None)]
+        return [partial(_as_list, self._record_of, call, name) for name, call in calls.items()]
 
     async def _write(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Record what was found; an event that cannot be written must not hold up the others."""
@@ -329,8 +330,8 @@ class _LiveList:
         return None
 
 
-async def _as_list(question: Awaitable[LiveCall | None]) -> list[LiveCall]:
-    found = await question
+async def _as_list(ask: Callable[..., Awaitable[LiveCall | None]], *given: Any) -> list[LiveCall]:
+    found = await ask(*given)
     return [] if found is None else [found]
 
 
@@ -340,7 +341,7 @@ async def _answers(questions: Sequence[_Question]) -> tuple[list[LiveCall], bool
     answered = 0
     for question in questions:
         try:
-            found += await question
+            found += await question()
             answered += 1
         except DriverError as e:
             _log.warning("silence.not_looked_into", error=str(e))
