@@ -93,6 +93,22 @@ def match(
     return pairs, strangers
 
 
+def unexplained(
+    ours: Iterable[OurCall], pairs: Iterable[tuple[LiveCall, OurCall]]
+) -> dict[str, OurCall]:
+    """Give the open calls of ours, by number, of which the provider knows nothing.
+
+    A later call to such a number, whatever its caller id, was made when this one was over: where
+    nobody else can have had it, it went to the same person.
+    """
+    explained = {one.id for _, one in pairs}
+    return {
+        one.phone_number: one
+        for one in ours
+        if one.is_open and one.provider_call_id is None and one.id not in explained
+    }
+
+
 def _begun_at(call: LiveCall) -> datetime:
     # Only what is live or over for less than an hour has no time: it is the latest.
     return call.attempted_at or datetime.max.replace(tzinfo=UTC)

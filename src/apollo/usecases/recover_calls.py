@@ -27,6 +27,7 @@ from apollo.usecases.provider_history import (
     History,
     match,
     read_history,
+    unexplained,
 )
 from apollo.usecases.reconcile_calls import proven_by
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
@@ -103,8 +104,14 @@ class RecoverCalls:
                 done.brought_up_to_date += 1
         async with self._db.connection() as connection:
             waiting = await storage.find_contacts(connection, {call.to for call in strangers})
+        open_to = unexplained(ours, pairs)
         for call in strangers:
-            done.found.append(FoundCall(call, await self._adopt(call, waiting)))
+            contact = await self._adopt(call, waiting)
+            if contact is None and (over := open_to.pop(call.to, None)) is not None:
+                await self._say(over.id, call)
+                done.brought_up_to_date += 1
+            else:
+                done.found.append(FoundCall(call, contact))
         _log.info(
             "recovery.read_in",
             calls=len(done.found),
