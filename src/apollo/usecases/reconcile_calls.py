@@ -99,7 +99,8 @@ class ReconcileCalls:
         # Whether status events wait somewhere unread: silence proves nothing meanwhile.
         self._events_lag = events_lag
         self._polled_at = -_POLL_EVERY_S
-        self._records_polled_at = -_POLL_RECORDS_EVERY_S
+        # The calls whose records were asked for in a silence, and when.
+        self._records_asked: dict[str, float] = {}
 
     async def run(self) -> Recorded:
         """Look at every overdue call once; gives what was learnt."""
@@ -156,11 +157,12 @@ class ReconcileCalls:
         found, _ = await _answers(self._live(left))
         arrivals = _proven(found, left, Evidence.POLL)
         now = self._clock.monotonic()
-        if left and now - self._records_polled_at >= _POLL_RECORDS_EVERY_S:
-            found, was_answered = await _answers(self._records(left))
-            arrivals += _proven(found, left, Evidence.RECORD)
-            if was_answered:
-                self._records_polled_at = now
+        asked = {n: at for n, at in self._records_asked.items() if now - at < _POLL_RECORDS_EVERY_S}
+        if wanted := {name: call for name, call in left.items() if name not in asked}:
+            found, was_answered = await _answers(self._records(wanted))
+            asked |= dict.fromkeys(wanted, now) if was_answered else {}
+            arrivals += _proven(found, wanted, Evidence.RECORD)
+        self._records_asked = asked
         return arrivals
 
     def _live(self, calls: Mapping[str, OverdueCall]) -> list[_Question]:
