@@ -9,6 +9,7 @@ from tests.builders import DEADLINES, World, a_world
 from tests.drivers.jambonz_stand_in import StandIn, record_of
 
 from apollo.telephony.jambonz import JambonzDriver
+from apollo.usecases import reconcile_calls
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.wiring.parts import SystemClock
@@ -128,6 +129,23 @@ async def test_calls_that_are_made_meanwhile_do_not_break_a_silence(
     await reconcile(world, driver).poll_silent()
     calls = await world.sql("select state from calls order by provider_call_id")
     assert [call["state"] for call in calls] == ["ended", "accepted"]
+
+
+async def test_a_call_is_not_kept_from_its_record_by_another_that_fell_silent_before(
+    world: World, driver: JambonzDriver, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconcile_calls, "_POLL_EVERY_S", 0.0)
+    names = await silent_calls(world, driver, 2)
+    await world.sql("update calls set heard_at = null where provider_call_id = $1", names[0])
+    later = "update calls set heard_at = now() where provider_call_id = $1"
+    await world.sql(later, names[1])
+    reconciler = reconcile(world, driver)
+    await reconciler.poll_silent()
+    assert stand_in.seen["GET RecentCalls"] == 1
+    await world.sql(later.replace("now()", "now() - interval '1 minute'"), names[1])
+    await reconciler.poll_silent()
+    await reconciler.poll_silent()
+    assert stand_in.seen["GET RecentCalls"] == 2
 
 
 async def test_a_ringing_phone_is_no_silence_while_others_are_heard_of(

@@ -359,6 +359,21 @@ async def test_whoever_was_on_a_call_in_the_dump_is_given_the_calls_that_came_af
     assert await site.world.counters() == await site.world.recount()
 
 
+async def test_whose_own_call_the_provider_never_had_is_given_the_one_that_came_after_it(
+    site: Site,
+) -> None:
+    campaign_id = await site.world.a_campaign()
+    await site.world.a_batch(campaign_id, 1)
+    (job,) = (await site.world.claim(campaign_id)).calls
+    other = next(one for one in CALLER_IDS if one != job.call.from_number)
+    sid = await place(site, job.call.phone_number, other)
+    assert (await site.detect().run()).unknown_calls == 1
+    done = await site.recover().run(confirm=True)
+    assert (done.found, done.brought_up_to_date) == ([], 1)
+    assert await site.world.value("select provider_call_id from calls") == sid
+    assert not (await site.world.claim(campaign_id)).calls
+
+
 async def test_what_a_restored_database_believes_unsent_is_not_given_back(site: Site) -> None:
     campaign_id = await site.world.a_campaign()
     await site.world.a_batch(campaign_id, 3)
