@@ -58,10 +58,10 @@ _CLOCKS_DIFFER: Final = timedelta(seconds=5)
 
 
 # A provider reports "trying" within milliseconds, and where several people are called somebody
-# rings, answers or hangs up: silence for this long is no accident, and then calls are asked for
-# this often, whatever their deadlines say.
+# rings, answers or hangs up: silence for this long is no accident, and then calls are asked for,
+# whatever their deadlines say; so often that those which fall silent a little later wait no longer.
 _SILENCE: Final = timedelta(seconds=10)
-_POLL_EVERY_S: Final = 10.0
+_POLL_EVERY_S: Final = 5.0
 # Records are pages of all calls since the oldest that is asked for: not as often.
 _POLL_RECORDS_EVERY_S: Final = 60.0
 _POLL_AT_MOST: Final = 1_000
