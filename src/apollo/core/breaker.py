@@ -99,7 +99,7 @@ class Breaker:
         self._in_a_row += 1
         self.last_error = error
         if self.state is GateState.DOWN:
-            # Requests that had left before it opened put no probe off that is yet to come.
+            # Requests that had left before it opened do not put off a probe that is not due yet.
             if self._is_probing or now >= self.retry_at:
                 is_cheap = cause == _REACHES_NOBODY
                 self.retry_at = now + (_FIRST_PROBE_AFTER_S if is_cheap else _PROBE_EVERY_S)
