@@ -28,7 +28,7 @@ test: $(READY)  ## Check format, lint, types and imports, then run all tests.
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist worksteal
 
-faults: $(READY)  ## Break everything at full length and write docs/reference/reliability.md; an hour.
+faults: $(READY)  ## Break everything at full length and write docs/reference/reliability.md; an hour and a half on 2 cores.
 	$(BIN)/python -m scripts.reliability
 
 test-kafka: $(READY)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
