@@ -7,12 +7,14 @@ API answered meanwhile.
 
 import json
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.fire import Fire
+from tests.faults.proxy import Asked
 from tests.faults.site import Site
 
 from apollo.config import load
@@ -97,7 +99,7 @@ class _Seen:
             name = (line["tag"] or {}).get("execution_id")
             if line["answered_at"] and name in contact:
                 answered[contact[name]].append(line)
-        lost = {a.execution_id for a in site.provider.asked if _was_unwritten(site, a.at)}
+        lost = {a.execution_id for a in site.provider.asked if was_unwritten(a, site.rotary_kills)}
         return cls(lines, lost, answered)
 
 
@@ -116,8 +118,12 @@ async def _audit(site: Site, lines: dict[str, dict[str, Any]], verdict: Verdict)
                 verdict.violations.append(f"{finding.invariant}: {one.what}: {' '.join(one.ids)}")
 
 
-def _was_unwritten(site: Site, at: float) -> bool:
-    return any(killed - _UNWRITTEN_S < at <= killed for killed in site.rotary_kills)
+def was_unwritten(asked: Asked, kills: Iterable[float]) -> bool:
+    """Tell whether RotaryRouter may have died before it had written down what it was asked for.
+
+    It may have placed the call at any time until its answer; faults put that off for seconds.
+    """
+    return any(asked.at <= killed < asked.over_at + _UNWRITTEN_S for killed in kills)
 
 
 def _is_excused(finding: Finding, names: tuple[str, ...], seen: _Seen) -> bool:
@@ -206,7 +212,9 @@ async def _contacts(site: Site, lines: dict[str, dict[str, Any]], verdict: Verdi
     reached: set[ids.ContactKey] = set()
     # Whom RotaryRouter had on the line when it died, or as good as: its ledger says too little.
     doubtful = {
-        contact.get(a.execution_id) for a in site.provider.asked if _was_unwritten(site, a.at)
+        contact.get(a.execution_id)
+        for a in site.provider.asked
+        if was_unwritten(a, site.rotary_kills)
     }
     for line in lines.values():
         key = contact.get((line["tag"] or {}).get("execution_id", ""))
