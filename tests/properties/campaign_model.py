@@ -65,6 +65,8 @@ class Batch:
     status: str
     paused_by: str | None
     limit: int | None
+    # Whether somebody has paused this batch itself, and nobody has resumed it since.
+    is_held: bool = False
     max_retries: int | None = None
     contacts: list[Contact] = field(default_factory=list)
 
@@ -144,20 +146,20 @@ class Campaign:
     def _begin(self, batch: Batch) -> None:
         if self.is_paused and self.status == "completed":
             self.is_paused = False
-        batch.status, batch.paused_by = (
-            ("paused", "campaign") if self.is_paused else ("in_progress", None)
-        )
+        pauses = {"batch": batch.is_held, "campaign": self.is_paused}
+        batch.paused_by = next((by for by, stands in pauses.items() if stands), None)
+        batch.status = "paused" if batch.paused_by else "in_progress"
 
     def pause_batch(self, batch: Batch) -> int:
         if not batch.is_live:
             return 409
-        batch.status, batch.paused_by = "paused", "batch"
+        batch.status, batch.paused_by, batch.is_held = "paused", "batch", True
         return 200
 
     def resume_batch(self, batch: Batch) -> int:
         if not batch.is_live or self.is_paused:
             return 409
-        batch.status, batch.paused_by = "in_progress", None
+        batch.status, batch.paused_by, batch.is_held = "in_progress", None, False
         return 200
 
     def cancel_batch(self, batch: Batch) -> int:
