@@ -205,9 +205,8 @@ def _singles(part: Json) -> Iterable[str]:
     )
     yield (
         "Least / median / most, from the start of the component (or the end of the fault) to the"
-        " requests after it. A free slot is one that no call of unknown fate holds; promised are"
-        f" {DIALS_WITHIN_S:.0f} s. What a killed RotaryRouter had not written down it does not know"
-        " after its return: such a call keeps its slot until its deadline.\n"
+        " requests after it. Every free slot: until no call from before holds one any more, those"
+        f" of unknown fate aside, and all have dialled; promised are {DIALS_WITHIN_S:.0f} s.\n"
     )
 
 

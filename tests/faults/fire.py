@@ -30,9 +30,12 @@ _STUCK_AFTER_S: Final = 60.0
 _STUCK_PATIENTLY_S: Final = 180.0
 _MEASURED_FOR_S: Final = 45.0
 _NOT_NOW: Final = (OSError, TimeoutError, aiohttp.ClientError)
-# Slots that nobody can free before it is known what became of their calls.
+# Slots that nobody can free before it is known what became of their calls; and those of other
+# calls from before this instant: they do not dial again yet.
 _HELD: Final = """
-select count(*) filter (where state in ('unknown', 'placing')) as held from calls
+select count(*) filter (where state in ('unknown', 'placing')) as held,
+       count(*) filter (where state not in ('unknown', 'placing') and requested_at < $1) as busy
+  from calls
  where ended_at is null
 """
 _UNFINISHED: Final = """
@@ -248,17 +251,19 @@ class Fire:
             recovery.first_s = round(asked[before].at - at, 3)
 
     async def _measure(self, recovery: Recovery, before: int, at: float) -> None:
-        """Wait until as many requests were made as there are slots that could dial."""
-        asked, wanted, left = self.site.provider.asked, None, -1
+        """Wait until every slot that could dial was given up by the call before, and dialled."""
+        asked, wanted, left, freed_at = self.site.provider.asked, None, -1, None
+        returned_at = datetime.fromtimestamp(at, UTC)
         limit = sum(self.site.plan.limits)
         closed = ids.parse_id("btc", self.site.batches["closed-1"])
         while time.time() - at < _MEASURED_FOR_S:
             with contextlib.suppress(*_NOT_NOW, asyncpg.PostgresError):
-                held = (await self.site.rows(_HELD))[0]["held"]
+                slots = (await self.site.rows(_HELD, returned_at))[0]
+                freed_at = None if slots["busy"] else freed_at or time.time()
                 left = (await self.site.rows(_LEFT, closed))[0]["count"]
                 if wanted is None:
-                    recovery.slots = wanted = max(limit - held, 0)
-                if len(asked) - before >= wanted or left == 0:
+                    recovery.slots = wanted = max(limit - slots["held"], 0)
+                if freed_at and (len(asked) - before >= wanted or left == 0):
                     break
             await asyncio.sleep(0.05)
         done = len(asked) - before
@@ -267,8 +272,8 @@ class Fire:
             return
         if left == 0:
             recovery.slots = wanted = min(wanted, done)
-        if 0 < wanted <= done:
-            recovery.all_s = round(asked[before + wanted - 1].at - at, 3)
+        if freed_at and 0 < wanted <= done:
+            recovery.all_s = round(max(asked[before + wanted - 1].at, freed_at) - at, 3)
 
     # -------------------------------------------------------------------- blows
 

@@ -116,15 +116,17 @@ async def test_when_nothing_is_heard_of_any_call_the_provider_is_asked_for_all(
     assert [call["state"] for call in calls[3:]] == ["answered"] * (people > 3)
 
 
+@pytest.mark.parametrize("is_heard_of", [False, True])
 async def test_calls_that_are_made_meanwhile_do_not_break_a_silence(
-    world: World, driver: JambonzDriver, stand_in: StandIn
+    world: World, driver: JambonzDriver, stand_in: StandIn, is_heard_of: bool
 ) -> None:
     names = await silent_calls(world, driver, 2)
     stand_in.calls[names[0]] = live(names[0], "busy", 486)
     await world.sql(
-        "update calls set heard_at = null, ringing_at = null, requested_at = now(),"
-        " state = 'accepted' where provider_call_id = $1",
+        "update calls set heard_at = case when $2 then now() end, ringing_at = null,"
+        " requested_at = now(), state = 'accepted' where provider_call_id = $1",
         names[1],
+        is_heard_of,
     )
     await reconcile(world, driver).poll_silent()
     calls = await world.sql("select state from calls order by provider_call_id")

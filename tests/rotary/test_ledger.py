@@ -27,8 +27,13 @@ def lines_in(path: Path) -> list[dict[str, Any]]:
 
 
 async def killed(world: World, path: Path, copy: Path) -> None:
-    """What a kill -9 would leave: the files as they are now, without a clean stop."""
+    """What a kill -9 would leave a moment later: without a clean stop."""
     world.router.ledger.flush()
+    killed_now(path, copy)
+
+
+def killed_now(path: Path, copy: Path) -> None:
+    """What a kill -9 would leave: the files as they are."""
     copy.parent.mkdir()
     for file in path.parent.iterdir():
         shutil.copy(file, copy.parent / file.name)
@@ -104,6 +109,18 @@ async def test_the_ledger_survives_a_kill_with_calls_up(tmp_path: Path) -> None:
         assert stats["calls_live_now"] == 0
         assert stats["numbers_called_twice_at_once"] == {PERSON[1:]: 2}
     assert len(lines_in(copy)) == 3
+
+
+async def test_no_kill_makes_the_router_forget_a_call_that_it_has_answered(tmp_path: Path) -> None:
+    path, copy = tmp_path / "before" / "ledger.jsonl", tmp_path / "after" / "ledger.jsonl"
+    async with running(TALK, ledger_path=path) as world:
+        sid = await world.call(call_status_hook=None)
+        killed_now(path, copy)
+    async with running(ledger_path=copy) as world:
+        [line] = await world.ledger()
+        records = await world.ask("GET", f"RecentCalls?page=1&count=10&filter={sid}")
+    assert (line["call_sid"], line["cut_short"]) == (sid, True)
+    assert [record["call_sid"] for record in records.body["data"]] == [sid]
 
 
 async def test_a_call_that_ended_before_the_kill_is_not_told_twice(tmp_path: Path) -> None:

@@ -327,7 +327,11 @@ def read_silent(
         if c["ended_at"] is None and c["provider"] == provider and c["provider_call_id"] is not None
     ]
     told = {c["id"]: max(c[at] for at in TOLD if c[at] is not None) for c in named}
-    heard = [told[c["id"]] for c in named if c["heard_at"] is not None]
+    heard = [
+        told[c["id"]]
+        for c in named
+        if c["heard_at"] is not None and c["requested_at"] < now - silence
+    ]
     are_all_silent = bool(heard) and max(heard) < now - silence
     silent = [
         c

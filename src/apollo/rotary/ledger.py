@@ -18,7 +18,7 @@ import msgspec
 from apollo.errors import Misconfigured
 from apollo.rotary.schema import plain_number
 
-FLUSH_S = 0.05  # what a kill can lose; long enough that a thousand calls a second share a write
+FLUSH_S = 0.05  # what a kill can lose of a call that is up; many changes share a write
 JOURNAL_BYTES = 8 << 20  # then the journal of open calls is written anew: some 10 000 lines
 CHUNK_LINES = 256  # read and sent in one piece: short enough not to hold up the calls
 CUT_OFF = 487  # the phone of somebody who had not answered yet rings no more
@@ -156,7 +156,11 @@ class Ledger:
         return nth
 
     def placed(self, entry: Entry) -> None:
-        """The call is up: count it among the calls to its number and among the live ones."""
+        """The call is up: count it among the calls to its number and among the live ones.
+
+        Written at once, before anybody can hear of it: no kill makes a call that was answered for
+        one that never was.
+        """
         number = entry.number
         entry.nth_call = self._calls_of[number] = self._calls_of.get(number, 0) + 1
         live_here = self._live_of.get(number, 0) + 1
@@ -166,6 +170,7 @@ class Ledger:
         entry.live_for_number = live_here
         self._count_maxima(entry)
         self.note(entry)
+        self.flush()
 
     def ended(self, entry: Entry) -> None:
         """The call is over: it no longer counts as live."""
@@ -286,7 +291,7 @@ class Ledger:
                 webhook.fate = "router stopped"
         if entry.ended_at is None and entry.placed_at is not None:
             entry.ended_at = now
-            entry.cut_short = True
+            entry.cut_short = entry.reached_carrier = True  # or it would have been refused
             entry.terminated_by = "jambonz"
             entry.call_status, entry.sip_status = (
                 ("no-answer", CUT_OFF) if entry.answered_at is None else ("completed", 200)

@@ -232,7 +232,8 @@ returning k.id, k.state, k.phone_number, k.from_number, k.provider_call_id, k.re
 
 -- name: read_silent
 -- Calls the provider has named, and of which nothing was told for a while: those of which nothing
--- ever was, and all of them when nothing was told of any that was heard of before.
+-- ever was, and all of them when nothing was told of any that is as old. News of younger calls says
+-- nothing: a provider that has just returned dials new ones, and may tell of no other.
 with open_calls as (
   select *, greatest(requested_at, heard_at, ringing_at, answered_at) as told_at
     from calls
@@ -243,7 +244,8 @@ select id, state, phone_number, from_number, provider_call_id, requested_at, ans
   from open_calls
  where told_at < clock_timestamp() - :silence::interval
    and (heard_at is null
-        or (select max(told_at) from open_calls where heard_at is not null)
+        or (select max(told_at) from open_calls
+             where heard_at is not null and requested_at < clock_timestamp() - :silence::interval)
            < clock_timestamp() - :silence::interval)
  order by told_at
  limit :at_most::integer;
