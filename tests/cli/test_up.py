@@ -10,9 +10,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import AnyStr
 
 import pytest
 
@@ -69,19 +70,38 @@ def environment(data_dir: Path) -> dict[str, str]:
     }
 
 
+@pytest.fixture(autouse=True)
+def signals_as_in_a_terminal() -> Iterator[None]:
+    """A child would ignore what we ignore; what we have a handler for is as ever to it."""
+    wishes = (signal.SIGINT, signal.SIGHUP)
+    before = [signal.signal(wish, signal.default_int_handler) for wish in wishes]
+    yield
+    for wish, handler in zip(wishes, before, strict=True):
+        signal.signal(wish, handler)
+
+
 @contextmanager
-def started(environ: dict[str, str]) -> Iterator[Up]:
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "apollo.cli", "up"],
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+def ending(process: "subprocess.Popen[AnyStr]") -> Iterator["subprocess.Popen[AnyStr]"]:
+    """Have it run meanwhile; a test that fails does not wait for it for ever."""
+    with process:
         try:
-            yield Up(process)
+            yield process
         finally:
             process.kill()
+
+
+@contextmanager
+def started(environ: dict[str, str]) -> Iterator[Up]:
+    with ending(
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "apollo.cli", "up"],
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    ) as process:
+        yield Up(process)
 
 
 def is_alive(pid: int) -> bool:
@@ -182,12 +202,14 @@ def test_a_process_without_a_provider_says_what_to_set(command: str, data_dir: P
     assert "APOLLO_" in ran.stderr
 
 
-def apollo(data_dir: Path, *arguments: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-P", "-m", "apollo.cli", *arguments],
-        env=environment(data_dir),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+def apollo(data_dir: Path, *arguments: str) -> AbstractContextManager["subprocess.Popen[bytes]"]:
+    return ending(
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", "apollo.cli", *arguments],
+            env=environment(data_dir),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
     )
 
 
@@ -229,13 +251,15 @@ def test_a_closed_terminal_ends_a_process_unless_nohup_was_said(
         "APOLLO_JAMBONZ_API_KEY": "a-key-of-a-test",
         "APOLLO_JAMBONZ_WEBHOOK_SECRET": "a-secret-of-a-test",
     }
-    with subprocess.Popen(
-        [*before, sys.executable, "-P", "-m", "apollo.cli", "serve"],
-        env=environ,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+    with ending(
+        subprocess.Popen(
+            [*before, sys.executable, "-P", "-m", "apollo.cli", "serve"],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     ) as process:
         assert process.stdout is not None
         while "Uvicorn running" not in (line := process.stdout.readline()):
