@@ -67,9 +67,9 @@ _LIMITS: Final = """\
 - A process that stands still between its last look at the clock and the system call that sends the
   request (less than a millisecond) sends it late when it goes on. No protocol without a fence at
   the provider can prevent that; the quarantine still keeps a second call from being made.
-- When RotaryRouter is killed, its ledger lacks what it had not yet written: such calls are judged
-  by the proxy's record alone. Ends that neither a webhook nor a record told are counted as
-  unknowable.
+- When RotaryRouter is killed, its ledger has every call it had placed, and lacks what happened to
+  them in the last moment: it tells of those as cut short. Ends that neither a webhook nor a record
+  told are counted as unknowable.
 """
 
 

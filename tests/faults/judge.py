@@ -7,14 +7,12 @@ API answered meanwhile.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.fire import Fire
-from tests.faults.proxy import Asked
 from tests.faults.site import Site
 
 from apollo.config import load
@@ -23,9 +21,6 @@ from apollo.core.audit import Finding
 from apollo.usecases.audit_ledger import AuditLedger, read_ledger
 from apollo.wiring.office import open_office
 
-# What RotaryRouter had not written when it was killed is missing in its ledger; it writes every
-# 0.05 s, and a busy machine may be late.
-_UNWRITTEN_S: Final = 1.0
 _FINAL_WORDS: Final = frozenset({"completed", "failed", "busy", "no-answer"})
 _OUTCOMES: Final = """
 select c.batch_id, c.position, c.status, b.status as batch,
@@ -83,8 +78,6 @@ class _Seen:
     """What there was to know: of whom the ledger tells, and who answered which calls."""
 
     lines: dict[str, dict[str, Any]]
-    # Asked for when RotaryRouter was about to die: its ledger may lack them.
-    lost: set[str]
     # The answered calls of each contact.
     answered: dict[str, list[dict[str, Any]]]
 
@@ -99,8 +92,7 @@ class _Seen:
             name = (line["tag"] or {}).get("execution_id")
             if line["answered_at"] and name in contact:
                 answered[contact[name]].append(line)
-        lost = {a.execution_id for a in site.provider.asked if was_unwritten(a, site.rotary_kills)}
-        return cls(lines, lost, answered)
+        return cls(lines, answered)
 
 
 async def _audit(site: Site, lines: dict[str, dict[str, Any]], verdict: Verdict) -> None:
@@ -118,14 +110,6 @@ async def _audit(site: Site, lines: dict[str, dict[str, Any]], verdict: Verdict)
                 verdict.violations.append(f"{finding.invariant}: {one.what}: {' '.join(one.ids)}")
 
 
-def was_unwritten(asked: Asked, kills: Iterable[float]) -> bool:
-    """Tell whether RotaryRouter may have died before it had written down what it was asked for.
-
-    It may have placed the call at any time until its answer; faults put that off for seconds.
-    """
-    return any(asked.at <= killed < asked.over_at + _UNWRITTEN_S for killed in kills)
-
-
 def _is_excused(finding: Finding, names: tuple[str, ...], seen: _Seen) -> bool:
     """Tell whether nobody could have known better: then it is counted, and not a violation."""
     sids = [name.removeprefix("call_sid ") for name in names if name.startswith("call_sid ")]
@@ -135,7 +119,7 @@ def _is_excused(finding: Finding, names: tuple[str, ...], seen: _Seen) -> bool:
         before = [line for name in names for line in seen.answered.get(name, ())]
         return all(_is_unanswerable(x) for x in before if x["answered_at"] < until)
     if finding.invariant == "I7":
-        return bool(seen.lost & set(names)) or any(map(_is_unknowable, mine))
+        return any(map(_is_unknowable, mine))
     return False
 
 
@@ -210,12 +194,8 @@ async def _contacts(site: Site, lines: dict[str, dict[str, Any]], verdict: Verdi
     rows = await site.rows("select id, batch_id, position from calls")
     contact = {ids.execution_id(r["id"]): ids.ContactKey(r[1], r[2]) for r in rows}
     reached: set[ids.ContactKey] = set()
-    # Whom RotaryRouter had on the line when it died, or as good as: its ledger says too little.
-    doubtful = {
-        contact.get(a.execution_id)
-        for a in site.provider.asked
-        if was_unwritten(a, site.rotary_kills)
-    }
+    # Whom RotaryRouter had on the line when it died: its ledger says too little.
+    doubtful: set[ids.ContactKey | None] = set()
     for line in lines.values():
         key = contact.get((line["tag"] or {}).get("execution_id", ""))
         if line["cut_short"] or (line["answered_at"] and _is_unknowable(line)):

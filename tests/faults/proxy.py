@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import math
 import re
 import time
 from collections import Counter
@@ -72,13 +71,12 @@ class _Listener:
         raise NotImplementedError
 
 
-@dataclass
+@dataclass(frozen=True)
 class Asked:
-    """A request for a call that was passed on, and when its answer came or its connection broke."""
+    """A request for a call that was passed on."""
 
     at: float
     execution_id: str
-    over_at: float = math.inf
 
 
 @dataclass
@@ -128,14 +126,10 @@ class FaultProxy(_Listener):
         if cut is Cut.BEFORE_REQUEST:
             return False
         onward.write(request)
-        asked = self._remember(request)
+        self._remember(request)
         if cut is Cut.AFTER_REQUEST:
             writer.transport.abort()  # at once: the other side may not even have begun with it
-        try:
-            reply = await _message(upstream)
-        finally:
-            if asked is not None:
-                asked.over_at = time.time()
+        reply = await _message(upstream)
         if cut is Cut.STALL:
             await asyncio.Event().wait()
         if cut is Cut.AFTER_REQUEST:
@@ -148,15 +142,13 @@ class FaultProxy(_Listener):
         await writer.drain()
         return True
 
-    def _remember(self, request: bytes) -> Asked | None:
+    def _remember(self, request: bytes) -> None:
         head, _, body = request.partition(b"\r\n\r\n")
-        if not re.match(rb"POST /v1/Accounts/[^/]+/Calls ", head):
-            return None
-        asked = Asked(time.time(), json.loads(body)["tag"]["execution_id"])
-        self.asked.append(asked)
-        if self.on_asked is not None:
-            self.on_asked()
-        return asked
+        if re.match(rb"POST /v1/Accounts/[^/]+/Calls ", head):
+            tag = json.loads(body)["tag"]
+            self.asked.append(Asked(time.time(), tag["execution_id"]))
+            if self.on_asked is not None:
+                self.on_asked()
 
 
 @dataclass

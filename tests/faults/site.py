@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -128,8 +127,6 @@ class Site:
     # What was started for a name: where a replacement is started alike.
     batches: dict[str, str] = field(default_factory=dict)
     campaigns: dict[str, str] = field(default_factory=dict)
-    # When RotaryRouter was killed (wall time): its ledger may lack the last moment before.
-    rotary_kills: list[float] = field(default_factory=list)
 
     @property
     def workers(self) -> list[str]:
@@ -158,7 +155,6 @@ class Site:
         await until(answers, "RotaryRouter answers")
 
     async def kill_rotary(self) -> None:
-        self.rotary_kills.append(time.time())
         self.apollo.kill("rotary")
         await self.provider.refuse()
 

@@ -123,6 +123,16 @@ async def test_no_kill_makes_the_router_forget_a_call_that_it_has_answered(tmp_p
     assert [record["call_sid"] for record in records.body["data"]] == [sid]
 
 
+async def test_a_call_that_was_answered_and_never_placed_is_written_down_at_once(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "ledger.jsonl"
+    async with running({"faults": {"never_place": {}}}, ledger_path=path) as world:
+        sid = await world.call(call_status_hook=None)
+        [line] = lines_in(path)
+    assert (line["call_sid"], line["reply"], line["placed_at"]) == (sid, "201", None)
+
+
 async def test_a_call_that_ended_before_the_kill_is_not_told_twice(tmp_path: Path) -> None:
     path, copy = tmp_path / "before" / "ledger.jsonl", tmp_path / "after" / "ledger.jsonl"
     async with running(TALK, ledger_path=path) as world:

@@ -74,6 +74,7 @@ class Placing:
         if plan.strike(rules.never_place, "never_place", entry):
             entry.reply = str(answer.status)
             self._ledger.settle(entry)
+            self._ledger.flush()  # no kill may forget what was answered with a name
             return answer
         # Settled before the call exists: a call may be over before its answer is written.
         dropped = plan.strike(rules.drop_reply, "drop_reply", entry)
