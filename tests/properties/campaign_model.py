@@ -139,13 +139,14 @@ class Campaign:
         return 200
 
     def add(self, batch: Batch) -> None:
-        """A new batch begins; it gives an ended campaign a new life."""
+        """A new batch begins; it gives an ended campaign a new life, without its old pause."""
+        if self.status == "completed":
+            self.is_paused = False
         self._begin(batch)
         self.batches.append(batch)
 
     def _begin(self, batch: Batch) -> None:
-        if self.is_paused and self.status == "completed":
-            self.is_paused = False
+        """Begin a batch, or begin it again, under the pauses that stand."""
         pauses = {"batch": batch.is_held, "campaign": self.is_paused}
         batch.paused_by = next((by for by, stands in pauses.items() if stands), None)
         batch.status = "paused" if batch.paused_by else "in_progress"
