@@ -185,9 +185,15 @@ def _python(module: str, *arguments: str) -> list[str]:
 
 
 def _commit() -> str:
-    git = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    said = subprocess.run(git, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
-    return said.stdout.strip() or "unknown"
+    """Name the commit that is tried; the page is what comes of it, and no part of it."""
+    is_changed = _git("status", "--porcelain", "--", ":/", f":!{_PAGE}")
+    return (_git("rev-parse", "--short=12", "HEAD") or "unknown") + "-dirty" * bool(is_changed)
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    return said.stdout.strip()
 
 
 def _about() -> dict[str, Any]:

@@ -42,6 +42,12 @@ FRONTS: Final[tuple[dict[str, Any], ...]] = (
     {"delay_before_placing": {"rate": 0.4, "delay_s": 1.5}},
     # Not one webhook comes through: all that is known is asked for.
     {"webhook_lost": {"rate": 1.0}},
+    # Nor the reply of some, and what is over is on record alone, which comes last.
+    {
+        "webhook_lost": {"rate": 1.0},
+        "place_then_500": {"rate": 0.2},
+        "record_expires": {"rate": 1.0, "delay_s": 0.0},
+    },
     {
         "record_expires": {"rate": 1.0, "delay_s": 0.0},
         "webhook_lost": {"rate": 0.3},
@@ -111,11 +117,15 @@ class Plan:
 def draw(seed: int, mutant: str = "") -> Plan:
     """Draw the plan of a seed."""
     random = Random(seed)
+    front = random.choice(FRONTS) if random.random() < 0.5 else {}
     kinds = random.choices(list(BLOWS), list(BLOWS.values()), k=random.randint(1, 3))
+    if "delay_before_placing" in front:
+        # A request that is lost on its way to a slow provider is placed after the first look-up.
+        kinds.append("connections to the provider cut")
     kinds += [one for one in random.choices(list(ORDERS), list(ORDERS.values())) if one]
     random.shuffle(kinds)
     shares = sorted(random.uniform(0.05, 0.8) for _ in kinds)
-    weather = dict(random.choice(FRONTS)) if random.random() < 0.5 else {}
+    weather = dict(front)
     for name in random.sample([x for x in WEATHER if x not in weather], random.randint(0, 3)):
         weather[name] = dict(WEATHER[name])
         if name == "refuse":
