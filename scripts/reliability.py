@@ -186,7 +186,7 @@ def _python(module: str, *arguments: str) -> list[str]:
 
 def _commit() -> str:
     """Name the commit that is tried; the page is what comes of it, and no part of it."""
-    is_changed = _git("status", "--porcelain", "--", ":/", f":!{_PAGE}")
+    is_changed = _git("status", "--porcelain", "--", f":!{_PAGE.relative_to(ROOT)}")
     return (_git("rev-parse", "--short=12", "HEAD") or "unknown") + "-dirty" * bool(is_changed)
 
 
