@@ -107,7 +107,7 @@ def step(
     status = CONTACT_SHOWS[target]
     if status is not contact.status:
         contact = replace(contact, status=status, updated_at=event.at)
-    return Step(moved, contact)
+    return Step(moved, contact, _hang_up_unanswered(moved) if contact.is_reached else ())
 
 
 def schedule_follow_up(contact: Contact, at: datetime, now: datetime) -> Contact:
@@ -325,6 +325,8 @@ def _correct(call: Call, contact: Contact, setting: CallSetting, event: CallEven
         sip_reason=event.sip_reason,
         hangup_reason=ending.reason,
     )
+    if ending.blame is Blame.NUMBER:
+        contact = _without_retry(contact, setting, ending.outcome, event.at)
     if contact.status is ContactStatus.FAILED:
         contact = replace(contact, status=_ENDING_OF_OUTCOME[ending.outcome], updated_at=event.at)
     return Step(corrected, contact, is_correction=True)
@@ -350,10 +352,7 @@ def _correct_to_answered(
     contact = replace(contact, is_reached=True, updated_at=event.at, due=None, wait_reason=None)
     effects: tuple[Effect, ...] = ()
     if other is not None and other.state in OPEN_CALL:
-        # Somebody who was reached is being called again: end that call before it is answered.
-        if other.provider_call_id and other.state is not CallState.ANSWERED:
-            why = "the earlier call was answered"
-            effects = (HangUp(other.id, other.provider_call_id, why, was_answered=False),)
+        effects = _hang_up_unanswered(other)
     else:
         contact = replace(contact, status=ContactStatus.COMPLETED)
     return Step(call, contact, effects, is_correction=True)
@@ -370,13 +369,28 @@ def _correct_to_declined(
         ringing_at=event.at,
         hangup_reason=DECLINED,
     )
+    contact = _without_retry(contact, setting, Outcome.BUSY, event.at)
+    return Step(call, contact, is_correction=True)
+
+
+def _without_retry(
+    contact: Contact, setting: CallSetting, outcome: Outcome, at: datetime
+) -> Contact:
+    """Take somebody who must not be called again out of the queue, unless a call is out."""
     is_on_call = setting.other_call is not None and setting.other_call.state in OPEN_CALL
     waits = contact.status in {STATUS_OF[Turn.RETRY], STATUS_OF[Turn.FOLLOW_UP]}
-    if waits and not is_on_call and not contact.is_reached:
-        contact = replace(
-            contact, status=ContactStatus.BUSY, updated_at=event.at, due=None, wait_reason=None
-        )
-    return Step(call, contact, is_correction=True)
+    if not waits or is_on_call or contact.is_reached:
+        return contact
+    status = _ENDING_OF_OUTCOME[outcome]
+    return replace(contact, status=status, updated_at=at, due=None, wait_reason=None)
+
+
+def _hang_up_unanswered(call: Call) -> tuple[Effect, ...]:
+    """End a call to somebody whom an earlier one has reached, once it has a name."""
+    if call.provider_call_id is None or call.state is CallState.ANSWERED:
+        return ()
+    why = "the earlier call was answered"
+    return (HangUp(call.id, call.provider_call_id, why, was_answered=False),)
 
 
 def _is_promised_a_call(contact: Contact, other: Call | None) -> bool:
