@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from tests.builders import DEADLINES, World, a_world, ended
 from tests.simulation.mutants import switched
@@ -13,6 +14,8 @@ from apollo.core.events import (
     CallAnswered,
     CallEvent,
     CallRinging,
+    CallTrying,
+    CallVanished,
     Evidence,
     QuarantineOver,
     RequestLost,
@@ -77,6 +80,18 @@ async def test_a_recorded_correction_is_right(world: World) -> None:
     await hear(world, call, ended(487), "no-answer")
     await hear(world, call, ended(200), "completed")
     assert (await world.sql("select status from contacts"))[0]["status"] == "completed"
+    assert await finals(world) == []
+
+
+async def test_what_a_record_corrected_is_right(world: World) -> None:
+    (call,) = await calls(world, retry_policy=NO_RETRIES)
+    await world.record(
+        (call, CallTrying(at=NOW, evidence=Evidence.WEBHOOK)),
+        (call, CallVanished(at=NOW, evidence=Evidence.ASSUMED)),
+        (call, msgspec.structs.replace(ended(486), evidence=Evidence.RECORD)),
+    )
+    (shown,) = await world.sql("select k.outcome, c.status from calls k, contacts c")
+    assert tuple(shown) == ("busy", "no_answer")
     assert await finals(world) == []
 
 

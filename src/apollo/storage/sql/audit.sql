@@ -78,7 +78,7 @@ select c.batch_id, c.position, 'its status is ' || c.status || ', its last call 
          when 'no_answer' then last.outcome is distinct from c.status
          else false
        end
-   and coalesce(last.evidence not in ('poll', 'record'), true)
+   and coalesce(last.evidence not in ('poll', 'cdr'), true)
    and not exists (
      select from call_events e where e.execution_id = last.id and e.verdict = 'correction')
  union all
