@@ -1,17 +1,20 @@
 """The reconciler in front of a provider that says odd things, or nothing any more."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 from tests.builders import DEADLINES, World, a_world
 from tests.drivers.jambonz_stand_in import StandIn, record_of
 
+from apollo.core.events import CallAnswered, Evidence
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases import reconcile_calls
 from apollo.usecases.reconcile_calls import ReconcileCalls
-from apollo.usecases.record_call_events import RecordCallEvents
+from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 from apollo.wiring.parts import SystemClock
 
 
@@ -27,9 +30,20 @@ async def stand_in() -> AsyncIterator[StandIn]:
         yield one
 
 
+class HeardMeanwhile(JambonzDriver):
+    """Something else happens to a call while it is being hung up."""
+
+    meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> bool:
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return await super().hang_up(provider_call_id, was_answered=was_answered)
+
+
 @pytest.fixture
-async def driver(stand_in: StandIn) -> AsyncIterator[JambonzDriver]:
-    driver = JambonzDriver(
+async def driver(stand_in: StandIn) -> AsyncIterator[HeardMeanwhile]:
+    driver = HeardMeanwhile(
         base_url=stand_in.base_url,
         account_sid=stand_in.account_sid,
         api_key=stand_in.api_key,
@@ -190,3 +204,16 @@ async def test_an_unknown_call_whose_name_is_known_ends_when_the_quarantine_is_o
     assert (call["state"], call["outcome"]) == (state, outcome)
     assert (call["hangup_reason"] == "outcome_unknown") == (state == "ended")
     assert (call["deadline_at"] is None) == (state == "ended")
+
+
+async def test_a_look_up_puts_no_deadline_off_that_an_answer_has_set_meanwhile(
+    world: World, driver: HeardMeanwhile, stand_in: StandIn
+) -> None:
+    (name,) = await overdue_calls(world, driver, 1, "3 minutes")
+    stand_in.calls[name] = live(name, "trying", 100)
+    record = RecordCallEvents(db=world.db, deadlines=DEADLINES, wakes_by_notify=True)
+    answer = CallAnswered(at=datetime.now(UTC), evidence=Evidence.WEBHOOK)
+    driver.meanwhile = partial(record.record, [Arrival(None, answer, name)])
+    await reconcile(world, driver).run()
+    (call,) = await world.sql("select state, deadline_at - answered_at as left from calls")
+    assert (call["state"], call["left"]) == ("answered", timedelta(minutes=32))

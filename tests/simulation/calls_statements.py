@@ -343,14 +343,18 @@ def read_silent(
 
 
 def set_deadlines(
-    t: Transaction, now: datetime, ids: list[uuid.UUID], deadline_ats: list[datetime]
+    t: Transaction,
+    now: datetime,
+    ids: list[uuid.UUID],
+    versions: list[int],
+    deadline_ats: list[datetime],
 ) -> Rows:
     del now
     for call_id in ids:
         t.lock("calls", call_id, NO_KEY)
-    for call_id, deadline_at in zip(ids, deadline_ats, strict=True):
+    for call_id, version, deadline_at in zip(ids, versions, deadline_ats, strict=True):
         call = t.get("calls", call_id)
-        if call is not None and call["ended_at"] is None:
+        if call is not None and call["ended_at"] is None and call["version"] == version:
             t.change("calls", call_id, deadline_at=deadline_at)
     return [{}]
 

@@ -381,6 +381,7 @@ async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
     turn = timedelta(seconds=dice.choice((5, 15)))
     worker_id = dice.choice(both.worker_ids)
     told_until = dice.choice((None, both.now - timedelta(seconds=20)))
+    has_moved = dice.random() < 0.5
 
     async def work(connection: Any, is_memory: bool) -> Any:
         unsent = await dialling.find_unsent_claims(connection, worker_id, told_until)
@@ -388,7 +389,9 @@ async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
         silent = await calls.read_silent(connection, PROVIDER, silence=turn, at_most=50)
         # One of them, whatever the order of those with the same deadline.
         first = sorted(taken, key=lambda c: c.phone_number)[:1]
-        again = {c.id: c.read_at + timedelta(seconds=20) for c in first}
+        # Half of them have moved meanwhile.
+        version = first[0].version - has_moved if first else 0
+        again = {replace(c, version=version): c.read_at + timedelta(seconds=20) for c in first}
         await calls.set_deadlines(connection, again)
         known = await calls.read_known_provider_ids(connection, {"sid-1", "sid-2", "none"})
         ids = {c.id for c in taken}, {c.id for c in silent}, set(unsent)

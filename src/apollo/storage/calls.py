@@ -70,6 +70,7 @@ class OverdueCall:
 
     id: uuid.UUID
     state: CallState
+    version: int
     phone_number: str
     from_number: str
     provider_call_id: str | None
@@ -339,6 +340,7 @@ def _overdue(r: Record) -> OverdueCall:
     return OverdueCall(
         id=r["id"],
         state=CallState(r["state"]),
+        version=r["version"],
         phone_number=r["phone_number"],
         from_number=r["from_number"],
         provider_call_id=r["provider_call_id"],
@@ -348,10 +350,11 @@ def _overdue(r: Record) -> OverdueCall:
     )
 
 
-async def set_deadlines(connection: Connection, deadlines: Mapping[uuid.UUID, datetime]) -> None:
-    """Set when to look at these calls again."""
+async def set_deadlines(connection: Connection, again: Mapping[OverdueCall, datetime]) -> None:
+    """Set when to look at these calls again, but for those that have moved since."""
+    ids, versions = [c.id for c in again], [c.version for c in again]
     await _Q["set_deadlines"].run(
-        connection, ids=list(deadlines), deadline_ats=list(deadlines.values())
+        connection, ids=ids, versions=versions, deadline_ats=list(again.values())
     )
 
 

@@ -5,7 +5,6 @@ It asks the provider (live list, then call-detail records) and hands what it lea
 silence only after every look-up has answered.
 """
 
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -111,7 +110,7 @@ class ReconcileCalls:
         if not overdue:
             return Recorded()
         arrivals: list[Arrival] = []
-        again: dict[uuid.UUID, datetime] = {}
+        again: dict[OverdueCall, datetime] = {}
         live = await self._list_live([c for c in overdue if _must_search(c)])
         is_lagging = self._events_lag is not None and await self._events_lag()
         for call in overdue:
@@ -127,7 +126,7 @@ class ReconcileCalls:
             if look.event is not None:
                 arrivals.append(Arrival(call.id, look.event))
             if look.again_at is not None:
-                again[call.id] = look.again_at
+                again[call] = look.again_at
         recorded = await self._write(arrivals)
         if again:
             async with self._db.connection() as connection:

@@ -227,8 +227,8 @@ update calls k
          limit :at_most::integer
            for update skip locked) as o
  where k.id = o.id
-returning k.id, k.state, k.phone_number, k.from_number, k.provider_call_id, k.requested_at,
-          k.answered_at, clock_timestamp() as read_at;
+returning k.id, k.state, k.version, k.phone_number, k.from_number, k.provider_call_id,
+          k.requested_at, k.answered_at, clock_timestamp() as read_at;
 
 -- name: read_silent
 -- Calls the provider has named, and of which nothing was told for a while: those of which nothing
@@ -239,7 +239,7 @@ with open_calls as (
     from calls
    where ended_at is null and provider = :provider and provider_call_id is not null
 )
-select id, state, phone_number, from_number, provider_call_id, requested_at, answered_at,
+select id, state, version, phone_number, from_number, provider_call_id, requested_at, answered_at,
        clock_timestamp() as read_at
   from open_calls
  where told_at < clock_timestamp() - :silence::interval
@@ -251,11 +251,12 @@ select id, state, phone_number, from_number, provider_call_id, requested_at, ans
  limit :at_most::integer;
 
 -- name: set_deadlines
--- When to look at these calls again.
+-- When to look at these calls again; what has moved since they were read has its own deadline.
 update calls k
    set deadline_at = n.deadline_at
-  from unnest(:ids::uuid[], :deadline_ats::timestamptz[]) as n (id, deadline_at)
- where k.id = n.id and k.ended_at is null;
+  from unnest(:ids::uuid[], :versions::integer[], :deadline_ats::timestamptz[])
+       as n (id, version, deadline_at)
+ where k.id = n.id and k.version = n.version and k.ended_at is null;
 
 -- name: read_known_provider_ids
 -- Which of these provider calls already belong to a call of ours.
