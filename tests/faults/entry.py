@@ -19,10 +19,9 @@ from apollo.config import configure_logging, load
 from apollo.core import breaker, lifecycle
 from apollo.core.model import Deadlines
 from apollo.errors import Unavailable
-from apollo.storage import calls as calls_storage
 from apollo.storage import dialling as dialling_storage
 from apollo.telephony.jambonz import JambonzDriver
-from apollo.usecases import dial_contacts, reconcile_calls
+from apollo.usecases import dial_contacts, reconcile_calls, record_call_events
 from apollo.usecases.dial_contacts import DialContacts
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.wiring import parts
@@ -117,7 +116,8 @@ def _arrange(point: str, nth: int) -> None:
         case "reply read":
             _after(JambonzDriver, "place", die)
         case "before the record commits" | "webhook before its commit":
-            _after(calls_storage, "write_moves", die)
+            # Counted whether or not anything moved: a webhook may have been faster than the reply.
+            _after(record_call_events._Pass, "run", die)
         case "after the record" | "webhook after its commit":
             _after(RecordCallEvents, "record", die)
         case "between look-up and record":
