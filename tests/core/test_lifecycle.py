@@ -17,6 +17,7 @@ from apollo.core.events import (
     CallEvent,
     CallRinging,
     CallTrying,
+    CallVanished,
     Evidence,
     HangUp,
     NumberRefused,
@@ -25,7 +26,7 @@ from apollo.core.events import (
     RequestNotPlaced,
 )
 from apollo.core.ids import ContactKey
-from apollo.core.lifecycle import Step, step
+from apollo.core.lifecycle import Step, schedule_follow_up, step
 from apollo.core.model import (
     CARRIER_FAILURES_MAX,
     COOLDOWN_MAX,
@@ -77,6 +78,8 @@ class Life:
         self.batch = BatchStatus.IN_PROGRESS
         self.policy = RetryPolicy(max_retries, RetryStrategy.FIXED, timedelta(minutes=30))
         self.calls: list[Call] = []
+        # The first call of the budget that a promised follow-up opened.
+        self.budget_from = 0
         self.contact = Contact(
             key=ContactKey(uuid.UUID(int=1), 1), status=ContactStatus.PENDING, updated_at=START
         )
@@ -138,12 +141,14 @@ class Life:
             batch_status=self.batch,
             retry=self.policy,
             deadlines=DEADLINES,
-            other_call=next(
-                (c for c in self.calls if c is not call and c.state in OPEN_CALL), None
+            other_calls=tuple(
+                c for c in self.calls if c is not call and c.state is not CallState.RELEASED
             ),
         )
         done = step(call, self.contact, setting, event, declines_before=declines_before)
         self.calls[nth], self.contact = done.call, done.contact
+        if done.contact.tries == 0 and done.contact.status is ContactStatus.FOLLOWUP_SCHEDULED:
+            self.budget_from = len(self.calls)
         return done
 
 
@@ -154,7 +159,8 @@ def event(kind: type[CallEvent], at: datetime, **more: object) -> CallEvent:
         NumberRefused: {"reason": "bad_number"},
         RequestLost: {"reason": "timeout"},
         CallEnded: {"call_status": "no-answer", "sip_status": 487},
-        QuarantineOver: {"may_retry": False},
+        CallVanished: {"evidence": Evidence.ASSUMED},
+        QuarantineOver: {"may_retry": False, "evidence": Evidence.ASSUMED},
     }
     fields = {"at": at, "evidence": Evidence.WEBHOOK, **needed.get(kind, {}), **more}
     return kind(**fields)  # type: ignore[arg-type] # each kind has fields of its own
@@ -208,6 +214,12 @@ def check(life: Life, before: list[Call]) -> None:
     if contact.is_reached and contact.status is not ContactStatus.FOLLOWUP_SCHEDULED:
         assert contact.status not in SCHEDULED, "called again after an answer"
     counted = [call for call in life.calls if call.state is not CallState.RELEASED]
+    if contact.status in {ContactStatus.FAILED, ContactStatus.BUSY, ContactStatus.NO_ANSWER}:
+        shown = counted[-1].outcome and counted[-1].outcome.value
+        assert shown == contact.status.value, "it does not show its last call"
+    if contact.status in SCHEDULED:
+        why = {call.hangup_reason for call in life.calls[life.budget_from :]}
+        assert not why & {"declined", "bad_number", "unwanted"}, "called again, who must not be"
     assert contact.attempts == len(counted)
     assert 0 <= contact.tries <= 1 + life.policy.max_retries
     assert contact.retry_count >= 0
@@ -356,6 +368,87 @@ def test_a_released_retry_does_not_bring_back_somebody_who_was_reached_meanwhile
     life.happens(1, event(RequestNotPlaced, life.now))
     assert life.contact.status is ContactStatus.COMPLETED
     assert life.contact.due is None
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"), [(404, Outcome.FAILED), (603, Outcome.BUSY), (607, Outcome.FAILED)]
+)
+@pytest.mark.parametrize("end", [CallEnded, RequestNotPlaced])
+def test_what_forbids_another_call_is_remembered_while_one_is_out(
+    code: int, outcome: Outcome, end: type[CallEvent]
+) -> None:
+    life = Life(3)
+    life.claim()
+    life.happens(0, event(CallAccepted, life.now))
+    life.happens(0, event(CallVanished, life.now))
+    life.claim()
+    assert life.happens(0, event(CallEnded, life.now, sip_status=code)).is_correction
+    assert life.contact.status is ContactStatus.DISPATCHED, "the call that is out goes on"
+    life.happens(1, event(end, life.now))
+    shown = "no_answer" if end is CallEnded else outcome
+    assert (life.contact.status, life.contact.due) == (shown, None)
+
+
+@pytest.mark.parametrize("code", [404, 603, 607])
+def test_what_forbade_another_call_forbids_no_follow_up_that_was_asked_for_since(code: int) -> None:
+    life = Life(3)
+    for _ in range(2):
+        life.claim()
+        life.happens(len(life.calls) - 1, event(CallEnded, life.now, sip_status=503))
+    life.claim()
+    life.happens(2, event(CallAccepted, life.now))
+    life.happens(2, event(CallVanished, life.now))
+    life.claim()
+    life.calls[3] = replace(life.calls[3], follow_up_at=START + timedelta(days=1))
+    life.happens(3, event(CallEnded, life.now, call_status="completed", sip_status=200))
+    promised = life.contact
+    assert life.happens(2, event(CallEnded, life.now, sip_status=code)).is_correction
+    assert life.contact == promised
+    # Nor is it the last word when the follow-up is not answered.
+    life.claim()
+    life.happens(4, event(CallEnded, life.now))
+    assert life.contact.status is ContactStatus.FOLLOWUP_SCHEDULED
+
+
+def test_a_follow_up_that_an_operator_asks_for_is_retried_whatever_became_of_the_last() -> None:
+    life = Life(3)
+    life.claim()
+    life.calls[0] = replace(life.calls[0], follow_up_at=START + timedelta(days=1))
+    life.happens(0, event(CallEnded, life.now, call_status="completed", sip_status=200))
+    life.claim()
+    life.happens(1, event(CallEnded, life.now, sip_status=603))
+    assert life.contact.status is ContactStatus.BUSY
+    life.contact = schedule_follow_up(life.contact, life.now, life.now)
+    life.claim()
+    life.happens(2, event(CallEnded, life.now))
+    assert life.contact.status is ContactStatus.FOLLOWUP_SCHEDULED
+
+
+def test_a_correction_of_an_earlier_call_leaves_a_held_contact_to_its_operator() -> None:
+    life = Life(3)
+    life.claim()
+    life.happens(0, event(CallAccepted, life.now))
+    life.happens(0, event(CallVanished, life.now))
+    life.claim()
+    life.happens(1, event(RequestLost, life.now))
+    life.happens(1, event(QuarantineOver, life.now))
+    held = life.contact
+    assert life.happens(0, event(CallEnded, life.now, sip_status=486)).is_correction
+    assert life.contact == held
+    # The held call itself turns out to have been busy: nobody is held any more.
+    assert life.happens(1, event(CallEnded, life.now, sip_status=486)).off is None
+    assert life.contact.status is ContactStatus.BUSY
+
+
+def test_who_was_reached_is_not_skipped_when_the_batch_is_cancelled_before_a_release() -> None:
+    life = Life(3)
+    life.claim()
+    life.happens(0, event(CallEnded, life.now))
+    life.claim()
+    life.happens(0, event(CallAnswered, life.now))
+    life.close(BatchStatus.CANCELLED)
+    life.happens(1, event(RequestNotPlaced, life.now))
+    assert life.contact.status is ContactStatus.COMPLETED
 
 
 def test_a_late_answer_of_an_earlier_call_does_not_take_a_promised_follow_up_away() -> None:

@@ -41,7 +41,7 @@ from apollo.core.model import (
     RetryPolicy,
     RetryStrategy,
 )
-from apollo.core.states import OPEN_CALL, BatchStatus, CallKind, CallState, ContactStatus
+from apollo.core.states import BatchStatus, CallKind, CallState, ContactStatus
 
 START = datetime(2026, 5, 10, 9, tzinfo=UTC)
 DEADLINES = Deadlines(
@@ -121,12 +121,13 @@ class Stage:
 
     def _event(self, name: str, *words: str) -> str:
         before = self.calls[name]
-        others = [c for n, c in self.calls.items() if n != name and c.state in OPEN_CALL]
         setting = CallSetting(
             batch_status=self.batch,
             retry=self.policy,
             deadlines=DEADLINES,
-            other_call=others[0] if others else None,
+            other_calls=tuple(
+                c for n, c in self.calls.items() if n != name and c.state is not CallState.RELEASED
+            ),
         )
         event = self._read(*words)
         done = step(before, self.contact, setting, event, declines_before=self.declines)

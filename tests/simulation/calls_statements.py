@@ -131,14 +131,14 @@ def _key(row: Row) -> tuple[uuid.UUID, int]:
     return row["batch_id"], row["position"]
 
 
-def find_other_open_calls(t: Transaction, now: datetime, call_ids: list[uuid.UUID]) -> Rows:
+def find_other_calls(t: Transaction, now: datetime, call_ids: list[uuid.UUID]) -> Rows:
     del now
-    ended = [c for c in (t.get("calls", i) for i in call_ids) if c is not None]
+    calls = [c for c in (t.get("calls", i) for i in call_ids) if c is not None]
     return [
-        {**other, "ended_id": c["id"]}
-        for c in ended
+        {**other, "beside_id": c["id"]}
+        for c in calls
         for other in t.rows("calls")
-        if other["ended_at"] is None and _key(other) == _key(c) and other["id"] != c["id"]
+        if other["attempt"] is not None and _key(other) == _key(c) and other["id"] != c["id"]
     ]
 
 
@@ -404,7 +404,7 @@ def reopen_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
 STATEMENTS = {
     name: globals()[name]
     for name in (
-        *("find_by_provider_ids", "lock_calls", "find_other_open_calls", "write_moves"),
+        *("find_by_provider_ids", "lock_calls", "find_other_calls", "write_moves"),
         *("lock_batches", "complete_batches", "pause_refused_batch", "note_action"),
         *("notify_campaigns", "take_overdue", "read_silent", "set_deadlines"),
         *("read_known_provider_ids", "write_result", "reopen_batch"),

@@ -91,7 +91,7 @@ async def test_what_a_record_corrected_is_right(world: World) -> None:
         (call, msgspec.structs.replace(ended(486), evidence=Evidence.RECORD)),
     )
     (shown,) = await world.sql("select k.outcome, c.status from calls k, contacts c")
-    assert tuple(shown) == ("busy", "no_answer")
+    assert tuple(shown) == ("busy", "busy")
     assert await finals(world) == []
 
 

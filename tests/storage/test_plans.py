@@ -21,7 +21,7 @@ HOT = [
     ("dialling", "read_dialable_campaigns"),
     ("calls", "lock_calls"),
     ("calls", "find_by_provider_ids"),
-    ("calls", "find_other_open_calls"),
+    ("calls", "find_other_calls"),
     ("calls", "write_moves"),
     ("calls", "complete_batches"),
     ("calls", "take_overdue"),

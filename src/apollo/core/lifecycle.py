@@ -4,7 +4,9 @@
 clock or a table; the use-case reads, asks here, writes.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
+from itertools import islice, takewhile
 
 import msgspec
 from msgspec.structs import replace
@@ -39,7 +41,14 @@ from apollo.core.model import (
     Due,
     Turn,
 )
-from apollo.core.outcomes import DECLINED, NO_CARRIER, Blame, Ending, classify
+from apollo.core.outcomes import (
+    DECLINED,
+    NEVER_AGAIN,
+    NO_CARRIER,
+    Blame,
+    Ending,
+    classify,
+)
 from apollo.core.states import (
     CALL_MOVES,
     CLOSED_BATCH,
@@ -63,6 +72,11 @@ _ENDING_OF_OUTCOME = {
     Outcome.NO_ANSWER: ContactStatus.NO_ANSWER,
     Outcome.FAILED: ContactStatus.FAILED,
 }
+
+
+# What a final contact shows of its last call; the others tell of more than one call, or of none.
+_SHOWING_OUTCOME = frozenset(_ENDING_OF_OUTCOME.values()) - {ContactStatus.COMPLETED}
+_WAITING = frozenset({STATUS_OF[Turn.RETRY], STATUS_OF[Turn.FOLLOW_UP]})
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -195,8 +209,9 @@ def _end(call: Call, event: CallEvent, declines_before: int) -> tuple[Call, Endi
             hangup_by=call.hangup_by or event.hangup_by,
             answered_at=call.answered_at or _answered_at(event),
         )
-    # What the agent or the provider said about the end is better than our reading of a code.
-    return replace(call, hangup_reason=call.hangup_reason or ending.reason), ending
+    # What the agent said about a conversation is better than our reading of a code.
+    said = call.hangup_reason if ending.outcome is Outcome.COMPLETED else None
+    return replace(call, hangup_reason=said or ending.reason), ending
 
 
 def _answered_at(event: CallEnded) -> datetime | None:
@@ -239,7 +254,7 @@ def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -
         return replace(contact, status=ContactStatus.COMPLETED)
     if ending.blame is Blame.CARRIER:
         contact = _refund(contact, call)
-    if is_closed or ending.blame is Blame.NUMBER:
+    if is_closed or ending.blame is Blame.NUMBER or _is_barred(call, contact, setting):
         return replace(contact, status=_ENDING_OF_OUTCOME[ending.outcome])
     return _retry_or_finish(call, contact, setting, ending, now)
 
@@ -283,6 +298,7 @@ def _retry_or_finish(
 def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
     """Put a contact whose call was never sent exactly where it was."""
     turn = TURN_OF[call.kind]
+    is_barred = _is_barred(call, contact, setting)
     contact = replace(
         contact,
         attempts=contact.attempts - 1,
@@ -291,13 +307,14 @@ def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
         follow_up_count=contact.follow_up_count - (call.kind is CallKind.FOLLOW_UP),
         last_attempted_at=call.prior_attempted_at,
     )
-    if setting.batch_status in CLOSED_BATCH:
-        return replace(
-            contact, status=ContactStatus.SKIPPED, updated_at=call.ended_at or contact.updated_at
-        )
+    now = call.ended_at or contact.updated_at
     if contact.is_reached:
         # An earlier call turned out to be answered while this one was about to be placed.
         return replace(contact, status=ContactStatus.COMPLETED)
+    if setting.batch_status in CLOSED_BATCH:
+        return replace(contact, status=ContactStatus.SKIPPED, updated_at=now)
+    if is_barred:
+        return replace(contact, status=_shown_by_last(setting.other_calls), updated_at=now)
     updated_at = call.prior_updated_at or contact.updated_at
     due = Due(turn, call.prior_due_at or updated_at)
     return replace(contact, status=STATUS_OF[turn], updated_at=updated_at, due=due)
@@ -325,10 +342,7 @@ def _correct(call: Call, contact: Contact, setting: CallSetting, event: CallEven
         sip_reason=event.sip_reason,
         hangup_reason=ending.reason,
     )
-    if ending.blame is Blame.NUMBER:
-        contact = _without_retry(contact, setting, ending.outcome, event.at)
-    if contact.status is ContactStatus.FAILED:
-        contact = replace(contact, status=_ENDING_OF_OUTCOME[ending.outcome], updated_at=event.at)
+    contact = _follow_correction(corrected, contact, setting, event.at)
     return Step(corrected, contact, is_correction=True)
 
 
@@ -344,14 +358,14 @@ def _correct_to_answered(
         duration_s=duration,
         hangup_reason="answered",
     )
-    other = setting.other_call
+    other = setting.open_call
     if call.kind is not CallKind.FOLLOW_UP and _is_promised_a_call(contact, other):
         # A later call reached the person, who asked for this one: it stands.
         return Step(call, contact, is_correction=True)
     # Whoever is on a call waits for nothing; a queue entry read beside a claim may be out of date.
     contact = replace(contact, is_reached=True, updated_at=event.at, due=None, wait_reason=None)
     effects: tuple[Effect, ...] = ()
-    if other is not None and other.state in OPEN_CALL:
+    if other is not None:
         effects = _hang_up_unanswered(other)
     else:
         contact = replace(contact, status=ContactStatus.COMPLETED)
@@ -362,27 +376,56 @@ def _correct_to_declined(
     call: Call, contact: Contact, setting: CallSetting, event: CallEvent
 ) -> Step:
     """It rang after all: the person declined, and is not to be called again."""
-    call = replace(
+    corrected = replace(
         call,
         outcome=Outcome.BUSY,
         evidence=event.evidence,
         ringing_at=event.at,
         hangup_reason=DECLINED,
     )
-    contact = _without_retry(contact, setting, Outcome.BUSY, event.at)
-    return Step(call, contact, is_correction=True)
+    contact = _follow_correction(corrected, contact, setting, event.at)
+    return Step(corrected, contact, is_correction=True)
 
 
-def _without_retry(
-    contact: Contact, setting: CallSetting, outcome: Outcome, at: datetime
-) -> Contact:
-    """Take somebody who must not be called again out of the queue, unless a call is out."""
-    is_on_call = setting.other_call is not None and setting.other_call.state in OPEN_CALL
-    waits = contact.status in {STATUS_OF[Turn.RETRY], STATUS_OF[Turn.FOLLOW_UP]}
-    if not waits or is_on_call or contact.is_reached:
+def _follow_correction(call: Call, contact: Contact, setting: CallSetting, at: datetime) -> Contact:
+    """Say what a corrected call changes for its contact: a retry is left out, never added.
+
+    While another call is out, and once somebody was reached, it changes nothing: the end of that
+    call looks back at this one.
+    """
+    if setting.open_call is not None or contact.is_reached:
         return contact
-    status = _ENDING_OF_OUTCOME[outcome]
-    return replace(contact, status=status, updated_at=at, due=None, wait_reason=None)
+    calls = (call, *setting.other_calls)
+    is_barred = call.hangup_reason in NEVER_AGAIN and call in _calls_of_budget(calls, contact)
+    shown = _shown_by_last(calls)
+    if contact.status in _WAITING and is_barred:
+        return replace(contact, status=shown, due=None, wait_reason=None, updated_at=at)
+    if contact.status in _SHOWING_OUTCOME and contact.status is not shown:
+        return replace(contact, status=shown, updated_at=at)
+    return contact
+
+
+def _is_barred(call: Call, contact: Contact, setting: CallSetting) -> bool:
+    """Tell whether an earlier call of this budget turned out, late, to forbid another one."""
+    budget = _calls_of_budget((call, *setting.other_calls), contact)
+    return any(one.hangup_reason in NEVER_AGAIN for one in budget if one.id != call.id)
+
+
+def _calls_of_budget(calls: Iterable[Call], contact: Contact) -> list[Call]:
+    """Give the calls since the contact's budget was opened, the newest first."""
+    newest_first = sorted(calls, key=_requested_at, reverse=True)
+    since_answer = takewhile(lambda one: one.outcome is not Outcome.COMPLETED, newest_first)
+    return list(islice(since_answer, contact.tries + contact.carrier_failures))
+
+
+def _shown_by_last(calls: Iterable[Call]) -> ContactStatus:
+    """Give the final status that shows the outcome of the last of these calls, which ended."""
+    outcome = max(calls, key=_requested_at).outcome
+    return _ENDING_OF_OUTCOME[outcome or Outcome.FAILED]
+
+
+def _requested_at(call: Call) -> datetime:
+    return call.requested_at
 
 
 def _hang_up_unanswered(call: Call) -> tuple[Effect, ...]:

@@ -15,6 +15,7 @@ from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.reasons import Reason
 from apollo.core.states import (
+    OPEN_CALL,
     BatchStatus,
     CallKind,
     CallState,
@@ -168,5 +169,10 @@ class CallSetting(msgspec.Struct, frozen=True):
     batch_status: BatchStatus
     retry: RetryPolicy
     deadlines: Deadlines
-    # Another open call of the same contact, which late evidence may make superfluous.
-    other_call: Call | None = None
+    # The contact's other calls, released ones aside; read when the event may end or correct a call.
+    other_calls: tuple[Call, ...] = ()
+
+    @property
+    def open_call(self) -> Call | None:
+        """Give the contact's other open call, which late evidence may make superfluous."""
+        return next((call for call in self.other_calls if call.state in OPEN_CALL), None)

@@ -57,6 +57,10 @@ _BY_WORD: Final = {
     "no-answer": Ending(Outcome.NO_ANSWER, Blame.PERSON, "rang_out"),
 }
 _FAILED: Final = Ending(Outcome.FAILED, Blame.PERSON, "call_failed")
+# What a call came to after which nobody is called again.
+NEVER_AGAIN: Final = frozenset(
+    one.reason for one in (_DECLINED, *_BY_SIP_STATUS.values()) if one.blame is Blame.NUMBER
+)
 # 603 without ringing for this many numbers in a row is "no carrier found", not three refusals.
 DECLINES_MEAN_NO_CARRIER: Final = 3
 

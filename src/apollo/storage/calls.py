@@ -179,13 +179,14 @@ def _contact_of(r: Record) -> Contact:
     )
 
 
-async def find_other_open_calls(
+async def find_other_calls(
     connection: Connection, call_ids: Collection[uuid.UUID]
-) -> dict[uuid.UUID, Call]:
-    """Find, for ended calls, the open call of the same contact."""
-    rows = await _Q["find_other_open_calls"].rows(connection, call_ids=list(call_ids))
-    return {
-        r["ended_id"]: Call(
+) -> dict[uuid.UUID, list[Call]]:
+    """Find, for each call, the other calls of its contact, released ones aside."""
+    rows = await _Q["find_other_calls"].rows(connection, call_ids=list(call_ids))
+    found: dict[uuid.UUID, list[Call]] = {}
+    for r in rows:
+        other = Call(
             id=r["id"],
             state=CallState(r["state"]),
             version=r["version"],
@@ -195,9 +196,11 @@ async def find_other_open_calls(
             from_number=r["from_number"],
             requested_at=r["requested_at"],
             provider_call_id=r["provider_call_id"],
+            outcome=r["outcome"] and Outcome(r["outcome"]),
+            hangup_reason=r["hangup_reason"],
         )
-        for r in rows
-    }
+        found.setdefault(r["beside_id"], []).append(other)
+    return found
 
 
 async def write_moves(connection: Connection, moves: Moves, *, notifies: bool) -> set[uuid.UUID]:

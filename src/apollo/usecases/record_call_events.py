@@ -24,8 +24,12 @@ from apollo.core.events import (
     CallEnded,
     CallEvent,
     CallRinging,
+    CallVanished,
     Effect,
     Evidence,
+    NumberRefused,
+    QuarantineOver,
+    RequestNotPlaced,
 )
 from apollo.core.ids import ContactKey
 from apollo.core.lifecycle import step
@@ -129,7 +133,7 @@ class _Pass:
         self._now: dict[uuid.UUID, LockedCall] = {}
         # Apart from the calls: late news of an earlier call may come in one set with the newest.
         self._contacts: dict[ContactKey, Contact] = {}
-        self._others: dict[uuid.UUID, Call] = {}
+        self._others: dict[uuid.UUID, list[Call]] = {}
         self._carriers: dict[str, CarrierTally] = {}
         self._recorded = Recorded()
 
@@ -160,16 +164,16 @@ class _Pass:
         self._now = dict(self._before)
         self._contacts = {x.contact.key: x.contact for x in self._before.values()}
         self._carriers = {x.call.provider: x.carrier for x in self._before.values()}
-        late = {
+        beside_others = {
             call_id
             for a, call_id in zip(arrivals, call_ids, strict=True)
             if call_id is not None
             and call_id in self._before
-            and self._before[call_id].call.state is CallState.ENDED
-            and isinstance(a.event, CallRinging | CallAnswered | CallEnded)
+            and self._before[call_id].contact.attempts > 1
+            and _looks_back(a.event, self._before[call_id].call)
         }
-        if late:
-            self._others = await storage.find_other_open_calls(self._connection, late)
+        if beside_others:
+            self._others = await storage.find_other_calls(self._connection, beside_others)
 
     def _apply(self, arrival: Arrival, call_id: uuid.UUID | None) -> str:
         """Apply one event to what was read; gives the verdict that is stored with it."""
@@ -187,7 +191,7 @@ class _Pass:
             batch_status=locked.batch_status,
             retry=locked.retry,
             deadlines=self._deadlines,
-            other_call=self._other_call(locked.call.id),
+            other_calls=self._other_calls(locked.call.id),
         )
         key = locked.contact.key
         done = step(
@@ -215,12 +219,11 @@ class _Pass:
             return "correction"
         return "applied" if done.off is None else done.off.value
 
-    def _other_call(self, call_id: uuid.UUID) -> Call | None:
-        """Give the contact's other open call, as this set has moved it so far."""
-        other = self._others.get(call_id)
-        if other is not None and other.id in self._now:
-            return self._now[other.id].call
-        return other
+    def _other_calls(self, call_id: uuid.UUID) -> tuple[Call, ...]:
+        """Give the contact's other calls, as this set has moved them so far."""
+        others = self._others.get(call_id, ())
+        now = (self._now[o.id].call if o.id in self._now else o for o in others)
+        return tuple(other for other in now if other.state is not CallState.RELEASED)
 
     def _off(self, verdict: str) -> str:
         self._recorded.offs.append(Off.REPEAT)
@@ -278,6 +281,15 @@ class _Pass:
             self._recorded.completed = await storage.complete_batches(
                 self._connection, finished, now
             )
+
+
+def _looks_back(event: CallEvent | None, call: Call) -> bool:
+    """Tell whether an event may end a call or correct one: then its contact's others matter."""
+    if isinstance(event, CallRinging | CallAnswered):
+        return call.state is CallState.ENDED
+    return isinstance(
+        event, CallEnded | CallVanished | QuarantineOver | NumberRefused | RequestNotPlaced
+    )
 
 
 def _raw_events(

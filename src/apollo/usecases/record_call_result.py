@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from apollo.core.lifecycle import schedule_follow_up
-from apollo.core.states import CLOSED_BATCH, CallState, ContactStatus
+from apollo.core.states import CLOSED_BATCH, CallState, ContactStatus, Outcome
 from apollo.ports import Bus, Clock, WakeUp, Why
 from apollo.storage import calls as storage
 from apollo.storage.calls import LockedCall, Moves
@@ -56,7 +56,11 @@ class RecordCallResult:
             if locked is None or locked.call.state is CallState.RELEASED:
                 return False
             is_new = locked.call.follow_up_at != result.follow_up_at
-            await storage.write_result(connection, call_id, result.as_fields())
+            said = result.as_fields()
+            if locked.call.outcome not in {None, Outcome.COMPLETED}:
+                # Of a call that nobody answered the provider knows better why it ended.
+                said = {**said, "hangup_reason": None}
+            await storage.write_result(connection, call_id, said)
             if result.follow_up_at is not None and is_new:
                 await self._follow_up(connection, locked, result.follow_up_at)
         if self._bus is not None and result.follow_up_at is not None:

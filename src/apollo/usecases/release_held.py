@@ -68,6 +68,10 @@ class ReleaseHeld:
             locked = (await calls_storage.lock_calls(connection, [home.id]))[home.id]
             contact = await _check_last(connection, locked)
             now = locked.read_at
+            if batch["ends_at"] is not None and batch["ends_at"] <= now:
+                raise NotAllowedNow(
+                    "the batch's ends_at has passed; put the contact into a new batch"
+                )
             released = release_held(
                 locked.call, contact, BatchStatus(batch["status"]), locked.retry, now
             )

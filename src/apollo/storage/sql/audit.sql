@@ -56,13 +56,13 @@ select c.batch_id, c.position
 
 -- name: changed_finals
 -- Final contacts that do not show what their calls came to, and calls that ended twice: somebody
--- changed what was final. What a look-up or a stored correction changed is recorded, and is left
--- out. A contact that never had a call was settled without one.
+-- changed what was final. A corrected outcome shows in the contact whose last call it is. A contact
+-- that never had a call was settled without one.
 select c.batch_id, c.position, 'its status is ' || c.status || ', its last call ended as '
          || coalesce(last.outcome, 'nothing') as what
   from contacts c
   left join lateral (
-    select k.id, k.outcome, k.evidence
+    select k.outcome
       from calls k
      where k.batch_id = c.batch_id and k.position = c.position and k.outcome is not null
      order by k.requested_at desc
@@ -78,9 +78,6 @@ select c.batch_id, c.position, 'its status is ' || c.status || ', its last call 
          when 'no_answer' then last.outcome is distinct from c.status
          else false
        end
-   and coalesce(last.evidence not in ('poll', 'cdr'), true)
-   and not exists (
-     select from call_events e where e.execution_id = last.id and e.verdict = 'correction')
  union all
 select k.batch_id, k.position, count(*) || ' webhooks ended one call, and none is a correction'
   from call_events e

@@ -38,12 +38,12 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
  order by k.id
    for update of k, c;
 
--- name: find_other_open_calls
--- Open calls of the contacts of these ended calls: late evidence may make them superfluous.
-select k.id as ended_id, o.id, o.version, o.kind, o.state, o.provider, o.phone_number,
-       o.from_number, o.requested_at, o.provider_call_id
+-- name: find_other_calls
+-- The other calls of these calls' contacts, released ones aside.
+select k.id as beside_id, o.id, o.version, o.kind, o.state, o.provider, o.phone_number,
+       o.from_number, o.requested_at, o.provider_call_id, o.outcome, o.hangup_reason
   from calls k
-  join calls o on o.batch_id = k.batch_id and o.position = k.position and o.ended_at is null
+  join calls o on o.batch_id = k.batch_id and o.position = k.position and o.attempt is not null
  where k.id = any(:call_ids::uuid[]) and o.id <> k.id;
 
 -- name: write_moves
