@@ -206,6 +206,40 @@ async def test_an_unknown_call_whose_name_is_known_ends_when_the_quarantine_is_o
     assert (call["deadline_at"] is None) == (state == "ended")
 
 
+@pytest.mark.parametrize(
+    ("state", "overdue", "then"),
+    [
+        ("accepted", "61 minutes", ("ended", "no_answer", "no_end_event")),
+        ("answered", "61 minutes", ("ended", "completed", "no_end_event")),
+        ("unknown", "61 minutes", ("ended", "failed", "outcome_unknown")),
+        ("placing", "61 minutes", ("unknown", None, None)),
+        ("accepted", "59 minutes", ("accepted", None, None)),
+        ("placing", "59 minutes", ("placing", None, None)),
+    ],
+)
+async def test_calls_of_an_account_that_nobody_is_set_up_for_end_when_nobody_has_asked_for_an_hour(
+    world: World,
+    driver: HeardMeanwhile,
+    stand_in: StandIn,
+    state: str,
+    overdue: str,
+    then: tuple[str, str | None, str | None],
+) -> None:
+    await overdue_calls(world, driver, 1, "3 hours")
+    await world.sql(
+        "update calls set provider = 'jambonz:former', state = $1,"
+        " answered_at = case when $1 = 'answered' then requested_at end,"
+        " provider_call_id = case when $1 in ('accepted', 'answered') then provider_call_id end,"
+        " deadline_at = now() - $2::text::interval",
+        state,
+        overdue,
+    )
+    await reconcile(world, driver).run()
+    (call,) = await world.sql("select state, outcome, hangup_reason from calls")
+    assert tuple(call) == then
+    assert not stand_in.seen, "this provider knows nothing of the other's calls"
+
+
 async def test_a_look_up_puts_no_deadline_off_that_an_answer_has_set_meanwhile(
     world: World, driver: HeardMeanwhile, stand_in: StandIn
 ) -> None:

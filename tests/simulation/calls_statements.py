@@ -297,15 +297,19 @@ def notify_campaigns(t: Transaction, now: datetime, campaign_ids: Iterable[uuid.
 
 
 def take_overdue(
-    t: Transaction, now: datetime, provider: str, turn: timedelta, at_most: int
+    t: Transaction,
+    now: datetime,
+    provider: str,
+    turn: timedelta,
+    abandoned_after: timedelta,
+    at_most: int,
 ) -> Rows:
     overdue = [
         c
         for c in t.rows("calls")
         if c["ended_at"] is None
-        and c["provider"] == provider
         and c["deadline_at"] is not None
-        and c["deadline_at"] <= now
+        and c["deadline_at"] <= now - abandoned_after * (c["provider"] != provider)
     ]
     overdue.sort(key=lambda c: c["deadline_at"])
     taken = [c for c in overdue[:at_most] if t.try_lock("calls", c["id"], UPDATE)]

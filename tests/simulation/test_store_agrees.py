@@ -381,11 +381,14 @@ async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
     turn = timedelta(seconds=dice.choice((5, 15)))
     worker_id = dice.choice(both.worker_ids)
     told_until = dice.choice((None, both.now - timedelta(seconds=20)))
+    asked = dice.choice((PROVIDER, PROVIDER, "another"))
     has_moved = dice.random() < 0.5
 
     async def work(connection: Any, is_memory: bool) -> Any:
         unsent = await dialling.find_unsent_claims(connection, worker_id, told_until)
-        taken = await calls.take_overdue(connection, PROVIDER, turn=turn, at_most=50)
+        taken = await calls.take_overdue(
+            connection, asked, turn=turn, abandoned_after=timedelta(seconds=10), at_most=50
+        )
         silent = await calls.read_silent(connection, PROVIDER, silence=turn, at_most=50)
         # One of them, whatever the order of those with the same deadline.
         first = sorted(taken, key=lambda c: c.phone_number)[:1]

@@ -71,6 +71,7 @@ class OverdueCall:
     id: uuid.UUID
     state: CallState
     version: int
+    provider: str
     phone_number: str
     from_number: str
     provider_call_id: str | None
@@ -322,10 +323,20 @@ async def notify_campaigns(connection: Connection, campaign_ids: Collection[uuid
 
 
 async def take_overdue(
-    connection: Connection, provider: str, *, turn: timedelta, at_most: int
+    connection: Connection,
+    provider: str,
+    *,
+    turn: timedelta,
+    abandoned_after: timedelta,
+    at_most: int,
 ) -> list[OverdueCall]:
-    """Take calls past their deadline; nobody else looks at them for one `turn`."""
-    rows = await _Q["take_overdue"].rows(connection, provider=provider, turn=turn, at_most=at_most)
+    """Take calls past their deadline; nobody else looks at them for one `turn`.
+
+    Those of other providers come as well when they were due `abandoned_after` ago.
+    """
+    rows = await _Q["take_overdue"].rows(
+        connection, provider=provider, turn=turn, abandoned_after=abandoned_after, at_most=at_most
+    )
     return [_overdue(r) for r in rows]
 
 
@@ -344,6 +355,7 @@ def _overdue(r: Record) -> OverdueCall:
         id=r["id"],
         state=CallState(r["state"]),
         version=r["version"],
+        provider=r["provider"],
         phone_number=r["phone_number"],
         from_number=r["from_number"],
         provider_call_id=r["provider_call_id"],

@@ -48,6 +48,9 @@ _RECORDS_AFTER: Final = timedelta(seconds=90)
 # Installations without a record store never answer; the live list remembers for an hour, so
 # after that there is nothing left to wait for.
 _RECORDS_PATIENCE: Final = timedelta(hours=1)
+# The account may have been another one once. A worker that is set up for it looks at its calls each
+# minute; when none has for so long, nobody will ask any more, and they must not hold their slots.
+_ABANDONED_AFTER: Final = timedelta(hours=1)
 # What would be concluded from silence is asked again once the events are read.
 _AFTER_LAG: Final = timedelta(seconds=20)
 # After a hang-up the final webhook may be lost; look again this much later.
@@ -105,13 +108,18 @@ class ReconcileCalls:
         """Look at every overdue call once; gives what was learnt."""
         async with self._db.connection() as connection:
             overdue = await storage.take_overdue(
-                connection, self._driver.provider, turn=_TURN, at_most=_AT_MOST
+                connection,
+                self._driver.provider,
+                turn=_TURN,
+                abandoned_after=_ABANDONED_AFTER,
+                at_most=_AT_MOST,
             )
         if not overdue:
             return Recorded()
         arrivals: list[Arrival] = []
         again: dict[OverdueCall, datetime] = {}
-        live = await self._list_live([c for c in overdue if _must_search(c)])
+        ours = [c for c in overdue if c.provider == self._driver.provider]
+        live = await self._list_live([c for c in ours if _must_search(c)])
         is_lagging = self._events_lag is not None and await self._events_lag()
         for call in overdue:
             look = await self._look(call, live)
@@ -199,6 +207,8 @@ class ReconcileCalls:
     async def _look(self, call: OverdueCall, live: "_LiveList") -> _Look:
         if call.state is CallState.PLACING:
             return _Look(LeaseExpired(at=call.read_at, evidence=Evidence.ASSUMED))
+        if call.provider != self._driver.provider:
+            return self._gone(call)
         if _must_search(call):
             return await self._search(call, live)
         return await self._ask(call)
@@ -288,7 +298,7 @@ class ReconcileCalls:
         return self._gone(call)
 
     def _gone(self, call: OverdueCall) -> _Look:
-        """The provider named this call, and knows nothing of it any more."""
+        """Conclude: the provider knows nothing of it any more, or there is nobody to ask it."""
         age = call.read_at - call.requested_at
         if call.state is CallState.UNKNOWN and age < self._deadlines.quarantine:
             return _Look(again_at=call.read_at + _LOOK_EVERY)

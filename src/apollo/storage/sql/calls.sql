@@ -217,17 +217,20 @@ select pg_notify('apollo_wake', id::text)
   from unnest(:campaign_ids::uuid[]) as id;
 
 -- name: take_overdue
--- Calls past their deadline, for one process at a time: the new deadline is its turn to look.
+-- Calls past their deadline, for one process at a time: the new deadline is its turn to look. Those
+-- of another provider only when nobody who could ask it has looked for so long.
 update calls k
    set deadline_at = clock_timestamp() + :turn::interval
   from (select id
           from calls
-         where ended_at is null and provider = :provider and deadline_at <= clock_timestamp()
+         where ended_at is null
+           and deadline_at <= clock_timestamp() - case when provider = :provider then interval '0'
+                                                       else :abandoned_after::interval end
          order by deadline_at
          limit :at_most::integer
            for update skip locked) as o
  where k.id = o.id
-returning k.id, k.state, k.version, k.phone_number, k.from_number, k.provider_call_id,
+returning k.id, k.state, k.version, k.provider, k.phone_number, k.from_number, k.provider_call_id,
           k.requested_at, k.answered_at, clock_timestamp() as read_at;
 
 -- name: read_silent
@@ -239,8 +242,8 @@ with open_calls as (
     from calls
    where ended_at is null and provider = :provider and provider_call_id is not null
 )
-select id, state, version, phone_number, from_number, provider_call_id, requested_at, answered_at,
-       clock_timestamp() as read_at
+select id, state, version, provider, phone_number, from_number, provider_call_id, requested_at,
+       answered_at, clock_timestamp() as read_at
   from open_calls
  where told_at < clock_timestamp() - :silence::interval
    and (heard_at is null
