@@ -13,6 +13,9 @@ from tests.rotary.world import (
     running,
 )
 
+from apollo.rotary.accounts import Budget
+from apollo.rotary.scenario import RateLimit
+
 UNKNOWN = "00000000-0000-0000-0000-000000000007"
 NO_SPEECH: dict[str, None] = dict.fromkeys(SPEECH)
 
@@ -216,3 +219,10 @@ async def test_in_application_mode_the_hooks_of_the_body_are_not_even_looked_at(
     async with running({"applications": {APPLICATION: {}}}) as with_application:
         body = world.order(application_sid=APPLICATION, call_hook="/x", call_status_hook=5)
         assert (await with_application.ask("POST", "Calls", body)).status == 201
+
+
+def test_a_whole_window_never_reads_a_second_more() -> None:
+    limit = RateLimit(requests=3, window_s=300)
+    for tenths in range(20_000):
+        _, headers = Budget(limit).take(tenths / 10)
+        assert dict(headers)[b"ratelimit-reset"] == b"300", tenths / 10

@@ -57,7 +57,8 @@ class Budget:
             self._used, self._ends_at = 0, now_s + limit.window_s
         allowed = self._used < limit.requests
         self._used += allowed
-        reset_s = b"%d" % math.ceil(self._ends_at - now_s)
+        # A sum of floats is not taken apart exactly: a whole window must not read a second more.
+        reset_s = b"%d" % math.ceil(round(self._ends_at - now_s, 3))
         headers: Headers = (
             (b"ratelimit-policy", b"%d;w=%d" % (limit.requests, limit.window_s)),
             (b"ratelimit-limit", b"%d" % limit.requests),
