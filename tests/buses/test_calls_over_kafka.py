@@ -24,6 +24,7 @@ from tests.e2e.runs import Run, under_fire
 from apollo import embedded
 from apollo.bus.kafka import KafkaClient, Topic
 from apollo.bus.kafka.subscription import Subscription
+from apollo.embedded.programs import ended
 from apollo.wiring.parts import SystemClock
 
 PEOPLE = 80
@@ -198,6 +199,8 @@ def kill_postgresql(data_dir: Path) -> None:
     postmaster = int((data_dir / "postgres/db/postmaster.pid").read_text().split()[0])
     # The whole group: sessions of a dead postmaster would go on for a while.
     os.killpg(postmaster, signal.SIGKILL)
+    # Until it is gone it looks as if it ran, and nobody would start another one.
+    assert ended(postmaster, within_s=30.0)
 
 
 async def answered(run: Run, count: int) -> Counter[int]:

@@ -152,7 +152,8 @@ async def test_no_connection_is_held_while_a_slow_client_sends(server: BatchServ
         for _ in range(3):
             seen.extend(
                 await server.world.sql(
-                    "select state from pg_stat_activity where state like 'idle in trans%'"
+                    "select state from pg_stat_activity"
+                    " where datname = current_database() and state like 'idle in trans%'"
                 )
             )
         yield b"+919876500003,Zoe\n"
