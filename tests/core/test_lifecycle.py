@@ -374,19 +374,25 @@ def test_a_released_retry_does_not_bring_back_somebody_who_was_reached_meanwhile
     ("code", "outcome"), [(404, Outcome.FAILED), (603, Outcome.BUSY), (607, Outcome.FAILED)]
 )
 @pytest.mark.parametrize("end", [CallEnded, RequestNotPlaced])
+@pytest.mark.parametrize("carrier_failures", [0, 2])
 def test_what_forbids_another_call_is_remembered_while_one_is_out(
-    code: int, outcome: Outcome, end: type[CallEvent]
+    code: int, outcome: Outcome, end: type[CallEvent], carrier_failures: int
 ) -> None:
     life = Life(3)
     life.claim()
     life.happens(0, event(CallAccepted, life.now))
     life.happens(0, event(CallVanished, life.now))
+    for nth in range(1, carrier_failures + 1):
+        life.claim()
+        life.happens(nth, event(CallEnded, life.now, sip_status=503))
     life.claim()
     assert life.happens(0, event(CallEnded, life.now, sip_status=code)).is_correction
     assert life.contact.status is ContactStatus.DISPATCHED, "the call that is out goes on"
-    life.happens(1, event(end, life.now))
-    shown = "no_answer" if end is CallEnded else outcome
-    assert (life.contact.status, life.contact.due) == (shown, None)
+    life.happens(carrier_failures + 1, event(end, life.now))
+    # What its last call came to; a call that was never sent is none.
+    not_sent = Outcome.FAILED if carrier_failures else outcome
+    shown = Outcome.NO_ANSWER if end is CallEnded else not_sent
+    assert (life.contact.status.value, life.contact.due) == (shown.value, None)
 
 
 @pytest.mark.parametrize("code", [404, 603, 607])
@@ -413,14 +419,16 @@ def test_what_forbade_another_call_forbids_no_follow_up_that_was_asked_for_since
 def test_a_follow_up_that_an_operator_asks_for_is_retried_whatever_became_of_the_last() -> None:
     life = Life(3)
     life.claim()
-    life.calls[0] = replace(life.calls[0], follow_up_at=START + timedelta(days=1))
-    life.happens(0, event(CallEnded, life.now, call_status="completed", sip_status=200))
+    life.happens(0, event(CallEnded, life.now, sip_status=503))
     life.claim()
-    life.happens(1, event(CallEnded, life.now, sip_status=603))
+    life.calls[1] = replace(life.calls[1], follow_up_at=START + timedelta(days=1))
+    life.happens(1, event(CallEnded, life.now, call_status="completed", sip_status=200))
+    life.claim()
+    life.happens(2, event(CallEnded, life.now, sip_status=603))
     assert life.contact.status is ContactStatus.BUSY
     life.contact = schedule_follow_up(life.contact, life.now, life.now)
     life.claim()
-    life.happens(2, event(CallEnded, life.now))
+    life.happens(3, event(CallEnded, life.now))
     assert life.contact.status is ContactStatus.FOLLOWUP_SCHEDULED
 
 

@@ -18,7 +18,8 @@ from tests.simulation.engine import UPDATE, Blocked, Server, Transaction
 from tests.simulation.lifecycle_statements import STATEMENTS
 from tests.simulation.story import play
 
-from apollo.core import lifecycle
+from apollo.core import corrections, lifecycle
+from apollo.core.corrections import Correction
 from apollo.core.events import (
     CallAnswered,
     CallEnded,
@@ -321,16 +322,15 @@ def a_stale_queue_entry_is_written_back() -> Iterator[None]:
 
     What a statement that had to wait has joined is as old as its beginning.
     """
-    real = lifecycle._correct_to_answered
+    real = corrections._correct_to_answered
 
-    def correct(call: Call, contact: Contact, setting: CallSetting, event: CallEvent) -> Step:
-        done = real(call, contact, setting, event)
-        if done.contact.status is not contact.status:
-            return done
-        stale = structs.replace(done.contact, due=contact.due, wait_reason=contact.wait_reason)
-        return structs.replace(done, contact=stale)
+    def correct(call: Call, contact: Contact, setting: CallSetting, event: CallEvent) -> Correction:
+        moved, after, effects = real(call, contact, setting, event)
+        if after.status is contact.status:
+            after = structs.replace(after, due=contact.due, wait_reason=contact.wait_reason)
+        return moved, after, effects
 
-    with _replaced(lifecycle, "_correct_to_answered", correct):
+    with _replaced(corrections, "_correct_to_answered", correct):
         yield
 
 

@@ -4,13 +4,13 @@
 clock or a table; the use-case reads, asks here, writes.
 """
 
-from collections.abc import Iterable
 from datetime import datetime, timedelta
-from itertools import islice, takewhile
 
 import msgspec
 from msgspec.structs import replace
 
+from apollo.core.corrections import correct, hang_up_unanswered
+from apollo.core.endings import STATUS_OF_OUTCOME, is_barred, read_ending, shown_by_last
 from apollo.core.events import (
     Alarm,
     CallAccepted,
@@ -19,13 +19,11 @@ from apollo.core.events import (
     CallEvent,
     CallRinging,
     CallTrying,
-    CallVanished,
     Effect,
     Evidence,
     HangUp,
     LeaseExpired,
     NumberRefused,
-    QuarantineOver,
     RequestLost,
     RequestNotPlaced,
 )
@@ -42,12 +40,8 @@ from apollo.core.model import (
     Turn,
 )
 from apollo.core.outcomes import (
-    DECLINED,
-    NEVER_AGAIN,
-    NO_CARRIER,
     Blame,
     Ending,
-    classify,
 )
 from apollo.core.states import (
     CALL_MOVES,
@@ -65,18 +59,6 @@ from apollo.core.states import (
 FIRST_LOOK_AFTER = timedelta(seconds=5)
 # A hold that is released by policy waits at least this long: a delayed request may still be placed.
 RELEASE_GAP_MIN = timedelta(hours=1)
-
-_ENDING_OF_OUTCOME = {
-    Outcome.COMPLETED: ContactStatus.COMPLETED,
-    Outcome.BUSY: ContactStatus.BUSY,
-    Outcome.NO_ANSWER: ContactStatus.NO_ANSWER,
-    Outcome.FAILED: ContactStatus.FAILED,
-}
-
-
-# What a final contact shows of its last call; the others tell of more than one call, or of none.
-_SHOWING_OUTCOME = frozenset(_ENDING_OF_OUTCOME.values()) - {ContactStatus.COMPLETED}
-_WAITING = frozenset({STATUS_OF[Turn.RETRY], STATUS_OF[Turn.FOLLOW_UP]})
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -111,7 +93,7 @@ def step(
         effects = (alarm,) if target is Off.SURPRISE else ()
         return Step(call, contact, effects, off=target)
     if call.state is CallState.ENDED:
-        return _correct(call, contact, setting, event)
+        return _weigh(call, contact, setting, event)
     moved = _record(call, event, target, setting.deadlines)
     if target is CallState.RELEASED:
         return Step(moved, _give_back(moved, contact, setting))
@@ -121,7 +103,15 @@ def step(
     status = CONTACT_SHOWS[target]
     if status is not contact.status:
         contact = replace(contact, status=status, updated_at=event.at)
-    return Step(moved, contact, _hang_up_unanswered(moved) if contact.is_reached else ())
+    return Step(moved, contact, hang_up_unanswered(moved) if contact.is_reached else ())
+
+
+def _weigh(call: Call, contact: Contact, setting: CallSetting, event: CallEvent) -> Step:
+    """Take late evidence of a call that ended: a correction, or nothing."""
+    corrected = correct(call, contact, setting, event)
+    if corrected is None:
+        return Step(call, contact, off=Off.REPEAT)
+    return Step(*corrected, is_correction=True)
 
 
 def schedule_follow_up(contact: Contact, at: datetime, now: datetime) -> Contact:
@@ -198,7 +188,7 @@ def _unanswered_deadline(call: Call, deadlines: Deadlines) -> datetime:
 
 
 def _end(call: Call, event: CallEvent, declines_before: int) -> tuple[Call, Ending]:
-    ending = _read_ending(call, event, declines_before)
+    ending = read_ending(call, event, declines_before)
     call = replace(call, outcome=ending.outcome, deadline_at=None)
     if isinstance(event, CallEnded):
         call = replace(
@@ -220,28 +210,6 @@ def _answered_at(event: CallEnded) -> datetime | None:
     return event.at - timedelta(seconds=event.duration_s or 0)
 
 
-def _read_ending(call: Call, event: CallEvent, declines_before: int) -> Ending:
-    match event:
-        case CallEnded():
-            return classify(
-                call_status=event.call_status,
-                sip_status=event.sip_status,
-                was_answered=call.answered_at is not None,
-                # Who looks a call up afterwards is not told that it rang.
-                rang=call.ringing_at is not None or event.evidence is not Evidence.WEBHOOK,
-                declines_before=declines_before,
-            )
-        case NumberRefused():
-            return Ending(Outcome.FAILED, Blame.NUMBER, "bad_number")
-        case QuarantineOver():
-            blame = Blame.PERSON if event.may_retry else Blame.NUMBER
-            return Ending(Outcome.FAILED, blame, "outcome_unknown")
-        case CallVanished() if call.answered_at is not None:
-            return Ending(Outcome.COMPLETED, Blame.NOBODY, "no_end_event")
-        case _:
-            return Ending(Outcome.NO_ANSWER, Blame.PERSON, "no_end_event")
-
-
 def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -> Contact:
     """Say what becomes of a contact whose call has ended."""
     now = call.ended_at or contact.updated_at
@@ -254,8 +222,8 @@ def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -
         return replace(contact, status=ContactStatus.COMPLETED)
     if ending.blame is Blame.CARRIER:
         contact = _refund(contact, call)
-    if is_closed or ending.blame is Blame.NUMBER or _is_barred(call, contact, setting):
-        return replace(contact, status=_ENDING_OF_OUTCOME[ending.outcome])
+    if is_closed or ending.blame is Blame.NUMBER or is_barred(call, contact, setting):
+        return replace(contact, status=STATUS_OF_OUTCOME[ending.outcome])
     return _retry_or_finish(call, contact, setting, ending, now)
 
 
@@ -283,7 +251,7 @@ def _retry_or_finish(
             return replace(contact, status=ContactStatus.FAILED)
     elif contact.tries > policy.max_retries:
         used_up = policy.max_retries > 0
-        status = _ENDING_OF_OUTCOME[ending.outcome]
+        status = STATUS_OF_OUTCOME[ending.outcome]
         return replace(contact, status=ContactStatus.MAX_RETRIES_REACHED if used_up else status)
     turn = Turn.FOLLOW_UP if call.kind is CallKind.FOLLOW_UP else Turn.RETRY
     wait = policy.wait_before(max(contact.tries, 1))
@@ -298,7 +266,7 @@ def _retry_or_finish(
 def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
     """Put a contact whose call was never sent exactly where it was."""
     turn = TURN_OF[call.kind]
-    is_barred = _is_barred(call, contact, setting)
+    forbidden = is_barred(call, contact, setting)
     contact = replace(
         contact,
         attempts=contact.attempts - 1,
@@ -313,129 +281,8 @@ def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
         return replace(contact, status=ContactStatus.COMPLETED)
     if setting.batch_status in CLOSED_BATCH:
         return replace(contact, status=ContactStatus.SKIPPED, updated_at=now)
-    if is_barred:
-        return replace(contact, status=_shown_by_last(setting.other_calls), updated_at=now)
+    if forbidden:
+        return replace(contact, status=shown_by_last(setting.other_calls), updated_at=now)
     updated_at = call.prior_updated_at or contact.updated_at
     due = Due(turn, call.prior_due_at or updated_at)
     return replace(contact, status=STATUS_OF[turn], updated_at=updated_at, due=due)
-
-
-def _correct(call: Call, contact: Contact, setting: CallSetting, event: CallEvent) -> Step:
-    """Weigh late evidence against the outcome that stands. It never schedules a call."""
-    answered = isinstance(event, CallAnswered) or (
-        isinstance(event, CallEnded) and event.call_status == "completed"
-    )
-    if answered and call.outcome is not Outcome.COMPLETED:
-        return _correct_to_answered(call, contact, setting, event)
-    if isinstance(event, CallRinging) and call.hangup_reason == NO_CARRIER:
-        return _correct_to_declined(call, contact, setting, event)
-    if not isinstance(event, CallEnded) or call.outcome is Outcome.COMPLETED:
-        return Step(call, contact, off=Off.REPEAT)
-    if call.evidence is not Evidence.ASSUMED:
-        return Step(call, contact, off=Off.REPEAT)
-    ending = _read_ending(call, event, declines_before=0)
-    corrected = replace(
-        call,
-        outcome=ending.outcome,
-        evidence=event.evidence,
-        sip_status=event.sip_status,
-        sip_reason=event.sip_reason,
-        hangup_reason=ending.reason,
-    )
-    contact = _follow_correction(corrected, contact, setting, event.at)
-    return Step(corrected, contact, is_correction=True)
-
-
-def _correct_to_answered(
-    call: Call, contact: Contact, setting: CallSetting, event: CallEvent
-) -> Step:
-    duration = event.duration_s if isinstance(event, CallEnded) else None
-    call = replace(
-        call,
-        outcome=Outcome.COMPLETED,
-        evidence=event.evidence,
-        answered_at=call.answered_at or event.at,
-        duration_s=duration,
-        hangup_reason="answered",
-    )
-    other = setting.open_call
-    if call.kind is not CallKind.FOLLOW_UP and _is_promised_a_call(contact, other):
-        # A later call reached the person, who asked for this one: it stands.
-        return Step(call, contact, is_correction=True)
-    # Whoever is on a call waits for nothing; a queue entry read beside a claim may be out of date.
-    contact = replace(contact, is_reached=True, updated_at=event.at, due=None, wait_reason=None)
-    effects: tuple[Effect, ...] = ()
-    if other is not None:
-        effects = _hang_up_unanswered(other)
-    else:
-        contact = replace(contact, status=ContactStatus.COMPLETED)
-    return Step(call, contact, effects, is_correction=True)
-
-
-def _correct_to_declined(
-    call: Call, contact: Contact, setting: CallSetting, event: CallEvent
-) -> Step:
-    """It rang after all: the person declined, and is not to be called again."""
-    corrected = replace(
-        call,
-        outcome=Outcome.BUSY,
-        evidence=event.evidence,
-        ringing_at=event.at,
-        hangup_reason=DECLINED,
-    )
-    contact = _follow_correction(corrected, contact, setting, event.at)
-    return Step(corrected, contact, is_correction=True)
-
-
-def _follow_correction(call: Call, contact: Contact, setting: CallSetting, at: datetime) -> Contact:
-    """Say what a corrected call changes for its contact: a retry is left out, never added.
-
-    While another call is out, and once somebody was reached, it changes nothing: the end of that
-    call looks back at this one.
-    """
-    if setting.open_call is not None or contact.is_reached:
-        return contact
-    calls = (call, *setting.other_calls)
-    is_barred = call.hangup_reason in NEVER_AGAIN and call in _calls_of_budget(calls, contact)
-    shown = _shown_by_last(calls)
-    if contact.status in _WAITING and is_barred:
-        return replace(contact, status=shown, due=None, wait_reason=None, updated_at=at)
-    if contact.status in _SHOWING_OUTCOME and contact.status is not shown:
-        return replace(contact, status=shown, updated_at=at)
-    return contact
-
-
-def _is_barred(call: Call, contact: Contact, setting: CallSetting) -> bool:
-    """Tell whether an earlier call of this budget turned out, late, to forbid another one."""
-    budget = _calls_of_budget((call, *setting.other_calls), contact)
-    return any(one.hangup_reason in NEVER_AGAIN for one in budget if one.id != call.id)
-
-
-def _calls_of_budget(calls: Iterable[Call], contact: Contact) -> list[Call]:
-    """Give the calls since the contact's budget was opened, the newest first."""
-    newest_first = sorted(calls, key=_requested_at, reverse=True)
-    since_answer = takewhile(lambda one: one.outcome is not Outcome.COMPLETED, newest_first)
-    return list(islice(since_answer, contact.tries + contact.carrier_failures))
-
-
-def _shown_by_last(calls: Iterable[Call]) -> ContactStatus:
-    """Give the final status that shows the outcome of the last of these calls, which ended."""
-    outcome = max(calls, key=_requested_at).outcome
-    return _ENDING_OF_OUTCOME[outcome or Outcome.FAILED]
-
-
-def _requested_at(call: Call) -> datetime:
-    return call.requested_at
-
-
-def _hang_up_unanswered(call: Call) -> tuple[Effect, ...]:
-    """End a call to somebody whom an earlier one has reached, once it has a name."""
-    if call.provider_call_id is None or call.state is CallState.ANSWERED:
-        return ()
-    why = "the earlier call was answered"
-    return (HangUp(call.id, call.provider_call_id, why, was_answered=False),)
-
-
-def _is_promised_a_call(contact: Contact, other: Call | None) -> bool:
-    is_on_it = other is not None and other.kind is CallKind.FOLLOW_UP
-    return is_on_it or contact.status is ContactStatus.FOLLOWUP_SCHEDULED

@@ -57,10 +57,11 @@ _BY_WORD: Final = {
     "no-answer": Ending(Outcome.NO_ANSWER, Blame.PERSON, "rang_out"),
 }
 _FAILED: Final = Ending(Outcome.FAILED, Blame.PERSON, "call_failed")
-# What a call came to after which nobody is called again.
-NEVER_AGAIN: Final = frozenset(
-    one.reason for one in (_DECLINED, *_BY_SIP_STATUS.values()) if one.blame is Blame.NUMBER
-)
+_CARRIER_FAILED: Final = Ending(Outcome.FAILED, Blame.CARRIER, "carrier_failed")
+_ALL: Final = (_DECLINED, _NO_CARRIER, _CARRIER_FAILED, *_BY_SIP_STATUS.values())
+# What a call came to after which nobody is called again, and what used up no try of the person.
+NEVER_AGAIN: Final = frozenset(one.reason for one in _ALL if one.blame is Blame.NUMBER)
+CARRIERS: Final = frozenset(one.reason for one in _ALL if one.blame is Blame.CARRIER)
 # 603 without ringing for this many numbers in a row is "no carrier found", not three refusals.
 DECLINES_MEAN_NO_CARRIER: Final = 3
 
@@ -85,7 +86,7 @@ def classify(
     if sip_status in _BY_SIP_STATUS:
         return _BY_SIP_STATUS[sip_status]
     if sip_status is not None and 500 <= sip_status <= 599:  # noqa: PLR2004 - the 5xx class
-        return Ending(Outcome.FAILED, Blame.CARRIER, "carrier_failed")
+        return _CARRIER_FAILED
     return _BY_WORD.get(call_status, _FAILED)
 
 
