@@ -39,7 +39,7 @@ from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import Window
 from apollo.errors import Stale
 from apollo.ports import LiveCall
-from apollo.storage import agents, calls, dialling, lifecycle, recovery
+from apollo.storage import agents, calls, dialling, lifecycle, overdue, recovery
 from apollo.storage.database import Database
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Webhook
 from apollo.usecases.record_call_result import CallResult, RecordCallResult
@@ -386,17 +386,17 @@ async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
 
     async def work(connection: Any, is_memory: bool) -> Any:
         unsent = await dialling.find_unsent_claims(connection, worker_id, told_until)
-        taken = await calls.take_overdue(
+        taken = await overdue.take_overdue(
             connection, asked, turn=turn, abandoned_after=timedelta(seconds=10), at_most=50
         )
-        silent = await calls.read_silent(connection, PROVIDER, silence=turn, at_most=50)
+        silent = await overdue.read_silent(connection, PROVIDER, silence=turn, at_most=50)
         # One of them, whatever the order of those with the same deadline.
         first = sorted(taken, key=lambda c: c.phone_number)[:1]
         # Half of them have moved meanwhile.
         version = first[0].version - has_moved if first else 0
         again = {replace(c, version=version): c.read_at + timedelta(seconds=20) for c in first}
-        await calls.set_deadlines(connection, again)
-        known = await calls.read_known_provider_ids(connection, {"sid-1", "sid-2", "none"})
+        await overdue.set_deadlines(connection, again)
+        known = await overdue.read_known_provider_ids(connection, {"sid-1", "sid-2", "none"})
         ids = {c.id for c in taken}, {c.id for c in silent}, set(unsent)
         return known, [{both.twin[i] if is_memory else i for i in found} for found in ids]
 

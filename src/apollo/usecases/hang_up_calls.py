@@ -16,8 +16,8 @@ import structlog
 from apollo.core import ids
 from apollo.errors import DriverError
 from apollo.ports import Clock, TelephonyDriver
-from apollo.storage import calls as calls_storage
 from apollo.storage import lifecycle as storage
+from apollo.storage import overdue
 from apollo.storage.database import Database
 from apollo.storage.lifecycle import CallToHangUp
 from apollo.usecases.authenticate import organization_id_of
@@ -153,7 +153,7 @@ class _Task:
                 self._settle(call, e.cause)
             return
         async with self._db.connection() as connection:
-            known = await calls_storage.read_known_provider_ids(
+            known = await overdue.read_known_provider_ids(
                 connection, {one.provider_call_id for one in live}
             )
         sids = {

@@ -11,6 +11,8 @@ from typing import Final
 
 import structlog
 
+from apollo.core.events import CallEvent, Evidence
+from apollo.core.observed import observe
 from apollo.errors import DriverError
 from apollo.ports import LiveCall, TelephonyDriver
 from apollo.storage.recovery import OurCall
@@ -116,3 +118,17 @@ def _begun_at(call: LiveCall) -> datetime:
 
 def _bare(number: str) -> str:
     return number.lstrip("+")
+
+
+def proven_by(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | None:
+    """Give the event that a provider's view of a call proves; None when it proves nothing."""
+    return observe(
+        call_status=found.call_status,
+        at=found.ended_at or at,
+        evidence=evidence,
+        provider_call_id=found.provider_call_id,
+        sip_status=found.sip_status,
+        sip_reason=found.sip_reason,
+        duration_s=found.duration_s,
+        hangup_by=found.hangup_by,
+    )

@@ -23,13 +23,13 @@ from apollo.core.events import (
     QuarantineOver,
 )
 from apollo.core.model import Deadlines, OnUnresolved
-from apollo.core.observed import observe
 from apollo.core.states import CallState
 from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import Clock, LiveCall, TelephonyDriver
-from apollo.storage import calls as storage
-from apollo.storage.calls import OverdueCall
+from apollo.storage import overdue as storage
 from apollo.storage.database import Database
+from apollo.storage.overdue import OverdueCall
+from apollo.usecases.provider_history import proven_by
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded
 
 _log = structlog.get_logger("apollo.reconcile")
@@ -390,17 +390,3 @@ def observed_later(call: OverdueCall, event: CallEvent) -> bool:
 
 def _shown(arrival: Arrival) -> str | None:
     return None if arrival.execution_id is None else ids.execution_id(arrival.execution_id)
-
-
-def proven_by(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | None:
-    """Give the event that a provider's view of a call proves; None when it proves nothing."""
-    return observe(
-        call_status=found.call_status,
-        at=found.ended_at or at,
-        evidence=evidence,
-        provider_call_id=found.provider_call_id,
-        sip_status=found.sip_status,
-        sip_reason=found.sip_reason,
-        duration_s=found.duration_s,
-        hangup_by=found.hangup_by,
-    )
