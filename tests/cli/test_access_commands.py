@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import pytest
 from tests.cli.running import Ran, run
@@ -106,3 +107,30 @@ def test_a_database_that_is_away_is_a_sentence(
     assert ran.code == 1
     assert ran.err.startswith("apollo: the database is not available")
     assert len(ran.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("stop-all",),
+        ("resume-all",),
+        ("calls", "unresolved"),
+        ("calls", "release", "exec_1", "--reason", "looked it up"),
+        ("token", "list"),
+        ("token", "revoke", "1"),
+        ("audit",),
+    ],
+)
+def test_who_means_an_apollo_that_is_not_there_is_told_so_and_none_is_made(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    words: tuple[str, ...],
+) -> None:
+    monkeypatch.delenv("APOLLO_DATABASE_URL", raising=False)
+    monkeypatch.setenv("APOLLO_DATA_DIR", str(tmp_path / "elsewhere"))
+    ran = run(capsys, monkeypatch, *words)
+    assert ran.code != 0
+    assert ran.out == ""
+    assert "APOLLO_DATA_DIR: no Apollo has run with" in ran.err
+    assert not (tmp_path / "elsewhere").exists()

@@ -40,6 +40,8 @@ async def test_a_held_contact_is_listed_released_and_called_once_more(
         await run.until_ready()
         await run.create()
         await until_unknown(run, 2)
+        said = (await run.apollo.command("calls", "unresolved"))[1]
+        assert "still being asked about 2 calls" in said
         # The quarantine is at least two minutes; what the clock would do is done to the rows.
         await execute(
             run,
@@ -50,6 +52,9 @@ async def test_a_held_contact_is_listed_released_and_called_once_more(
         held = json.loads((await run.apollo.command("calls", "unresolved", "--json"))[1])
         assert {one["batch_id"] for one in held} == {run.batch["batch_id"]}
         assert len(held) == 2
+        path = f"/batches/{run.batch['batch_id']}/contacts/{held[0]['contact_id']}/why"
+        (attempt,) = (await run.apollo.get(path))["attempts"]
+        assert attempt["request"] == "no usable answer: nobody knew whether there is a call"
         shown = (await run.apollo.command("calls", "unresolved"))[1]
         assert held[0]["execution_id"] in "".join(shown.split())
         assert not [number for number in run.people if number in shown]

@@ -58,20 +58,24 @@ async def test_recover_says_that_there_is_nothing_to_recover(site: Site) -> None
     assert "Nothing to recover" in await apollo(site, "recover")
 
 
-async def test_recover_shows_what_was_lost_and_dials_on_only_when_told_to(site: Site) -> None:
+async def test_recover_shows_what_was_lost_and_dials_on_only_when_told_to(
+    site: Site, tmp_path: Path
+) -> None:
     await a_worker_was_there(site)
     campaign_id = await site.world.a_campaign()
     batch_id = await site.world.a_batch(campaign_id, 2)
     theirs, nobodys = some_numbers(1)[0], some_numbers(1, start=77)[0]
     for number in (theirs, nobodys):
         await place_unknown(site, number, CALLER_IDS[0])
-    assert (await site.detect().run()).unknown_calls == 2
 
-    printed, log = await typed(site, "recover")
+    # Nobody has noticed it yet: then it is looked at here, and not let go before it was seen.
+    printed, log = await typed(site, "recover", "--confirm", "--numbers", str(tmp_path / "lost"))
+    assert (tmp_path / "lost").read_text() == f"{nobodys}\n"
+    assert (tmp_path / "lost").stat().st_mode & 0o077 == 0
     assert "1 were given to their contacts, 1 belong to nobody who waits" in printed
     assert "Nobody is called yet" in printed
-    (line,) = log
-    assert line["event"] == "recovery.read_in"
+    entered, line = log
+    assert (entered["event"], line["event"]) == ("recovery.entered", "recovery.read_in")
     assert (line["calls"], line["without_contact"], line["brought_up_to_date"]) == (2, 1, 0)
     assert theirs not in printed
     assert await is_held(site)
@@ -82,6 +86,12 @@ async def test_recover_shows_what_was_lost_and_dials_on_only_when_told_to(site: 
     assert [one["contact_id"] for one in shown["calls"]] == [None]
     assert not await is_held(site)
 
+    # What was confirmed to be nobody's is no violation for ever after.
+    ledger = site.router.url.removesuffix("v1") + "rotary/ledger"
+    found = json.loads(await apollo(site, "audit", ledger, "--json"))["findings"]
+    (rows,) = [one for one in found if one["invariant"] == "I7"]
+    assert "1 calls of a confirmed recovery" in rows["left_out"]
+
 
 async def test_stop_all_ends_every_call_and_no_other_begins(site: Site) -> None:
     ringing = await begin(site, 3)
@@ -91,7 +101,7 @@ async def test_stop_all_ends_every_call_and_no_other_begins(site: Site) -> None:
     await site.world.a_batch(waiting, some_numbers(1, start=40))
 
     printed = await apollo(site, "stop-all", "--hang-up")
-    assert "No call starts any more for anybody." in printed
+    assert "No call starts any more for anybody. This is the Apollo of" in printed
     assert "3 calls were hung up" in printed
     live = await site.driver.list_live()
     assert not [one for one in live if one.call_status in {"trying", "ringing", "in-progress"}]

@@ -72,13 +72,13 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(agent, name="agent")
 
 
-def in_office(work: Callable[[Office], Awaitable[_T]]) -> _T:
+def in_office(work: Callable[[Office], Awaitable[_T]], *, may_make: bool = False) -> _T:
     """Do some work with the database at hand, and put it away again."""
     settings = load(os.environ)
     configure_logging(settings.log, sys.stderr)  # stdout is for the result alone
 
     async def inside() -> _T:
-        async with open_office(settings) as office:
+        async with open_office(settings, may_make=may_make) as office:
             return await work(office)
 
     return to_its_end(inside())
@@ -86,7 +86,7 @@ def in_office(work: Callable[[Office], Awaitable[_T]]) -> _T:
 
 def create_token(org: Org, name: Name = "default", as_json: AsJson = False) -> None:
     """Make a token for an organisation, which is made with it; the token is printed only now."""
-    made = in_office(lambda office: office.authenticate.create_token(org, name))
+    made = in_office(lambda office: office.authenticate.create_token(org, name), may_make=True)
     if as_json:
         print_json(
             {
@@ -147,7 +147,7 @@ def set_agent(
         speech_synthesis = speech_synthesis or settings.speech_synthesis
         speech_recognizer = speech_recognizer or settings.speech_recognizer
     route = AgentRoute(call_hook, application_sid, speech_synthesis, speech_recognizer)
-    in_office(lambda office: office.agents.set_route(agent_id, route))
+    in_office(lambda office: office.agents.set_route(agent_id, route), may_make=True)
     way = call_hook or f"application {application_sid}"
     out.print(f"Agent {agent_id} is reached by {way}.", markup=False, soft_wrap=True)
 

@@ -13,6 +13,7 @@ from apollo.cli.stopping import me
 from apollo.cli.terminal import AsJson, out, print_json, say
 from apollo.core import ids
 from apollo.usecases.release_held import HeldCall, ReleaseHeld
+from apollo.wiring.office import Office
 
 OnlyOrg = Annotated[
     str | None, typer.Option("--org", metavar="ORG", help="Only this organisation's calls.")
@@ -37,7 +38,7 @@ def add_to(app: typer.Typer) -> None:
 
 def unresolved(org: OnlyOrg = None, as_json: AsJson = False) -> None:
     """List contacts that are held: their call may have been placed, and nobody knows."""
-    found = in_office(lambda office: ReleaseHeld(db=office.db).list_held(org))
+    found, looked_for = in_office(lambda office: _list(office, org))
     rows = [_shown(one) for one in found]
     if as_json:
         print_json(rows)
@@ -48,7 +49,14 @@ def unresolved(org: OnlyOrg = None, as_json: AsJson = False) -> None:
         out.print(listing(titles, [[row[key] for key in keys] for row in rows]))
         say("Look into the provider's own records; then `apollo calls release ID --reason …`.")
     else:
-        say("No contact is held: the outcome of every call is known.")
+        say("No contact is held.")
+    if looked_for and not as_json:
+        say(f"The provider is still being asked about {looked_for} calls of unknown outcome.")
+
+
+async def _list(office: Office, org: str | None) -> tuple[list[HeldCall], int]:
+    calls = ReleaseHeld(db=office.db)
+    return await calls.list_held(org), await calls.count_looked_for(org)
 
 
 def release(which: WhichCall, reason: Reason, as_json: AsJson = False) -> None:

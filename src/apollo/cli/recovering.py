@@ -3,6 +3,9 @@
 It asks database and provider themselves. Numbers are shown masked.
 """
 
+import os
+from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -23,18 +26,30 @@ Confirm = Annotated[
 ]
 
 
+Numbers = Annotated[
+    Path | None,
+    typer.Option(
+        "--numbers",
+        metavar="FILE",
+        help="Write the numbers of the calls that belong to nobody who waits, in full, one a line.",
+    ),
+]
+
+
 def add_to(app: typer.Typer) -> None:
     """Add the command."""
     app.command()(recover)
 
 
-def recover(confirm: Confirm = False, as_json: AsJson = False) -> None:
+def recover(confirm: Confirm = False, numbers: Numbers = None, as_json: AsJson = False) -> None:
     """Read in the calls that a restored database lacks; with --confirm, dial on afterwards."""
     done = at_desk(lambda desk: desk.recover_calls.run(confirm=confirm, actor=me()))
+    if numbers is not None:
+        _write_numbers(numbers, done)
     if as_json:
         print_json(_as_json(done))
     elif done.since is None:
-        out.print("Nothing to recover: dialling is not held for it.")
+        out.print("Nothing to recover: the database has every call that the provider knows.")
     else:
         _show(done)
 
@@ -50,6 +65,10 @@ def _show(done: Recovered) -> None:
     if done.found:
         titles = ("to", "from", "attempted", "ended as", "contact")
         out.print(listing(titles, [_row(one) for one in done.found[:_SHOWN]]))
+        if len(done.found) > _SHOWN:
+            out.print(f"… and {len(done.found) - _SHOWN} more: --json has all of them.")
+    if lost:
+        out.print("Who they were made to: apollo recover --numbers FILE")
     if not done.has_records:
         out.print(
             "The provider answered no call-detail records: only calls of the last hour, which its"
@@ -59,6 +78,17 @@ def _show(done: Recovered) -> None:
         out.print("Dialling goes on.")
     else:
         out.print("Nobody is called yet. To go on: apollo recover --confirm")
+
+
+def _write_numbers(file: Path, done: Recovered) -> None:
+    lost = dict.fromkeys(one.call.to for one in done.found if one.contact is None)
+    try:
+        # Phone numbers are nobody else's business.
+        with open(file, "w", encoding="utf-8", opener=partial(os.open, mode=0o600)) as opened:
+            opened.writelines(f"{number}\n" for number in lost)
+    except OSError as fault:
+        text = f"{file}: {fault.strerror}; name a file that can be written"
+        raise typer.BadParameter(text, param_hint="--numbers") from None
 
 
 def _row(one: FoundCall) -> list[Any]:

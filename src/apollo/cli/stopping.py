@@ -14,6 +14,7 @@ from apollo.cli.operating import Desk, at_desk
 from apollo.cli.terminal import AsJson, err, out, print_json
 from apollo.usecases.hang_up_calls import HungUp
 from apollo.usecases.stop_dialling import DiallingStopped
+from apollo.wiring.office import Office
 
 OnlyOrg = Annotated[
     str | None,
@@ -35,19 +36,27 @@ def add_to(app: typer.Typer) -> None:
 def stop_all(org: OnlyOrg = None, hang_up: HangUp = False, as_json: AsJson = False) -> None:
     """Stop all dialling within a second; calls already placed go on, unless they are hung up."""
     # First and by itself: it must not fail because the provider cannot be asked.
-    stopped = in_office(lambda office: office.stop_dialling.stop(org, actor=me()))
+    stopped, where = in_office(lambda office: _stop(office, org))
     if not as_json:
         whom = stopped.organization_id or "anybody"
-        out.print(f"No call starts any more for {whom}.", markup=False)
+        text = f"No call starts any more for {whom}. This is the Apollo of {where}."
+        out.print(text, markup=False, soft_wrap=True)
     ended = at_desk(lambda desk: _hang_up(desk, stopped, org)) if hang_up else None
     if as_json:
         print_json(_as_json(stopped, ended))
-        return
-    if ended is not None:
-        _print_ended(ended)
-    elif stopped.calls_in_progress:
-        out.print(f"{stopped.calls_in_progress} calls are in progress and go on to their end.")
-    out.print(f"Lift it with `apollo resume-all{f' --org {org}' if org else ''}`.", markup=False)
+    else:
+        if ended is not None:
+            _print_ended(ended)
+        elif stopped.calls_in_progress:
+            out.print(f"{stopped.calls_in_progress} calls are in progress and go on to their end.")
+        again = f"apollo resume-all{f' --org {org}' if org else ''}"
+        out.print(f"Lift it with `{again}`.", markup=False)
+    if ended is not None and ended.failed:
+        raise typer.Exit(1)
+
+
+async def _stop(office: Office, org: str | None) -> tuple[DiallingStopped, str]:
+    return await office.stop_dialling.stop(org, actor=me()), office.where
 
 
 async def _hang_up(desk: Desk, stopped: DiallingStopped, org: str | None) -> HungUp:

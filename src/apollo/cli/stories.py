@@ -152,7 +152,9 @@ def _ending(attempt: Mapping[str, Any]) -> str:
         parts.append(f"{attempt['duration_seconds']} s")
     if attempt["hangup_by"]:
         parts.append(f"hung up by {attempt['hangup_by']}")
-    if attempt["evidence"]:
+    if attempt["evidence"] == "assumed":
+        parts.append("assumed: neither the live list nor a record knew better")
+    elif attempt["evidence"]:
         parts.append(f"known from {attempt['evidence']}")
     return ", ".join(parts)
 

@@ -5,6 +5,7 @@ Owns what it tells the person in front of it. What runs, and in which order, is 
 
 import asyncio
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +23,23 @@ from apollo.usecases.authenticate import NewToken, TokenListed
 
 _FIRST_ORGANIZATION: Final = "org_demo"
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
+# What a second terminal has to know as well: commands that ask database or provider read these.
+_SHOWN_IF_SET: Final = (
+    "APOLLO_DATA_DIR",
+    "APOLLO_HOST",
+    "APOLLO_PORT",
+    "APOLLO_ROTARY_HOST",
+    "APOLLO_ROTARY_PORT",
+    "APOLLO_JAMBONZ_URL",
+    "APOLLO_JAMBONZ_ACCOUNT_SID",
+)
+_SECRET_IF_SET: Final = (
+    "APOLLO_DATABASE_URL",
+    "APOLLO_JAMBONZ_API_KEY",
+    "APOLLO_JAMBONZ_WEBHOOK_SECRET",
+    "APOLLO_ROTARY_API_KEY",
+    "APOLLO_ROTARY_WEBHOOK_SECRET",
+)
 _ROLE_STYLES: Final = {"serve": "blue", "worker": "green", "rotary": "magenta"}
 
 
@@ -95,5 +113,11 @@ def _announce(running: Stack, token: NewToken | TokenListed, took_s: float) -> N
     out.print("\nIn another terminal:", markup=False)
     if running.url != _DEFAULT_URL:
         out.print(f"  export APOLLO_URL={running.url}", soft_wrap=True, markup=False)
+    for name in _SHOWN_IF_SET:
+        if name in os.environ:
+            line = f"  export {name}={shlex.quote(os.environ[name])}"
+            out.print(line, soft_wrap=True, markup=False)
+    if secret := [name for name in _SECRET_IF_SET if name in os.environ]:
+        out.print(f"  and {', '.join(secret)} as here", soft_wrap=True, markup=False)
     out.print(f"  export APOLLO_TOKEN={shown}", soft_wrap=True, markup=False)
     out.print("  apollo doctor\n\nCtrl-C stops everything.\n", markup=False)

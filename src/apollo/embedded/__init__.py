@@ -5,12 +5,13 @@ through what is named here.
 """
 
 from apollo.embedded.programs import MAJOR_VERSION, program
-from apollo.embedded.server import ensure_running, in_use, is_running, running_url, stop
+from apollo.embedded.server import ensure_running, in_use, is_made, is_running, running_url, stop
 
 __all__ = [
     "MAJOR_VERSION",
     "ensure_running",
     "in_use",
+    "is_made",
     "is_running",
     "program",
     "running_url",

@@ -159,6 +159,11 @@ def running_url(data_dir: Path) -> str | None:
     return running.url if running is not None and running.status == "ready" else None
 
 
+def is_made(data_dir: Path) -> bool:
+    """Tell whether `data_dir` holds an embedded database, running or not. Makes nothing."""
+    return (_cluster(data_dir).pgdata / "PG_VERSION").exists()
+
+
 def is_running(data_dir: Path) -> bool:
     """Whether the embedded server of `data_dir` takes connections. Raises Misconfigured."""
     return running_url(data_dir) is not None

@@ -34,6 +34,7 @@ async def read_books(connection: Connection, since: datetime) -> Books:
         changed_finals=[(ContactKey(r["batch_id"], r["position"]), r["what"]) for r in changed],
         wrong_counters={r["id"]: r["off_by"] for r in batches if r["off_by"]},
         batches=len(batches),
+        settled=frozenset(await _Q["settled"].value(connection) or ()),
     )
 
 

@@ -60,6 +60,11 @@ async def list_held(
     ]
 
 
+async def count_unknown(connection: Connection, organization_id: str | None) -> int:
+    """Count the open calls of unknown fate, of one organisation or of all."""
+    return int(await _Q["count_unknown"].value(connection, organization_id=organization_id))
+
+
 async def find_last_call(connection: Connection, contact: ContactKey) -> uuid.UUID | None:
     """Find the last call to a contact; None when there was none."""
     found: uuid.UUID | None = await _Q["last_call"].value(

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis
+from apollo.core.events import Evidence
 from apollo.core.states import FINAL_CONTACT, ON_CALL, CallState, ContactStatus
 from apollo.core.windows import ALWAYS
 from apollo.errors import NotFound
@@ -23,6 +24,8 @@ from apollo.usecases.read_batches import find_batch
 
 _NOT_FOUND: Final = "Contact not found"
 # What the provider said to the request, by how far the call got.
+_REFUSED: Final = "refused: the provider takes no call to this number"
+_NO_ANSWER: Final = "no usable answer: nobody knew whether there is a call"
 _REQUEST: Final = {
     CallState.PLACING: "on its way",
     CallState.UNKNOWN: "no usable answer: there may be a call, so nobody calls again before it is"
@@ -107,6 +110,15 @@ def _limits(row: Record) -> list[View]:
     ]
 
 
+def _request(state: CallState, row: Record) -> str:
+    """Say what is known of the request, whatever became of the call since."""
+    if state in _REQUEST:
+        return _REQUEST[state]
+    if row["provider_call_id"] is not None or row["heard_at"] is not None:
+        return "accepted"
+    return _REFUSED if row["evidence"] == Evidence.REPLY else _NO_ANSWER
+
+
 def _attempt(row: Record) -> View:
     is_bounded = row["window_opens_at"] != ALWAYS.opens_at
     state = CallState(row["state"])
@@ -126,7 +138,7 @@ def _attempt(row: Record) -> View:
         "from_number": row["from_number"],
         "provider": row["provider"],
         "provider_call_id": row["provider_call_id"],
-        "request": _REQUEST.get(state, "accepted"),
+        "request": _request(state, row),
         "heard_at": whole(row["heard_at"]),
         "ringing_at": whole(row["ringing_at"]),
         "answered_at": whole(row["answered_at"]),

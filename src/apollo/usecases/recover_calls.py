@@ -21,15 +21,16 @@ from apollo.storage import lifecycle
 from apollo.storage import recovery as storage
 from apollo.storage.database import Database
 from apollo.storage.recovery import Recovery, WaitingContact
+from apollo.usecases.detect_restore import DetectRestore
 from apollo.usecases.provider_history import (
     CLOCKS_DIFFER,
     UNNAMED_FOR,
     History,
     match,
+    proven_by,
     read_history,
     unexplained,
 )
-from apollo.usecases.reconcile_calls import proven_by
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 
 _log = structlog.get_logger("apollo.recovery")
@@ -70,13 +71,19 @@ class RecoverCalls:
     async def run(self, *, confirm: bool, actor: str = "operator") -> Recovered:
         """Read in what the provider knows; with `confirm`, let dialling go on.
 
-        May be run any number of times. Raises DriverError when the provider cannot be asked.
+        Where no worker has noticed a restore yet, it looks for one itself; what it then finds is
+        held, and not let go before it was seen. May be run any number of times. Raises DriverError
+        when the provider cannot be asked.
         """
-        async with self._db.connection() as connection:
-            held = await storage.read_recovery(connection)
-            caller_ids = await storage.read_caller_ids(connection)
+        held = await self._read_held()
+        if held.since is None:
+            detect = DetectRestore(db=self._db, driver=self._driver, clock=self._clock)
+            await detect.run()
+            held, confirm = await self._read_held(), False
         if held.since is None:
             return Recovered(None)
+        async with self._db.connection() as connection:
+            caller_ids = await storage.read_caller_ids(connection)
         compared_from = datetime.fromisoformat(held.evidence["compared_from"])
         since = min(compared_from, (held.open_since or compared_from) - CLOCKS_DIFFER)
         history = await read_history(self._driver, since, caller_ids)
@@ -85,6 +92,10 @@ class RecoverCalls:
         if confirm:
             await self._lift(held, done, actor)
         return done
+
+    async def _read_held(self) -> Recovery:
+        async with self._db.connection() as connection:
+            return await storage.read_recovery(connection)
 
     async def _read_in(
         self, history: History, since: datetime, lacks_since: datetime, done: Recovered

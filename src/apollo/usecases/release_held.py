@@ -51,6 +51,12 @@ class ReleaseHeld:
         async with self._db.connection() as connection:
             return await held.list_held(connection, wanted, _LISTED_MAX)
 
+    async def count_looked_for(self, organization: str | None = None) -> int:
+        """Count the open calls of which nobody knows whether they were placed."""
+        wanted = None if organization is None else organization_id_of(organization)
+        async with self._db.connection() as connection:
+            return await held.count_unknown(connection, wanted)
+
     async def release(self, shown_id: str, *, reason: str, actor: str) -> Released:
         """Have the contact of a held call called again, as a normal retry that is due now.
 

@@ -87,6 +87,8 @@ class Books:
     # Batches whose counters differ from a recount: by how many contacts.
     wrong_counters: Mapping[uuid.UUID, int]
     batches: int
+    # The provider's ids of calls that a confirmed recovery found to belong to nobody who waits.
+    settled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

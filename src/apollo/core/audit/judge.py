@@ -260,10 +260,12 @@ def _most_at_once(spans: Sequence[tuple[datetime, datetime]]) -> tuple[int, date
 def _every_call_has_its_row(seen: _Evidence) -> Finding:
     rule = "every provider call has one row of ours, with the outcome that the provider saw"
     finding = Finding("I7", rule, len(seen.placed), "calls")
-    still_open = held = 0
+    still_open = held = settled = 0
     for call in seen.placed:
         row = seen.row_of.get(call.provider_call_id)
-        if row is None:
+        if row is None and call.provider_call_id in seen.books.settled:
+            settled += 1
+        elif row is None:
             finding.violations.append(Violation(_names(call), "the database has no such call"))
         elif row.state is CallState.RELEASED:
             what = "recorded as never sent, and the provider placed it"
@@ -279,7 +281,11 @@ def _every_call_has_its_row(seen: _Evidence) -> Finding:
                 what = f"recorded as {row.outcome}, and the provider saw {expected}"
                 finding.violations.append(Violation(_names(call, row), what))
     finding.violations += _unknown_to_the_provider(seen)
-    left = [(still_open, "not over on both sides"), (held, "held as outcome_unknown")]
+    left = [
+        (still_open, "not over on both sides"),
+        (held, "held as outcome_unknown"),
+        (settled, "of a confirmed recovery, which nobody waits for"),
+    ]
     finding.left_out = ", ".join(f"{count} calls {why}" for count, why in left if count)
     return finding
 

@@ -135,7 +135,7 @@ def provider_errors_unknown(view: View) -> Finding | None:
             "next_look_at": mine.next_look_at,
             "answers_last_minute": answers,
         },
-        words={"answers": f"; its answers of the last minute: {spoken}" if spoken else ""},
+        words={"answers": spoken or "none"},
     )
 
 

@@ -31,7 +31,8 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         " called again before that is known; its call holds a slot.",
         "Of {calls:request|requests} since {since} nobody knows whether there is a call; nobody is"
         " called again before it is known. Apollo looks for them at the provider, next at"
-        " {next_look_at}. See in the provider's log why it does not answer{answers}.",
+        " {next_look_at}. See in the provider's log what it did with them; its answers of the last"
+        " minute: {answers}.",
     ),
     Reason.BAD_REQUEST_EVERYWHERE: ReasonFacts(
         Layer.PROVIDER,

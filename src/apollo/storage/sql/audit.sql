@@ -91,3 +91,9 @@ having count(*) > 1
 -- name: count_contacts
 -- How many contacts there are.
 select coalesce(sum(total_contacts), 0)::bigint from batches;
+
+-- name: settled
+-- The provider's ids of calls that a confirmed recovery found to belong to nobody.
+select coalesce((select array_agg(settled)
+                   from installation, jsonb_array_elements_text(recovery_evidence->'settled') as settled),
+                '{}');

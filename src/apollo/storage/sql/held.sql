@@ -11,6 +11,13 @@ select k.id, k.organization_id, k.campaign_id, k.batch_id, k.position, k.attempt
  order by k.requested_at, k.id
  limit :at_most::integer;
 
+-- name: count_unknown
+-- Calls that are still looked for at the provider.
+select count(*)
+  from calls
+ where ended_at is null and state = 'unknown'
+   and (:organization_id::text is null or organization_id = :organization_id);
+
 -- name: last_call
 -- The last call to a contact.
 select id
