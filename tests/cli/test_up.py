@@ -213,7 +213,7 @@ def apollo(data_dir: Path, *arguments: str) -> AbstractContextManager["subproces
     )
 
 
-@pytest.mark.parametrize("command", ["up", "token list"])
+@pytest.mark.parametrize("command", ["up", "token create --org acme"])
 def test_a_command_whose_reader_is_gone_stops_what_it_started(command: str, data_dir: Path) -> None:
     with apollo(data_dir, *command.split()) as process:
         assert process.stdout is not None
@@ -227,6 +227,8 @@ def test_a_command_whose_reader_is_gone_stops_what_it_started(command: str, data
 def test_a_command_that_is_interrupted_stops_what_it_started(
     wish: signal.Signals, data_dir: Path
 ) -> None:
+    embedded.ensure_running(data_dir)
+    embedded.stop(data_dir)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         ledger = f"http://127.0.0.1:{silent.getsockname()[1]}/rotary/ledger"
         with apollo(data_dir, "audit", ledger) as process:

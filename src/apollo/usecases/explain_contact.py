@@ -114,9 +114,11 @@ def _request(state: CallState, row: Record) -> str:
     """Say what is known of the request, whatever became of the call since."""
     if state in _REQUEST:
         return _REQUEST[state]
-    if row["provider_call_id"] is not None or row["heard_at"] is not None:
-        return "accepted"
-    return _REFUSED if row["evidence"] == Evidence.REPLY else _NO_ANSWER
+    if row["evidence"] == Evidence.REPLY:
+        return _REFUSED
+    was_heard_of = row["provider_call_id"] is not None or row["heard_at"] is not None
+    is_proven = row["evidence"] in {Evidence.WEBHOOK, Evidence.POLL, Evidence.RECORD}
+    return "accepted" if was_heard_of or is_proven else _NO_ANSWER
 
 
 def _attempt(row: Record) -> View:
