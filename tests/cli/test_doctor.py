@@ -16,6 +16,8 @@ from apollo.cli.checks import Finding, State
 from apollo.config import Settings, load
 from apollo.ports import AgentRoute
 from apollo.rotary import RotaryRouter, RotarySettings, Scenario
+from apollo.storage import agents, recovery
+from apollo.storage.database import Database
 
 Apollo = Callable[..., Ran]
 ACCOUNT = "9351f46a-678c-43f5-b8a6-d4eb58d131af"
@@ -79,6 +81,33 @@ def test_a_database_without_workers_is_told_apart_from_one_that_is_away(
     found = by_name(apollo("doctor", "--json"))
     assert found["database"]["state"] == "fault"
     assert "schema" not in found
+
+
+def test_what_keeps_everybody_from_dialling_is_named_with_the_way_out(
+    apollo: Apollo, monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setenv("APOLLO_DATABASE_URL", database_url)
+    assert "dialling" not in by_name(apollo("doctor", "--json"))
+    assert apollo("token", "create", "--org", "acme").code == 0
+    assert apollo("stop-all", "--org", "acme").code == 0
+    found = by_name(apollo("doctor", "--json"))["dialling"]
+    assert found["state"] == "note"
+    assert "stopped for org_acme since" in found["what"]
+    assert found["fix"] == "lift it with `apollo resume-all --org org_acme`"
+    assert apollo("resume-all", "--org", "acme").code == 0
+    assert "dialling" not in by_name(apollo("doctor", "--json"))
+
+
+async def test_a_hold_after_a_restore_is_a_fault(database_url: str) -> None:
+    db = await Database.connect(database_url, connections_max=1, name="test")
+    async with db.transaction() as connection:
+        await agents.agent_key_secret(connection, fresh=b"k" * 32)
+        await recovery.enter_recovery(connection, {})
+    await db.close()
+    checked, _ = await checks.database(load({"APOLLO_DATABASE_URL": database_url}))
+    (found,) = [one for one in checked if one.name == "dialling"]
+    assert found.state is State.FAULT
+    assert "apollo recover --confirm" in found.fix
 
 
 def test_api_token_and_status_hook_are_asked_and_nothing_is_posted(

@@ -60,7 +60,7 @@ CsvFile = Annotated[
         exists=True,
         dir_okay=False,
         readable=True,
-        help="A column phone_number; every other column is a call variable.",
+        help="A column phone_number, mobile_number or phone; every other is a call variable.",
     ),
 ]
 OnInvalid = Annotated[

@@ -12,6 +12,7 @@ from apollo.cli.render import listing
 from apollo.cli.stopping import me
 from apollo.cli.terminal import AsJson, out, print_json, say
 from apollo.core import ids
+from apollo.errors import Invalid
 from apollo.usecases.release_held import HeldCall, ReleaseHeld
 from apollo.wiring.office import Office
 
@@ -61,9 +62,13 @@ async def _list(office: Office, org: str | None) -> tuple[list[HeldCall], int]:
 
 def release(which: WhichCall, reason: Reason, as_json: AsJson = False) -> None:
     """Have a held contact called again, as a normal retry; who and why is recorded."""
-    done = in_office(
-        lambda office: ReleaseHeld(db=office.db).release(which, reason=reason, actor=me())
-    )
+    try:
+        done = in_office(
+            lambda office: ReleaseHeld(db=office.db).release(which, reason=reason, actor=me())
+        )
+    except Invalid as fault:
+        wrong = "; ".join(one.msg for one in fault.errors)
+        raise typer.BadParameter(wrong, param_hint="--reason") from None
     if as_json:
         print_json(
             {

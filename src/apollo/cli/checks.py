@@ -20,11 +20,13 @@ from apollo import embedded
 from apollo.cli.listening import fault_of_port
 from apollo.config import Settings
 from apollo.core.diagnosis.view import ALIVE_WITHIN
+from apollo.core.diagnosis.words import stamp
 from apollo.errors import ApolloError, DriverError, Misconfigured
 from apollo.ports import AgentRoute
-from apollo.storage import agents, heartbeats
+from apollo.storage import agents, heartbeats, lifecycle, recovery
 from apollo.storage.database import (
     SERVER_VERSION_MIN,
+    Connection,
     Database,
     schema_version,
     schema_version_wanted,
@@ -125,8 +127,26 @@ async def _look_into(db: Database) -> tuple[list[Finding], dict[str, AgentRoute]
         findings.append(Finding("schema", State.OK, f"version {found}"))
         alive = await heartbeats.list_alive(connection, ALIVE_WITHIN)
         registered = await agents.list_agents(connection)
+        findings += await _holds(connection)
     findings += _workers(alive)
     return findings, {one.agent_id: one.route for one in registered}
+
+
+async def _holds(connection: Connection) -> list[Finding]:
+    """What keeps all of an installation, or an organisation, from dialling."""
+    findings = []
+    held = await recovery.read_recovery(connection)
+    if held.since is not None:
+        what = f"held since {stamp(held.since)}: the provider has calls that the database lacks"
+        fix = "run `apollo recover`, look at them, then `apollo recover --confirm`"
+        findings.append(Finding("dialling", State.FAULT, what, fix))
+    for organization_id, since in await lifecycle.read_stops(connection):
+        what = f"stopped for {organization_id or 'everybody'} since {stamp(since)}"
+        org = f" --org {organization_id}" if organization_id else ""
+        findings.append(
+            Finding("dialling", State.NOTE, what, f"lift it with `apollo resume-all{org}`")
+        )
+    return findings
 
 
 def _workers(alive: Sequence[tuple[heartbeats.Process, dict[str, Any]]]) -> list[Finding]:

@@ -14,6 +14,7 @@ from typing import TypeVar
 from apollo.cli.interrupts import to_its_end
 from apollo.cli.rehearsal import settings_in_force
 from apollo.config import Settings, configure_logging
+from apollo.errors import DriverError, Unavailable
 from apollo.usecases.hang_up_calls import HangUpCalls
 from apollo.usecases.record_call_events import RecordCallEvents
 from apollo.usecases.recover_calls import RecoverCalls
@@ -61,6 +62,11 @@ def at_desk(work: Callable[[Desk], Awaitable[_T]]) -> _T:
 
     async def inside() -> _T:
         async with open_desk(settings) as desk:
-            return await work(desk)
+            try:
+                return await work(desk)
+            except DriverError as fault:
+                mend = "correct APOLLO_JAMBONZ_URL, or APOLLO_ROTARY_PORT where `up` has one"
+                text = f"the provider at {settings.jambonz_url} cannot be asked: {fault}; {mend}"
+                raise Unavailable(text) from fault
 
     return to_its_end(inside())

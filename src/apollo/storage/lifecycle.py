@@ -197,6 +197,12 @@ async def record_action(
     )
 
 
+async def read_stops(connection: Connection) -> list[tuple[str | None, datetime]]:
+    """Read for whom dialling is stopped, and since when; None: for everybody."""
+    rows = await _Q["read_stops"].rows(connection)
+    return [(r["organization_id"], r["dialling_stopped_at"]) for r in rows]
+
+
 async def set_dialling_stopped(
     connection: Connection,
     organization_id: str | None,

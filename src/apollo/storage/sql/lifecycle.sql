@@ -145,3 +145,14 @@ select id, organization_id, state = 'placing' as is_placing, provider_call_id, p
 -- Who did what to a whole organisation.
 insert into actions (organization_id, at, actor, action, detail)
 values (:organization_id, clock_timestamp(), :actor, :action, :detail);
+
+-- name: read_stops
+-- For whom nobody is called now, and since when: the installation (null), or organisations.
+select null as organization_id, dialling_stopped_at
+  from installation
+ where dialling_stopped_at is not null
+ union all
+select id, dialling_stopped_at
+  from organizations
+ where dialling_stopped_at is not null
+ order by 2;
