@@ -49,7 +49,7 @@ def recover(confirm: Confirm = False, numbers: Numbers = None, as_json: AsJson =
     if as_json:
         print_json(_as_json(done))
     elif done.since is None:
-        out.print("Nothing to recover: the database has every call that the provider knows.")
+        out.print("Nothing to recover: the database lacks no call since its last heartbeat.")
     else:
         _show(done)
 

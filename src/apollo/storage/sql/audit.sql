@@ -94,6 +94,5 @@ select coalesce(sum(total_contacts), 0)::bigint from batches;
 
 -- name: settled
 -- The provider's ids of calls that a confirmed recovery found to belong to nobody.
-select coalesce((select array_agg(settled)
-                   from installation, jsonb_array_elements_text(recovery_evidence->'settled') as settled),
-                '{}');
+select array_agg(name)
+  from installation, jsonb_array_elements_text(recovery_evidence->'settled') as name;
