@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 import pytest
-from tests.builders import CALLER_IDS, some_numbers
+from tests.builders import CALLER_IDS, ended, some_numbers
 from tests.recovery.site import (
     ACCOUNT,
     KEY,
@@ -357,6 +357,36 @@ async def test_whoever_was_on_a_call_in_the_dump_is_given_the_calls_that_came_af
     # Its second call is still up: nobody makes a third.
     assert not (await site.world.claim(campaign_id)).calls
     assert await site.world.counters() == await site.world.recount()
+
+
+async def test_an_answer_that_was_told_after_the_dump_is_asked_for_again(database_url: str) -> None:
+    people = {"mix": {"answer": 1}, "ring_s": [0, 0], "talk_s": [0, 0]}
+    async with a_router(**people) as router, a_site(database_url, router) as site:
+        await a_worker_was_there(site)
+        campaign_id = await site.world.a_campaign()
+        batch_id = await site.world.a_batch(campaign_id, 2)
+        (job,) = (await site.world.claim(campaign_id, 1)).calls
+        # Nobody listens there: what came after the dump was told to the database that is gone.
+        deaf = a_driver(router, port=9)
+        here = replace(site, driver=deaf)
+        known = await place(here, job.call.phone_number, job.call.from_number, job.call.id)
+        at = site.clock.now()
+        accepted = CallAccepted(at=at, evidence=Evidence.REPLY, provider_call_id=known)
+        await site.world.record((job.call.id, accepted), (job.call.id, ended(487)))
+        lost = await place(here, some_numbers(2)[1], CALLER_IDS[0])
+
+        async def are_over() -> bool:
+            calls = [await deaf.read_call(one) for one in (known, lost)]
+            return all(one is not None and one.call_status == "completed" for one in calls)
+
+        await until(are_over, "both over")
+        assert await site.world.statuses(batch_id) == ["retrying", "pending"]
+        assert (await site.detect().run()).unknown_calls == 1
+        done = await site.recover().run(confirm=True)
+        assert done.brought_up_to_date == 1
+        assert await site.world.statuses(batch_id) == ["completed", "completed"]
+        assert await site.world.counters() == await site.world.recount()
+        await deaf.close()
 
 
 async def test_whose_own_call_the_provider_never_had_is_given_the_one_that_came_after_it(

@@ -64,7 +64,10 @@ def read_our_calls(t: Transaction, now: datetime, /, **given: Any) -> Rows:
             and (c["ended_at"] is None or c["requested_at"] >= given["since"])
         )
         if c["provider_call_id"] in sids or is_unnamed:
-            names = ("id", "provider_call_id", "phone_number", "from_number", "requested_at")
+            names = (
+                *("id", "provider_call_id", "phone_number", "from_number", "requested_at"),
+                *("outcome", "evidence"),
+            )
             found.append({name: c[name] for name in names} | {"is_open": c["ended_at"] is None})
     return sorted(found, key=lambda c: c["requested_at"])
 

@@ -46,6 +46,8 @@ class OurCall:
     from_number: str
     requested_at: datetime
     is_open: bool
+    outcome: str | None
+    evidence: str | None
 
 
 @dataclass(frozen=True, slots=True)

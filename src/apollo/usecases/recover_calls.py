@@ -8,19 +8,20 @@ attempt is an attempt. It places no call.
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 import structlog
 
 from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
+from apollo.core.states import Outcome
 from apollo.ports import Clock, LiveCall, TelephonyDriver
 from apollo.storage import calls as calls_storage
 from apollo.storage import lifecycle
 from apollo.storage import recovery as storage
 from apollo.storage.database import Database
-from apollo.storage.recovery import Recovery, WaitingContact
+from apollo.storage.recovery import OurCall, Recovery, WaitingContact
 from apollo.usecases.detect_restore import DetectRestore
 from apollo.usecases.provider_history import (
     CLOCKS_DIFFER,
@@ -34,6 +35,10 @@ from apollo.usecases.provider_history import (
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 
 _log = structlog.get_logger("apollo.recovery")
+
+
+# What was told late of a call that had ended is lost as well; webhooks are repeated for minutes.
+_CORRECTED_FOR: Final = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,7 @@ class Recovered:
     compared_from: datetime | None = None
     has_records: bool = True
     found: list[FoundCall] = field(default_factory=list)
-    # Calls we knew, whose end we did not.
+    # Calls we knew, of which the provider knew more.
     brought_up_to_date: int = 0
     is_lifted: bool = False
 
@@ -85,7 +90,9 @@ class RecoverCalls:
         async with self._db.connection() as connection:
             caller_ids = await storage.read_caller_ids(connection)
         compared_from = datetime.fromisoformat(held.evidence["compared_from"])
-        since = min(compared_from, (held.open_since or compared_from) - CLOCKS_DIFFER)
+        since = min(
+            compared_from - _CORRECTED_FOR, (held.open_since or compared_from) - CLOCKS_DIFFER
+        )
         history = await read_history(self._driver, since, caller_ids)
         done = Recovered(held.since, compared_from, history.has_records)
         await self._read_in(history, since, compared_from, done)
@@ -110,17 +117,15 @@ class RecoverCalls:
         # First what we knew, for who was on a call then may have had another one since. Then in the
         # order in which they were made: a second call to somebody follows the end of the first.
         for call, one in pairs:
-            if one.is_open:
-                await self._say(one.id, call)
-                done.brought_up_to_date += 1
+            if _may_be_news(call, one):
+                done.brought_up_to_date += await self._say(one.id, call)
         async with self._db.connection() as connection:
             waiting = await storage.find_contacts(connection, {call.to for call in strangers})
         open_to = unexplained(ours, pairs)
         for call in strangers:
             contact = await self._adopt(call, waiting)
             if contact is None and (over := open_to.pop(call.to, None)) is not None:
-                await self._say(over.id, call)
-                done.brought_up_to_date += 1
+                done.brought_up_to_date += await self._say(over.id, call)
             else:
                 done.found.append(FoundCall(call, contact))
         _log.info(
@@ -144,12 +149,15 @@ class RecoverCalls:
                 return contact.key
         return None
 
-    async def _say(self, call_id: uuid.UUID, call: LiveCall) -> None:
+    async def _say(self, call_id: uuid.UUID, call: LiveCall) -> bool:
+        """Record what the provider has of a call; gives whether that was news."""
         # Only a record knows when.
         evidence = Evidence.RECORD if call.attempted_at else Evidence.POLL
         event = proven_by(call, self._clock.now(), evidence)
-        if event is not None:
-            await self._record.record([Arrival(call_id, event)])
+        if event is None:
+            return False
+        recorded = await self._record.record([Arrival(call_id, event)])
+        return recorded.offs == [None]
 
     async def _lift(self, held: Recovery, done: Recovered, actor: str) -> None:
         left = {one.call.provider_call_id for one in done.found if one.contact is None}
@@ -168,3 +176,10 @@ class RecoverCalls:
             await calls_storage.notify_campaigns(connection, woken)
         done.is_lifted = True
         _log.warning("recovery.confirmed", calls=len(done.found), without_contact=len(left))
+
+
+def _may_be_news(call: LiveCall, one: OurCall) -> bool:
+    """Tell whether the provider may know more of a call than we: its end, or an answer."""
+    if one.is_open or one.evidence == Evidence.ASSUMED:
+        return True
+    return call.call_status == "completed" and one.outcome != Outcome.COMPLETED

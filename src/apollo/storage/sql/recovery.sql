@@ -23,11 +23,13 @@ select distinct number
 -- name: read_our_calls
 -- Calls of ours that these provider calls may be: by the provider's id, and those it has not named
 -- to us by number. A released call was never sent.
-select id, provider_call_id, phone_number, from_number, requested_at, ended_at is null as is_open
+select id, provider_call_id, phone_number, from_number, requested_at, ended_at is null as is_open,
+       outcome, evidence
   from calls
  where provider_call_id = any(:provider_call_ids::text[])
  union all
-select id, provider_call_id, phone_number, from_number, requested_at, ended_at is null
+select id, provider_call_id, phone_number, from_number, requested_at, ended_at is null, outcome,
+       evidence
   from calls
  where phone_number = any(:phone_numbers::text[])
    and provider = :provider and provider_call_id is null and state <> 'released'
