@@ -70,6 +70,9 @@ _LIMITS: Final = """\
 - When RotaryRouter is killed, its ledger has every call it had placed, and lacks what happened to
   them in the last moment: it tells of those as cut short. Ends that neither a webhook nor a record
   told are counted as unknowable.
+- What the provider told late, after a dump, of a call that had ended before it, is lost with the
+  restored database. `apollo recover` asks for it again, an hour back; where the restore lacks no
+  call at all, nobody has to recover, and nobody asks.
 """
 
 
