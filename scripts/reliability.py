@@ -31,7 +31,7 @@ _PAGE: Final = ROOT / "docs/reference/reliability.md"
 _KEPT: Final = ROOT / "build/reliability"
 # At full length. What each takes on two quiet cores stands in the page.
 _SEEDS: Final = 20_000
-_MUTANT_SEEDS: Final = 200
+_MUTANT_SEEDS: Final = 500
 _RUNS: Final = 200
 _SINGLES: Final = 3
 _RUN_MUTANT_SEEDS: Final = 40
