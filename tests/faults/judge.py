@@ -117,30 +117,31 @@ def _is_excused(finding: Finding, names: tuple[str, ...], seen: _Seen) -> bool:
     if finding.invariant == "I3":
         until = min(line["requested_at"] for line in mine)
         before = [line for name in names for line in seen.answered.get(name, ())]
-        return all(_is_unanswerable(x) for x in before if x["answered_at"] < until)
+        return all(_is_unanswerable(x, until) for x in before if x["answered_at"] < until)
     if finding.invariant == "I7":
         return any(map(_is_unknowable, mine))
     return False
 
 
-def _is_unknowable(line: dict[str, Any]) -> bool:
-    """Tell whether the provider kept nothing of the end of a call and nobody was told of it."""
+def _is_unknowable(line: dict[str, Any], until: str = "9999") -> bool:
+    """Tell whether the provider kept nothing of the end of a call and told nobody by then."""
     # That somebody had answered it may not have written yet.
     if line["cut_short"] and line["answered_at"] is None:
-        return not _told(line, frozenset({"in-progress"}))
+        return not _told(line, frozenset({"in-progress"}), until)
     was_lost = "cdr_lost" in line["faults"] or not line["reached_carrier"]
-    return was_lost and not _told(line, _FINAL_WORDS)
+    return was_lost and not _told(line, _FINAL_WORDS, until)
 
 
-def _is_unanswerable(line: dict[str, Any]) -> bool:
-    """Tell whether nobody could know that somebody answered: no word of it, and no record."""
-    return _is_unknowable(line) and not _told(line, frozenset({"in-progress"}))
+def _is_unanswerable(line: dict[str, Any], until: str) -> bool:
+    """Tell whether nobody could know by then that somebody answered: no word, and no record."""
+    return _is_unknowable(line, until) and not _told(line, frozenset({"in-progress"}), until)
 
 
-def _told(line: dict[str, Any], words: frozenset[str]) -> bool:
-    """Tell whether Apollo confirmed a webhook with one of these words."""
+def _told(line: dict[str, Any], words: frozenset[str], until: str = "9999") -> bool:
+    """Tell whether Apollo confirmed a webhook with one of these words that was sent by then."""
     return any(
-        hook["event"] in words and any(a["status"] == 200 for a in hook["attempts"])
+        hook["event"] in words
+        and any(a["status"] == 200 and a["at"] < until for a in hook["attempts"])
         for hook in line["webhooks"]
     )
 
