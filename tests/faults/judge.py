@@ -8,7 +8,7 @@ API answered meanwhile.
 import json
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -138,12 +138,18 @@ def _is_unanswerable(line: dict[str, Any], until: str) -> bool:
 
 
 def _told(line: dict[str, Any], words: frozenset[str], until: str = "9999") -> bool:
-    """Tell whether Apollo confirmed a webhook with one of these words that was sent by then."""
+    """Tell whether Apollo had confirmed a webhook with one of these words by then."""
     return any(
         hook["event"] in words
-        and any(a["status"] == 200 and a["at"] < until for a in hook["attempts"])
+        and any(a["status"] == 200 and _answered_at(a) < until for a in hook["attempts"])
         for hook in line["webhooks"]
     )
+
+
+def _answered_at(attempt: dict[str, Any]) -> str:
+    sent_at = datetime.fromisoformat(attempt["at"])
+    answered_at = sent_at + timedelta(milliseconds=attempt["took_ms"])
+    return answered_at.isoformat().replace("+00:00", "Z")
 
 
 def _requests(site: Site, verdict: Verdict) -> None:

@@ -7,12 +7,12 @@ from tests.faults.judge import _is_excused, _Seen
 
 from apollo.core.audit import Finding
 
-FIRST, SECOND = "2026-11-29T21:15:32.2Z", "2026-11-29T21:15:41.4Z"
+FIRST, SECOND = "2026-11-29T21:15:32.200000Z", "2026-11-29T21:15:41.400000Z"
 
 
 def line(sid: str, requested_at: str, *faults: str, told_at: str | None = None) -> dict[str, Any]:
     """An answered call in the ledger; a webhook told of it at this time, or none did."""
-    attempts = [{"at": told_at, "status": 200}] if told_at else []
+    attempts = [{"at": told_at, "took_ms": 80.0, "status": 200}] if told_at else []
     return {
         "call_sid": sid,
         "requested_at": requested_at,
@@ -30,6 +30,9 @@ def line(sid: str, requested_at: str, *faults: str, told_at: str | None = None) 
         (("record_expires", "cdr_lost"), None, True),
         # Connections were cut: the provider repeated it, after the person had been called again.
         (("record_expires", "cdr_lost"), "2026-11-29T21:15:42.2Z", True),
+        # It was on its way, and confirmed a moment after the second call was asked for.
+        (("record_expires", "cdr_lost"), "2026-11-29T21:15:41.35Z", True),
+        (("record_expires", "cdr_lost"), "2026-11-29T21:15:41.30Z", False),
         (("record_expires", "cdr_lost"), "2026-11-29T21:15:33.0Z", False),
         (("record_expires",), None, False),
     ],
