@@ -149,7 +149,7 @@ def _told(line: dict[str, Any], words: frozenset[str], until: str = "9999") -> b
 def _answered_at(attempt: dict[str, Any]) -> str:
     sent_at = datetime.fromisoformat(attempt["at"])
     answered_at = sent_at + timedelta(milliseconds=attempt["took_ms"])
-    return answered_at.isoformat().replace("+00:00", "Z")
+    return answered_at.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _requests(site: Site, verdict: Verdict) -> None:
