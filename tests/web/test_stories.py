@@ -139,6 +139,31 @@ async def test_history_has_a_line_for_each_change_and_what_was_done_before_it(
     assert second["summary"].endswith("after batch_paused at 08:30:00 by crm")
 
 
+async def test_what_was_done_to_the_whole_organisation_is_told_to_it_alone(
+    world: tuple[ApiWorld, ExplainBatch],
+) -> None:
+    api, _ = world
+    batch_id = await api.batch(await api.campaign())
+    await api.sql("insert into organizations (id) values ('org_other')")
+    await api.sql(
+        "insert into actions (organization_id, campaign_id, at, actor, action, detail) values"
+        " ('org_acme', null, $1, 'ops', 'dialling_stopped', '{}'),"
+        # Of another campaign, and of somebody else.
+        " ('org_acme', gen_random_uuid(), $1, 'crm', 'campaign_paused', '{}'),"
+        " ('org_other', null, $1, 'ops', 'dialling_resumed', '{}'),"
+        " ('org_acme', null, $1, 'apollo', 'recovery_entered',"
+        '  \'{"unknown_calls": 2, "settled": ["call-of-somebody-else"]}\')',
+        NOW - timedelta(minutes=30),
+    )
+    reply = await api.ask("GET", f"/api/v1/batches/{batch_id}/debug/history?end={NOW:%FT%TZ}")
+    assert reply.status == 200, reply.body
+    told = {one["action"]: (one["scope"], one["detail"]) for one in reply.body["changes"]}
+    assert told == {
+        "dialling_stopped": ("organization", {}),
+        "recovery_entered": ("organization", {"unknown_calls": 2}),
+    }
+
+
 async def test_the_end_of_a_batch_is_written_down_once(
     world: tuple[ApiWorld, ExplainBatch],
 ) -> None:

@@ -10,8 +10,8 @@ from apollo.storage.database import Connection, Record, load_queries
 _Q: Final = load_queries("debug_history")
 
 
-class LiveBatch(NamedTuple):
-    """A batch that may dial, and whose it is."""
+class BatchKey(NamedTuple):
+    """A batch, its campaign, and whose they are."""
 
     campaign_id: uuid.UUID
     batch_id: uuid.UUID
@@ -25,12 +25,12 @@ async def try_to_be_the_one(connection: Connection) -> bool:
 
 async def live_batches(
     connection: Connection, *, after: tuple[uuid.UUID, uuid.UUID], at_most: int
-) -> list[LiveBatch]:
+) -> list[BatchKey]:
     """Read a few live batches after (campaign, batch), in that order."""
     rows = await _Q["live_batches"].rows(
         connection, after_campaign=after[0], after=after[1], at_most=at_most
     )
-    return [LiveBatch(r["campaign_id"], r["id"], r["organization_id"]) for r in rows]
+    return [BatchKey(r["campaign_id"], r["id"], r["organization_id"]) for r in rows]
 
 
 async def note_verdicts(
@@ -56,19 +56,14 @@ async def read_history(
 
 
 async def read_actions(
-    connection: Connection,
-    batch_id: uuid.UUID,
-    campaign_id: uuid.UUID,
-    start: datetime,
-    end: datetime,
-    *,
-    at_most: int,
+    connection: Connection, batch: BatchKey, start: datetime, end: datetime, *, at_most: int
 ) -> list[Record]:
-    """Read what was done to a batch and its campaign, oldest first."""
+    """Read what was done to a batch, its campaign and its whole organisation, oldest first."""
     return await _Q["read_actions"].rows(
         connection,
-        batch_id=batch_id,
-        campaign_id=campaign_id,
+        batch_id=batch.batch_id,
+        campaign_id=batch.campaign_id,
+        organization_id=batch.organization_id,
         start=start,
         end=end,
         at_most=at_most,

@@ -47,8 +47,7 @@ class ReadHistory:
             rows = await storage.read_history(connection, batch["id"], start, end, at_most=_AT_MOST)
             actions = await storage.read_actions(
                 connection,
-                batch["id"],
-                batch["campaign_id"],
+                storage.BatchKey(batch["campaign_id"], batch["id"], principal.organization_id),
                 start - _CAUSED_WITHIN,
                 end,
                 at_most=_AT_MOST,

@@ -29,8 +29,9 @@ the limits and how many calls were open before it, the caller id, and what the p
 """
 _HISTORY: Final = """
 When the batch moved and when it did not: intervals of verdict and reason, written down within
-seconds of each change, with what was done to the batch and its campaign meanwhile. `preceded_by`
-are the changes of the two minutes before an interval began.
+seconds of each change, with what was done meanwhile to the batch, its campaign and its whole
+organisation (a stop of all dialling, a recovery after a restore). `preceded_by` are the changes of
+the two minutes before an interval began.
 """
 _PREVIEW: Final = """
 What would happen, without doing it: a batch of these contacts (or of so many), or the campaign's

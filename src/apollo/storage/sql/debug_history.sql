@@ -41,7 +41,8 @@ union all
   limit :at_most);
 
 -- name: read_actions
--- Who did what to the batch and its campaign, oldest first.
+-- Who did what to the batch, its campaign and its whole organisation, oldest first. The calls that
+-- a recovery settled are everybody's: no organisation is shown them.
 select at, actor, action, detail, scope
   from ((select at, actor, action, detail, 'batch' as scope
            from actions
@@ -52,6 +53,13 @@ select at, actor, action, detail, scope
         (select at, actor, action, detail, 'campaign'
            from actions
           where campaign_id = :campaign_id and batch_id is null and at >= :start and at < :end
+          order by at desc
+          limit :at_most)
+        union all
+        (select at, actor, action, detail - 'settled', 'organization'
+           from actions
+          where organization_id = :organization_id and campaign_id is null and batch_id is null
+            and at >= :start and at < :end
           order by at desc
           limit :at_most)) as a
  order by at;
