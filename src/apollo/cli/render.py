@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apollo.cli.bars import Bar
+from apollo.core.diagnosis.words import stamp
 
 # In the order in which a contact goes through them; counter, words, colour.
 COUNTERS: Final = (
@@ -267,5 +268,5 @@ def _cell(value: object) -> str:
     if value is None:
         return "-"
     if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return stamp(value)
     return str(value)

@@ -6,16 +6,21 @@ Owns the two consoles, the JSON of `--json` and the one sentence of a fault. Mus
 import json
 import sys
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
+from apollo.core.diagnosis.words import stamp
 from apollo.errors import ApolloError, Misconfigured
 
 out: Final = Console(highlight=False)
 err: Final = Console(stderr=True, highlight=False)
+# Into a pipe a row is one line: wider than any.
+_PIPE_COLUMNS: Final = 100_000
 
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")
@@ -24,8 +29,13 @@ AsJson = Annotated[
 
 def print_json(answer: Any) -> None:
     """Write one JSON value and a line's end to stdout, at once."""
-    sys.stdout.write(json.dumps(answer, ensure_ascii=False, default=str) + "\n")
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, default=_plain) + "\n")
     sys.stdout.flush()
+
+
+def print_listing(table: Table) -> None:
+    """Write a table as wide as the terminal, and into a pipe with each row on one line."""
+    (out if out.is_terminal else Console(width=_PIPE_COLUMNS, highlight=False)).print(table)
 
 
 def say(line: str, style: str = "") -> None:
@@ -38,3 +48,7 @@ def print_fault(fault: ApolloError) -> None:
     lines: Iterable[str] = fault.faults if isinstance(fault, Misconfigured) else [str(fault)]
     for line in lines:
         err.print(Text.assemble(("apollo: ", "bold red"), line), soft_wrap=True)
+
+
+def _plain(value: object) -> str:
+    return stamp(value) if isinstance(value, datetime) else str(value)

@@ -3,24 +3,20 @@
 Owns how a time, a page and an error look. Must never hold a rule of its own: use-cases do.
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Query, Response
 from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
 
+from apollo.core.diagnosis.words import stamp
+
 SKIP_MAX: Final = 10**9  # the schema's positions end before
-
-
-def show_time(at: datetime) -> str:
-    """Write a time the way every answer does: UTC, whole seconds, `Z`."""
-    return at.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
 
 Timestamp = Annotated[
     datetime,
-    PlainSerializer(show_time, return_type=str),
+    PlainSerializer(stamp, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-05-10T09:05:00Z"]}),
 ]
 Skip = Annotated[int, Query(ge=0, le=SKIP_MAX, description="Leave out so many from the start.")]
