@@ -112,7 +112,9 @@ def test_watch_without_a_terminal_prints_lines_until_the_batch_is_over(
     lines = ran.out.splitlines()
     assert len(lines) == 3
     assert lines[0].startswith("2026-05-10T09:05:00Z in_progress: 480 of 1000")
-    assert "blocked  no_worker_alive" in lines[0]
+    # What to do is said once; the reason is named as long as it lasts.
+    assert "blocked  no_worker_alive: No worker is running. Start one" in lines[0]
+    assert lines[1].endswith("blocked  no_worker_alive")
     assert "completed:" in lines[2]
 
 

@@ -31,6 +31,7 @@ from apollo.cli.render import (
     batch_view,
     diagnosis,
     finished_contacts,
+    first_reason,
     progress_line,
     rejected_table,
     verdict_line,
@@ -229,7 +230,7 @@ async def follow(api: ApiClient, batch_id: str, *, as_json: bool = False) -> dic
     batch: dict[str, Any] = await api.read(path)
     found: dict[str, Any] = await api.read(f"{path}/debug")
     with Live(console=out, auto_refresh=False, transient=False) as live:
-        said_at = -_LINE_EVERY_S
+        said_at, told = -_LINE_EVERY_S, None
         while True:
             rate = pace.of(finished_contacts(batch), time.monotonic())
             is_over = batch["status"] in FINISHED
@@ -240,7 +241,8 @@ async def follow(api: ApiClient, batch_id: str, *, as_json: bool = False) -> dic
                 live.update(view if is_over else Group(view, verdict_line(found)), refresh=True)
             elif is_over or time.monotonic() - said_at >= _LINE_EVERY_S:
                 said_at = time.monotonic()
-                _print_line(batch, found, rate)
+                _print_line(batch, found, rate, told)
+                told = first_reason(found)
             if is_over:
                 return batch
             await asyncio.sleep(_WATCH_EVERY_S)
@@ -251,13 +253,11 @@ async def follow(api: ApiClient, batch_id: str, *, as_json: bool = False) -> dic
                 say(f"{fault}; still trying", "yellow")
 
 
-def _print_line(batch: Mapping[str, Any], found: Mapping[str, Any], rate: float | None) -> None:
-    out.print(
-        Text.assemble(
-            f"{found['diagnostics']['as_of']} {progress_line(batch, rate)}; ", verdict_line(found)
-        ),
-        soft_wrap=True,
-    )
+def _print_line(
+    batch: Mapping[str, Any], found: Mapping[str, Any], rate: float | None, told: str | None
+) -> None:
+    how_far = f"{found['diagnostics']['as_of']} {progress_line(batch, rate)}; "
+    out.print(Text.assemble(how_far, verdict_line(found, told=told)), soft_wrap=True)
 
 
 class _Pace:

@@ -97,12 +97,23 @@ def batch_view(batch: Mapping[str, Any], rate: float | None) -> RenderableType:
     return Group(head, whole, rows)
 
 
-def verdict_line(debug: Mapping[str, Any]) -> Text:
-    """The verdict with its first reason, or the tip when there is none."""
+def verdict_line(debug: Mapping[str, Any], *, told: str | None = None) -> Text:
+    """The verdict with its first reason, or the tip when there is none.
+
+    A reason that was told before is named by its code alone.
+    """
     found = debug["diagnostics"]
     reasons = found.get("reasons") or []
-    why = f"{reasons[0]['code']}: {reasons[0]['fix']}" if reasons else str(found.get("tip", ""))
+    why = str(found.get("tip", ""))
+    if code := first_reason(debug):
+        why = code if code == told else f"{code}: {reasons[0]['fix']}"
     return Text.assemble(_verdict(found), "  ", why)
+
+
+def first_reason(debug: Mapping[str, Any]) -> str | None:
+    """The code of the first reason; None when there is none."""
+    reasons = debug["diagnostics"].get("reasons") or []
+    return str(reasons[0]["code"]) if reasons else None
 
 
 def diagnosis(debug: Mapping[str, Any]) -> RenderableType:

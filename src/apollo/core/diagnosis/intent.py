@@ -236,8 +236,9 @@ def invalid_numbers(view: View) -> Finding | None:
         },
         words={
             "what": " and ".join(parts),
-            "then": ", and upload them as a new batch: GET"
-            f" /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out in `rejected`."
+            "then": " and upload them as a new batch; a number that came before needs nothing, it"
+            f" is called once. GET /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out"
+            " in `rejected`."
             if batch.rejected_count
             else "; such a number is not called again.",
         },

@@ -135,7 +135,7 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Severity.INFO,
         "Rows of the upload were left out, or the network says that a number does not exist. Rows"
         " left out are not among the batch's contacts.",
-        "{what}. Correct the numbers where your list comes from{then}",
+        "{what}. Correct wrong numbers where your list comes from{then}",
     ),
     Reason.SHARED_LIMIT_STARVED: ReasonFacts(
         Layer.CAPACITY,
