@@ -39,10 +39,7 @@ from apollo.core.model import (
     Due,
     Turn,
 )
-from apollo.core.outcomes import (
-    Blame,
-    Ending,
-)
+from apollo.core.outcomes import Blame, Ending
 from apollo.core.states import (
     CALL_MOVES,
     CLOSED_BATCH,
