@@ -424,12 +424,13 @@ async def rejects(ward: Ward, _: AsyncExitStack) -> str:
 
 @cause("caller_id_blocked")
 async def blocked(ward: Ward, _: AsyncExitStack) -> str:
-    return await _from_one_number(ward, 100)
+    return await _from_one_number(ward)
 
 
-async def _from_one_number(ward: Ward, people: int) -> str:
+async def _from_one_number(ward: Ward) -> str:
+    # Nearly all are refused at once: fewer people, and the batch is over before anybody asks.
     campaign_id = await ward.campaign(30, one_caller=True, **_NO_RETRIES)
-    return await ward.batch(QUICK, people, campaign_id=campaign_id)
+    return await ward.batch(QUICK, 900, campaign_id=campaign_id)
 
 
 @cause("caller_id_invalid")
@@ -504,9 +505,9 @@ async def rejects_and_versions(ward: Ward, undo: AsyncExitStack) -> str:
 @cause("caller_id_blocked", "status_never_ends")
 async def blocked_and_never_ends(ward: Ward, undo: AsyncExitStack) -> str:
     await ward.faults(undo, webhook_lost={"events": ["completed"]})
-    # One in ten is answered and then looked up after 15 s: more than 30 of those, or the batch is
-    # over as soon as the first of them is known to have ended.
-    return await _from_one_number(ward, 900)
+    # One in ten is answered and then looked up after 15 s: more of those than the batch has slots,
+    # or it is over as soon as the first of them is known to have ended.
+    return await _from_one_number(ward)
 
 
 @cause("status_hook_overridden", "retry_not_due")
