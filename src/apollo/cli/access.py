@@ -13,7 +13,7 @@ import typer
 
 from apollo.cli.interrupts import to_its_end
 from apollo.cli.render import listing
-from apollo.cli.terminal import AsJson, out, print_json, print_listing, say
+from apollo.cli.terminal import AsJson, out, print_json, print_table, say
 from apollo.config import configure_logging, load
 from apollo.ports import AgentRoute
 from apollo.wiring.office import Office, open_office
@@ -120,7 +120,7 @@ def list_tokens(org: OnlyOrg = None, as_json: AsJson = False) -> None:
         print_json(rows)
     elif rows:
         titles = ("number", "organisation", "name", "token", "created", "last used", "revoked")
-        print_listing(listing(titles, [list(row.values()) for row in rows]))
+        print_table(listing(titles, [list(row.values()) for row in rows]))
     else:
         say("There is no token yet; make one with `apollo token create --org ORG`.")
 
@@ -170,6 +170,6 @@ def list_agents(as_json: AsJson = False) -> None:
         print_json(rows)
     elif rows:
         titles = ("agent", "call hook", "application", "synthesis", "recognizer", "changed")
-        print_listing(listing(titles, [list(row.values()) for row in rows]))
+        print_table(listing(titles, [list(row.values()) for row in rows]))
     else:
         say("No agent is registered; APOLLO_DEFAULT_CALL_HOOK, if set, is used for all.")

@@ -36,7 +36,7 @@ from apollo.cli.render import (
     rejected_table,
     verdict_line,
 )
-from apollo.cli.terminal import AsJson, err, out, print_json, say
+from apollo.cli.terminal import AsJson, err, out, print_json, print_table, say
 from apollo.config import load
 from apollo.errors import Unavailable
 
@@ -217,7 +217,7 @@ def print_created(made: Mapping[str, Any]) -> None:
     )
     left_out = rejected_table(made, rows_max=_REJECTED_SHOWN)
     if left_out is not None:
-        out.print(left_out)
+        print_table(left_out)
 
 
 async def follow(api: ApiClient, batch_id: str, *, as_json: bool = False) -> dict[str, Any]:

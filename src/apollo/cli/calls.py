@@ -10,7 +10,7 @@ import typer
 from apollo.cli.access import in_office
 from apollo.cli.render import listing
 from apollo.cli.stopping import me
-from apollo.cli.terminal import AsJson, out, print_json, print_listing, say
+from apollo.cli.terminal import AsJson, out, print_json, print_table, say
 from apollo.core import ids
 from apollo.errors import Invalid
 from apollo.usecases.release_held import HeldCall, ReleaseHeld
@@ -47,7 +47,7 @@ def unresolved(org: OnlyOrg = None, as_json: AsJson = False) -> None:
         # As many as a line of 80 holds with the id unbroken: it is to be copied.
         titles = ("call", "number", "requested at", "its batch")
         keys = ("execution_id", "number", "requested_at", "batch_status")
-        print_listing(listing(titles, [[row[key] for key in keys] for row in rows]))
+        print_table(listing(titles, [[row[key] for key in keys] for row in rows]))
         say("Look into the provider's own records; then `apollo calls release ID --reason …`.")
     else:
         say("No contact is held.")

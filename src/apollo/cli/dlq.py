@@ -10,7 +10,7 @@ import typer
 
 from apollo.cli.access import in_office
 from apollo.cli.render import listing
-from apollo.cli.terminal import AsJson, out, print_json, print_listing, say
+from apollo.cli.terminal import AsJson, out, print_json, print_table, say
 from apollo.storage.dead_letters import KeptLetter
 
 Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The letter's number in the list.")]
@@ -56,7 +56,7 @@ def list_letters(
             )
             for one in found
         ]
-        print_listing(listing(titles, rows))
+        print_table(listing(titles, rows))
     else:
         say("There is no dead letter.")
 

@@ -13,7 +13,7 @@ import typer
 from apollo.cli.operating import at_desk
 from apollo.cli.render import listing
 from apollo.cli.stopping import me
-from apollo.cli.terminal import AsJson, out, print_json, print_listing
+from apollo.cli.terminal import AsJson, out, print_json, print_table
 from apollo.config.log import masked
 from apollo.core import ids
 from apollo.usecases.recover_calls import FoundCall, Recovered
@@ -64,7 +64,7 @@ def _show(done: Recovered) -> None:
     )
     if done.found:
         titles = ("to", "from", "attempted", "ended as", "contact")
-        print_listing(listing(titles, [_row(one) for one in done.found[:_SHOWN]]))
+        print_table(listing(titles, [_row(one) for one in done.found[:_SHOWN]]))
         if len(done.found) > _SHOWN:
             out.print(f"… and {len(done.found) - _SHOWN} more: --json has all of them.")
     if lost:

@@ -244,7 +244,7 @@ def _ahead(found: Mapping[str, Any]) -> list[RenderableType]:
     return [Text(" · ".join(ahead), "dim")] if ahead else []
 
 
-def rejected_table(batch: Mapping[str, Any], *, rows_max: int) -> RenderableType | None:
+def rejected_table(batch: Mapping[str, Any], *, rows_max: int) -> Table | None:
     """The rows that were left out, with the reason; None when all were taken."""
     count = batch.get("rejected_count") or 0
     if not count:

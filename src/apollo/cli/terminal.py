@@ -33,7 +33,7 @@ def print_json(answer: Any) -> None:
     sys.stdout.flush()
 
 
-def print_listing(table: Table) -> None:
+def print_table(table: Table) -> None:
     """Write a table as wide as the terminal, and into a pipe with each row on one line."""
     (out if out.is_terminal else Console(width=_PIPE_COLUMNS, highlight=False)).print(table)
 
