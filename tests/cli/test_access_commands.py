@@ -134,3 +134,18 @@ def test_who_means_an_apollo_that_is_not_there_is_told_so_and_none_is_made(
     assert ran.out == ""
     assert "APOLLO_DATA_DIR: no Apollo has run with" in ran.err
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_an_audit_of_a_provider_that_is_away_says_what_to_correct(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, database_url: str
+) -> None:
+    monkeypatch.setenv("APOLLO_DATABASE_URL", database_url)
+    monkeypatch.setenv("APOLLO_JAMBONZ_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("APOLLO_JAMBONZ_ACCOUNT_SID", "9351f46a-678c-43f5-b8a6-d4eb58d131af")
+    monkeypatch.setenv("APOLLO_JAMBONZ_API_KEY", "sesame-key")
+    monkeypatch.setenv("APOLLO_JAMBONZ_WEBHOOK_SECRET", "sesame-secret")
+    ran = run(capsys, monkeypatch, "audit")
+    assert (ran.code, ran.out) == (1, "")
+    assert "the provider at http://127.0.0.1:9/v1 cannot be asked" in ran.err
+    assert "_ACCOUNT_SID and _API_KEY" in ran.err
+    assert "sesame" not in ran.err

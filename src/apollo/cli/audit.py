@@ -15,6 +15,7 @@ import typer
 from rich.text import Text
 
 from apollo.cli.interrupts import to_its_end
+from apollo.cli.operating import asking_provider
 from apollo.cli.rehearsal import settings_in_force
 from apollo.cli.terminal import AsJson, out, print_json, say
 from apollo.config import Settings, configure_logging, load
@@ -120,7 +121,8 @@ async def _records(settings: Settings, days: int) -> tuple[str, list[WitnessedCa
     driver = parts.make_driver(settings_in_force(os.environ), clock)
     try:
         since = clock.now() - timedelta(days=days)
-        records = await driver.list_records(since, matching=None)
+        with asking_provider(settings):
+            records = await driver.list_records(since, matching=None)
     finally:
         await driver.close()
     return f"call-detail records of {settings.jambonz_url}", read_records(records)

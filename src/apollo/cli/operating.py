@@ -1,4 +1,4 @@
-"""What commands need that ask the provider about calls: `stop-all --hang-up` and `recover`.
+"""What commands need that ask the provider about calls: `stop-all --hang-up`, `recover`, `audit`.
 
 Owns how a provider is opened for the length of one command. It never dials.
 """
@@ -6,8 +6,8 @@ Owns how a provider is opened for the length of one command. It never dials.
 import logging
 import os
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -62,11 +62,20 @@ def at_desk(work: Callable[[Desk], Awaitable[_T]]) -> _T:
 
     async def inside() -> _T:
         async with open_desk(settings) as desk:
-            try:
+            with asking_provider(settings):
                 return await work(desk)
-            except DriverError as fault:
-                mend = "correct APOLLO_JAMBONZ_URL, or APOLLO_ROTARY_PORT where `up` has one"
-                text = f"the provider at {settings.jambonz_url} cannot be asked: {fault}; {mend}"
-                raise Unavailable(text) from fault
 
     return to_its_end(inside())
+
+
+@contextmanager
+def asking_provider(settings: Settings) -> Generator[None]:
+    """Have a provider that does not answer named with what to correct. Raises Unavailable."""
+    try:
+        yield
+    except DriverError as fault:
+        raise Unavailable(
+            f"the provider at {settings.jambonz_url} cannot be asked: {fault}; correct"
+            " APOLLO_JAMBONZ_URL, _ACCOUNT_SID and _API_KEY, or APOLLO_ROTARY_PORT where `up` has"
+            " one: `apollo doctor` tries them"
+        ) from fault

@@ -10,10 +10,10 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         Layer.PROVIDER,
         Severity.CRITICAL,
         "The provider refuses our key (401 or 403). Nothing is sent until a probe is accepted.",
-        "The provider refuses our API key since {since} ({last_error}), so nobody is called. Put a"
-        " valid key into APOLLO_JAMBONZ_API_KEY of every process and restart it; if the key was"
-        " only"
-        " switched off over there, switch it on: Apollo tries it every 30 s.",
+        "The provider refuses our API key since {since} ({last_error}), so nobody is"
+        " called. Correct APOLLO_JAMBONZ_API_KEY, or APOLLO_JAMBONZ_ACCOUNT_SID where the key is of"
+        " another account, for every process and restart it; if the key was only switched off over"
+        " there, switch it on: Apollo tries it every 30 s.",
     ),
     Reason.PROVIDER_DOWN: ReasonFacts(
         Layer.PROVIDER,
