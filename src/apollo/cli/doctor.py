@@ -45,7 +45,9 @@ def doctor(as_json: AsJson = False) -> None:
 
 def _show(one: Finding) -> None:
     mark, style = _MARKS[one.state]
-    out.print(Text.assemble((mark, style), "  ", (one.name, "bold"), f": {one.what}"))
+    out.print(
+        Text.assemble((mark, style), "  ", (one.name, "bold"), f": {one.what}"), soft_wrap=True
+    )
     if one.fix:
         out.print(Padding(Text.assemble(("→ ", "bold"), one.fix), (0, 0, 0, 7), expand=False))
 
