@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 
 import pytest
-from confluent_kafka import Message
+from confluent_kafka import Message, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.aio import AIOConsumer
 from scripts.brokers import JARS, Broker
 from tests.builders import World
 from tests.buses.lines import (
@@ -306,6 +307,63 @@ async def test_who_is_told_twice_to_stop_has_left_the_group_when_its_client_is_c
             await asyncio.sleep(0)
         assert consumer_threads()
     assert not consumer_threads()
+
+
+class CutShort(Subscription):
+    """One that is told to stop while a rebalance asks it what it took last."""
+
+    def __init__(self, client: KafkaClient, topic: Topic) -> None:
+        super().__init__(client, topic, clock=SystemClock())
+        self.is_revoking = asyncio.Event()
+        self._is_closing = asyncio.Event()
+
+    def _consumer(self) -> AIOConsumer:
+        consumer = super()._consumer()
+        close = consumer.close
+
+        async def closing() -> None:
+            # Heard by nobody before the close is under way: that is at its first wait.
+            self._is_closing.set()
+            await close()
+
+        consumer.close = closing  # type: ignore[method-assign]
+        return consumer
+
+    async def _on_commit(self, *_: object) -> None:
+        """Its first commit stays under way for ever."""
+
+    async def _on_revoke(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
+        self.is_revoking.set()
+        await self._is_closing.wait()
+        await super()._on_revoke(consumer, partitions)
+
+
+# The poll that revokes goes on, the close waits for it, and what was taken is still to be noted.
+@needs_apache
+async def test_who_is_told_to_stop_in_the_middle_of_a_rebalance_notes_what_it_took_and_leaves(
+    broker: Broker,
+) -> None:
+    taken: list[bytes] = []
+
+    async def take(messages: Sequence[Message]) -> None:
+        taken.extend(message.value() or b"" for message in messages)
+
+    async with a_client(broker) as client, a_client(broker) as other:
+        leaves = CutShort(client, Topic.STATUS)
+        leaving = asyncio.create_task(leaves.run(take))
+        for count, message in enumerate((b"1", b"2"), 1):
+            await send_raw(client, Topic.STATUS, message)
+            await until(lambda: len(taken) == count, "the message")  # noqa: B023 - awaited here
+        await until(lambda: leaves._taken, "a place that is not committed")
+        guest = Subscription(other, Topic.STATUS, clock=SystemClock())
+        async with running(guest.run(take)):
+            await until(leaves.is_revoking.is_set, "a rebalance")
+            leaving.cancel()
+            await until(leaving.done, "its end")
+            await until(lambda: len(guest.partitions) == PARTITIONS, "what it left")
+            await send_raw(client, Topic.STATUS, b"3")
+            await until(lambda: b"3" in taken, "the next message")
+    assert taken == [b"1", b"2", b"3"]
 
 
 async def test_a_setting_the_client_does_not_know_stops_the_start_and_is_named(

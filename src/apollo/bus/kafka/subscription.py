@@ -30,8 +30,6 @@ _AGAIN_AFTER_S: Final = 1.0
 # Rebalances are counted over this long: more than a few in it are a storm, and one worker after
 # another that is given a new version is none.
 _REBALANCES_WITHIN_S: Final = 120.0
-# Of its own: the calls of one consumer, and the callbacks made from within one.
-_THREADS: Final = 2
 
 _DEFAULTS: Final = {
     # A killed worker's partitions move within ten seconds: noticed in six, given away in one.
@@ -124,8 +122,7 @@ class Subscription:
                     **_FIXED,
                     "group.id": self._client.name(self._topic),
                     "on_commit": self._on_commit,
-                },
-                max_workers=_THREADS,
+                }
             )
         except (KafkaException, ValueError) as e:
             raise Misconfigured([f"APOLLO_KAFKA_…: {e}"]) from e
