@@ -5,8 +5,10 @@ judges every invariant, after each trouble.
 """
 
 import asyncio
+import json
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -18,7 +20,7 @@ import pytest
 from confluent_kafka import Consumer, Message, Producer
 from confluent_kafka.admin import AdminClient
 from scripts.brokers import JARS, Broker
-from tests.buses.lines import a_client, running, until, until_so
+from tests.buses.lines import PATIENCE_S, a_client, running, until, until_so
 from tests.e2e.runs import Run, under_fire
 
 from apollo import embedded
@@ -31,6 +33,8 @@ PEOPLE = 80
 SEED = 20261124
 PREFIX = "apollo."
 STALLED_S = 8.0
+# Webhooks that come while PostgreSQL is away.
+TOLD = 10
 
 needs_apache = pytest.mark.skipif(
     JARS not in os.environ, reason="needs Apache Kafka itself: make test-kafka"
@@ -52,7 +56,7 @@ async def on_kafka(broker: Broker, logs: Path, **more: Any) -> AsyncIterator[Run
         for name in ("worker", "second"):
             run.apollo.start("worker", name=name)
         await run.until_ready()
-        await until_so(lambda: share_given(run), "workers with partitions")
+        await until_so(lambda: shares_given(run), "workers with partitions")
         await run.create()
         yield run
 
@@ -64,9 +68,16 @@ async def passed(seconds: float) -> None:
     await over.wait()
 
 
-async def share_given(run: Run) -> bool:
-    logs = run.apollo.log("worker") + run.apollo.log("second")
-    return logs.count(f'"topic":"{Topic.STATUS}"') >= 2
+async def shares_given(run: Run) -> bool:
+    """Both workers read some partitions of the calls' events."""
+    return all(has_share(run.apollo.log(name)) for name in ("worker", "second"))
+
+
+def has_share(log: str) -> bool:
+    told = [json.loads(line) for line in log.splitlines() if '"event":"kafka.assigned"' in line]
+    shares = [one["partitions"] for one in told if one["topic"] == Topic.STATUS]
+    # A rebalance has a round in which one has none yet.
+    return bool(shares and shares[-1])
 
 
 async def judged(run: Run) -> None:
@@ -143,8 +154,10 @@ def everything_in(broker: Broker, topic: Topic) -> list[Message]:
     found: list[Message] = []
     try:
         reader.subscribe([PREFIX + topic])
+        deadline = time.monotonic() + PATIENCE_S
         # Empty at first, until the group has formed; empty after the last.
         while (some := reader.consume(500, 1.0)) or not found:
+            assert time.monotonic() < deadline, f"nothing to read in {topic}"
             found += some
     finally:
         reader.close()
@@ -203,6 +216,12 @@ def kill_postgresql(data_dir: Path) -> None:
     assert ended(postmaster, within_s=30.0)
 
 
+async def until_many_talk(run: Run) -> None:
+    """Wait until there are calls that go on, each of which has at least its end to tell."""
+    await run.until_placed(0.4)
+    await until(lambda: run.jambonz.live["all"] >= TOLD, "calls that go on")
+
+
 async def answered(run: Run, count: int) -> Counter[int]:
     """The answers to the webhooks of calls that go on now."""
     before = Counter(run.jambonz.answers)
@@ -215,9 +234,9 @@ async def test_postgresql_dies_and_every_webhook_is_answered_200_and_applied_whe
 ) -> None:
     embedded.ensure_running(data_dir)
     async with on_kafka(broker, tmp_path, data_dir=data_dir) as run:
-        await run.until_placed(0.4)
+        await until_many_talk(run)
         kill_postgresql(data_dir)
-        assert set(await answered(run, 10)) == {200}
+        assert set(await answered(run, TOLD)) == {200}
         embedded.ensure_running(data_dir)
         await judged(run)
         assert run.jambonz.undelivered == []
@@ -228,7 +247,7 @@ async def test_kafka_and_postgresql_die_and_the_provider_is_told_to_send_it_agai
 ) -> None:
     embedded.ensure_running(data_dir)
     async with on_kafka(broker, tmp_path, data_dir=data_dir) as run:
-        await run.until_placed(0.4)
+        await until_many_talk(run)
         kill_postgresql(data_dir)
         await asyncio.to_thread(broker.kill)
         await until(lambda: run.jambonz.answers[503] >= 3, "webhooks answered with 503")
