@@ -37,6 +37,8 @@ _SINGLES: Final = 3
 _RUN_MUTANT_SEEDS: Final = 40
 # A random run mostly waits; one fault at a time is measured, and has two cores for two.
 _RUNS_A_CORE: Final = 2
+# The API's state machine takes half of it; after that a test is taken for one that hangs.
+_LONGEST_TEST_S: Final = 3_600
 # The longest first: it is one test, and the others run beside it.
 _TESTS: Final = {
     "state machine of the API": ("tests/properties",),
@@ -159,7 +161,10 @@ def _tests(share: float) -> dict[str, Any]:
     environ = os.environ | ({"APOLLO_TEST_FULL": "1"} if share >= 1 else {})
     file = _fresh("junit.xml")
     paths = [path for paths in _TESTS.values() for path in paths]
-    command = _python("pytest", "-n", "2", "--dist", "worksteal", f"--junitxml={file}", *paths)
+    command = _python(
+        *("pytest", "-n", "2", "--dist", "worksteal", f"--junitxml={file}"),
+        *("-o", f"faulthandler_timeout={_LONGEST_TEST_S}", *paths),
+    )
     subprocess.run(command, cwd=ROOT, env=environ, check=False)  # noqa: S603 - our own command
     cases = list(ET.parse(file).getroot().iter("testcase"))  # noqa: S314 - pytest wrote it
     found = {title: told(cases, paths) for title, paths in _TESTS.items()}
