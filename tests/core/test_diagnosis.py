@@ -318,7 +318,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         snapshot(pending(4), recovering=Recovering(NOW, STOPPED, unknown_calls=50)),
         Verdict.BLOCKED,
         4,
-        ["50 calls since 2026-05-12T09:55:00Z", "apollo recover --confirm"],
+        ["50 calls since 2026-05-12T09:55:00Z", "read them in and look", "recover --confirm"],
     ),
     Reason.BATCH_EXPIRED: (
         snapshot(

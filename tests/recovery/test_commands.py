@@ -81,7 +81,13 @@ async def test_recover_shows_what_was_lost_and_dials_on_only_when_told_to(
     assert await is_held(site)
     assert "in_progress" in await site.world.statuses(batch_id)
 
+    # Whoever looks again sees what was done before.
+    printed = await apollo(site, "recover")
+    assert "2 calls since" in printed
+    assert "1 were given to their contacts (1 of them by an earlier run), 1 belong" in printed
+
     shown = json.loads(await apollo(site, "recover", "--confirm", "--json"))
+    assert shown["given_before"] == 1
     assert shown["is_lifted"]
     assert [one["contact_id"] for one in shown["calls"]] == [None]
     assert not await is_held(site)

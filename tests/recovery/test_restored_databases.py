@@ -156,7 +156,7 @@ async def test_nobody_is_called_again_after_an_older_dump_was_restored(
             assert await is_held(site)
             assert await dialled(router) == before
             again = await site.recover().run(confirm=True, actor="tests")
-            assert (again.found, again.is_lifted) == ([], True)
+            assert (again.found, again.given, again.is_lifted) == ([], found.given, True)
 
             async def is_done() -> bool:
                 return set(await site.world.statuses(batch_id)) <= {"completed", "retrying"}
@@ -170,13 +170,14 @@ async def test_nobody_is_called_again_after_an_older_dump_was_restored(
             assert counts["attempts"] == PEOPLE
             assert counts["completed"] + counts["busy"] == PEOPLE
             done = await site.world.sql(
-                "select actor, action from actions where action like 'recovery%'"
+                "select actor, action, detail from actions where action like 'recovery%'"
                 " and organization_id = 'org_acme' order by id"
             )
-            assert [tuple(row) for row in done] == [
+            assert [(row["actor"], row["action"]) for row in done] == [
                 ("apollo", "recovery_entered"),
                 ("tests", "recovery_confirmed"),
             ]
+            assert done[1]["detail"] == {"calls": found.given, "without_contact": 0}
 
 
 @pytest.mark.parametrize("restore", [put_in_its_place, put_over_it])

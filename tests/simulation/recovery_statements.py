@@ -80,6 +80,15 @@ def enter_recovery(t: Transaction, now: datetime, evidence: dict[str, Any]) -> R
     return [{"recovery_since": now}]
 
 
+def note_read_in(t: Transaction, now: datetime, evidence: dict[str, Any]) -> Rows:
+    del now
+    held = t.get("installation", True)
+    if held is None or held["recovery_since"] is None:
+        return []
+    t.change("installation", True, recovery_evidence=evidence)
+    return [{}]
+
+
 def leave_recovery(t: Transaction, now: datetime, evidence: dict[str, Any]) -> Rows:
     del now
     if t.get("installation", True) is None:
@@ -194,6 +203,7 @@ STATEMENTS = {
     name: globals()[name]
     for name in (
         *("read_reach", "read_recovery", "read_caller_ids", "read_our_calls"),
-        *("enter_recovery", "leave_recovery", "note_everywhere", "find_contacts", "adopt_call"),
+        *("enter_recovery", "note_read_in", "leave_recovery", "note_everywhere"),
+        *("find_contacts", "adopt_call"),
     )
 }

@@ -13,6 +13,7 @@ from tests.usecases.explained_world import CREATED, EVERY_DAY, HOOK, NOW, World
 
 from apollo.core import ids
 from apollo.errors import NotFound
+from apollo.storage import recovery
 from apollo.storage.database import Connection, Database, load_queries
 
 
@@ -292,6 +293,24 @@ async def test_a_provider_that_fails_is_known_from_the_workers_report(
     found = await world.reason(code)
     assert (found["contacts"], found["since"]) == (3, "2026-05-12T09:57:00Z")
     assert "401 or so" in found["fix"]
+
+
+async def test_calls_that_a_restore_lost_are_read_in_and_then_let_go(world: World) -> None:
+    await world.make(3)
+    await world.worker()
+    found = {"compared_from": CREATED.isoformat(), "unknown_calls": 2}
+    await world.run("insert into installation (agent_key_secret) values ('x')")
+    async with world.db.transaction() as connection:
+        assert await recovery.enter_recovery(connection, found)
+    (lost,) = (await world.diagnostics())["reasons"]
+    assert "They are not read in yet. On the server, read them in" in lost["fix"]
+    assert lost["evidence"]["read_in_at"] is None
+    async with world.db.transaction() as connection:
+        read_in = {"at": NOW.isoformat(), "given": 2}
+        await recovery.note_read_in(connection, found | {"read_in": read_in})
+    (waits,) = (await world.diagnostics())["reasons"]
+    assert waits["evidence"]["read_in_at"] == "2026-05-12T10:00:00Z"
+    assert "They were read in at 2026-05-12T10:00:00Z. On the server" in waits["fix"]
 
 
 async def test_unknown_calls_are_counted_and_say_when_they_are_looked_for(world: World) -> None:

@@ -55,12 +55,13 @@ def recover(confirm: Confirm = False, numbers: Numbers = None, as_json: AsJson =
 
 
 def _show(done: Recovered) -> None:
-    lost = [one for one in done.found if one.contact is None]
+    lost = len(done.nobodys)
+    earlier = f" ({done.given_before} of them by an earlier run)" if done.given_before else ""
     out.print(f"Dialling is held since {done.since:%Y-%m-%d %H:%M:%S} UTC.")
     out.print(
-        f"{len(done.found)} calls since {done.compared_from:%Y-%m-%d %H:%M:%S} UTC were not in the"
-        f" database: {len(done.found) - len(lost)} were given to their contacts, {len(lost)} belong"
-        f" to nobody who waits. {done.brought_up_to_date} known calls were brought up to date."
+        f"{done.given + lost} calls since {done.compared_from:%Y-%m-%d %H:%M:%S} UTC were not in"
+        f" the database: {done.given} were given to their contacts{earlier}, {lost} belong to"
+        f" nobody who waits. {done.brought_up_to_date} known calls were brought up to date."
     )
     if done.found:
         titles = ("to", "from", "attempted", "ended as", "contact")
@@ -81,7 +82,7 @@ def _show(done: Recovered) -> None:
 
 
 def _write_numbers(file: Path, done: Recovered) -> None:
-    lost = dict.fromkeys(one.call.to for one in done.found if one.contact is None)
+    lost = dict.fromkeys(one.call.to for one in done.nobodys)
     try:
         # Phone numbers are nobody else's business.
         with open(file, "w", encoding="utf-8", opener=partial(os.open, mode=0o600)) as opened:
@@ -107,6 +108,7 @@ def _as_json(done: Recovered) -> dict[str, Any]:
         "held_since": done.since,
         "compared_from": done.compared_from,
         "has_records": done.has_records,
+        "given_before": done.given_before,
         "brought_up_to_date": done.brought_up_to_date,
         "is_lifted": done.is_lifted,
         "calls": [

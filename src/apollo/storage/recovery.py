@@ -102,6 +102,11 @@ async def enter_recovery(connection: Connection, evidence: dict[str, Any]) -> bo
     return True
 
 
+async def note_read_in(connection: Connection, evidence: dict[str, Any]) -> None:
+    """Keep what was read in; nothing when dialling is not held any more."""
+    await _Q["note_read_in"].run(connection, evidence=evidence)
+
+
 async def leave_recovery(
     connection: Connection, evidence: dict[str, Any], *, actor: str, detail: dict[str, Any]
 ) -> None:

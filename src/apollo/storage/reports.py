@@ -225,8 +225,10 @@ def read_recovering(row: Record) -> Recovering | None:
     if row["recovery_since"] is None:
         return None
     found = row["recovery_evidence"]
+    read_in = found.get("read_in")
     return Recovering(
         since=row["recovery_since"],
         compared_from=datetime.fromisoformat(found["compared_from"]),
         unknown_calls=found["unknown_calls"],
+        read_in_at=None if read_in is None else datetime.fromisoformat(read_in["at"]),
     )

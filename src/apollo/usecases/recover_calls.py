@@ -57,9 +57,21 @@ class Recovered:
     compared_from: datetime | None = None
     has_records: bool = True
     found: list[FoundCall] = field(default_factory=list)
+    # Given to their contacts by earlier runs; what belongs to nobody is found each time.
+    given_before: int = 0
     # Calls we knew, of which the provider knew more.
     brought_up_to_date: int = 0
     is_lifted: bool = False
+
+    @property
+    def nobodys(self) -> list[FoundCall]:
+        """Those that belong to nobody who waits."""
+        return [one for one in self.found if one.contact is None]
+
+    @property
+    def given(self) -> int:
+        """How many were given to their contacts, by this run and those before it."""
+        return self.given_before + len(self.found) - len(self.nobodys)
 
 
 class RecoverCalls:
@@ -95,9 +107,12 @@ class RecoverCalls:
         )
         history = await read_history(self._driver, since, caller_ids)
         done = Recovered(held.since, compared_from, history.has_records)
+        done.given_before = held.evidence.get("read_in", {}).get("given", 0)
         await self._read_in(history, since, compared_from, done)
         if confirm:
             await self._lift(held, done, actor)
+        else:
+            await self._note(held, done)
         return done
 
     async def _read_held(self) -> Recovery:
@@ -131,7 +146,7 @@ class RecoverCalls:
         _log.info(
             "recovery.read_in",
             calls=len(done.found),
-            without_contact=sum(one.contact is None for one in done.found),
+            without_contact=len(done.nobodys),
             brought_up_to_date=done.brought_up_to_date,
         )
 
@@ -159,8 +174,13 @@ class RecoverCalls:
         recorded = await self._record.record([Arrival(call_id, event)])
         return recorded.offs == [None]
 
+    async def _note(self, held: Recovery, done: Recovered) -> None:
+        read_in = {"at": self._clock.now().isoformat(), "given": done.given}
+        async with self._db.transaction() as connection:
+            await storage.note_read_in(connection, held.evidence | {"read_in": read_in})
+
     async def _lift(self, held: Recovery, done: Recovered, actor: str) -> None:
-        left = {one.call.provider_call_id for one in done.found if one.contact is None}
+        left = {one.call.provider_call_id for one in done.nobodys}
         evidence: dict[str, Any] = held.evidence | {
             "settled": sorted(left | set(held.evidence.get("settled", ())))
         }
@@ -169,13 +189,13 @@ class RecoverCalls:
                 connection,
                 evidence,
                 actor=actor,
-                detail={"calls": len(done.found), "without_contact": len(left)},
+                detail={"calls": done.given + len(left), "without_contact": len(left)},
             )
             woken = await lifecycle.wakeable_campaigns(connection, None)
             # Told with the commit; on another bus the sweep finds them within five seconds.
             await calls_storage.notify_campaigns(connection, woken)
         done.is_lifted = True
-        _log.warning("recovery.confirmed", calls=len(done.found), without_contact=len(left))
+        _log.warning("recovery.confirmed", given=done.given, without_contact=len(left))
 
 
 def _may_be_news(call: LiveCall, one: OurCall) -> bool:

@@ -69,12 +69,18 @@ def recovery_mode(view: View) -> Finding | None:
     found = view.snapshot.recovering
     if found is None or not view.is_waiting_for_us:
         return None
+    at = found.read_in_at
+    read_in = "They are not read in yet" if at is None else f"They were read in at {stamp(at)}"
     return Finding(
         reason=Reason.RECOVERY_MODE,
         contacts=view.claimable,
         since=found.since,
-        evidence={"compared_from": found.compared_from, "unknown_calls": found.unknown_calls},
-        words={"recovering_since": found.since},
+        evidence={
+            "compared_from": found.compared_from,
+            "unknown_calls": found.unknown_calls,
+            "read_in_at": at,
+        },
+        words={"recovering_since": found.since, "read_in": read_in},
         is_holding=True,
     )
 

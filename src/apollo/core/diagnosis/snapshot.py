@@ -97,6 +97,8 @@ class Recovering:
     since: datetime
     compared_from: datetime
     unknown_calls: int
+    # When an operator last had them read in; None: not yet.
+    read_in_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ FACTS: Final[Mapping[Reason, ReasonFacts]] = {
         " or a replica that lagged was promoted. People who were called look as if they were not.",
         "The provider has {unknown_calls:call} since {compared_from} that the database lacks: an"
         " older backup was restored, or a replica took over. Nobody is called since"
-        " {recovering_since}, so that nobody is called twice. On the server, read them in and look:"
-        " apollo recover; then let dialling go on: apollo recover --confirm",
+        " {recovering_since}, so that nobody is called twice. {read_in}. On the server, read them"
+        " in and look: apollo recover; then let dialling go on: apollo recover --confirm",
     ),
     Reason.BATCH_EXPIRED: ReasonFacts(
         Layer.INTENT,

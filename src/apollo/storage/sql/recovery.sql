@@ -43,6 +43,12 @@ update installation
  where recovery_since is null
 returning recovery_since;
 
+-- name: note_read_in
+-- What was read in so far, while it still waits for an operator's word.
+update installation
+   set recovery_evidence = :evidence
+ where recovery_since is not null;
+
 -- name: leave_recovery
 -- Claims may take again. What was found is kept: it must not be news after the next restart.
 update installation
