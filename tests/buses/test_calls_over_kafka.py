@@ -111,6 +111,15 @@ async def stalled(_: Broker, run: Run) -> None:
     run.apollo.tell("worker", signal.SIGCONT)
 
 
+async def redeployed(_: Broker, run: Run) -> None:
+    """Workers of a new version come, one after another, and the old ones are told to go."""
+    for name in ("worker", "second"):
+        run.apollo.start("worker", name=f"new-{name}")
+        await until(lambda: has_share(run.apollo.log(f"new-{name}")), "a share")  # noqa: B023 - awaited here
+        run.apollo.tell(name, signal.SIGTERM)
+        await run.until_ended(name)
+
+
 async def poisoned(broker: Broker, run: Run) -> None:
     """Messages nobody can read, in every partition of both topics."""
     producer = Producer({"bootstrap.servers": broker.address})
@@ -190,7 +199,7 @@ async def rebalanced(broker: Broker, run: Run) -> None:
 
 
 TROUBLES: tuple[Callable[[Broker, Run], Awaitable[None]], ...] = (
-    killed, topics_deleted, stalled, poisoned, delivered_again, rebalanced,
+    killed, topics_deleted, stalled, redeployed, poisoned, delivered_again, rebalanced,
 )  # fmt: skip
 
 
