@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Final
 
+from scripts.ports import free_port
+
 # The folder with Kafka's jars, as `make test-kafka` sets it; without it Tansu stands in.
 JARS: Final = "KAFKA_JARS"
 _CLUSTER: Final = "apolloTestCluster00000"
@@ -37,14 +39,6 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 """
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Broker:

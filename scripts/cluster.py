@@ -24,9 +24,10 @@ from typing import Any, Final
 
 import aiohttp
 from confluent_kafka import Producer
-from scripts.brokers import JARS, Broker, free_port, make_broker
+from scripts.brokers import JARS, Broker, make_broker
 from scripts.cluster_plan import Fault, Plan, Result
 from scripts.ledger_checks import Line, longest_silence, placed, silence_at, violations
+from scripts.ports import free_port
 
 from apollo import embedded
 

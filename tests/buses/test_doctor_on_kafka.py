@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
-from scripts.brokers import JARS, Apache, Broker, free_port
+from scripts.brokers import JARS, Apache, Broker
+from scripts.ports import free_port
 
 from apollo.cli.checks import Finding, State
 from apollo.cli.kafka_check import kafka

@@ -10,12 +10,13 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import AnyStr
 
 import pytest
+from scripts.ports import free_port
 
 from apollo import cli, embedded
 from apollo.cli.supervisor import Supervisor
@@ -51,16 +52,8 @@ class Up:
         return {int(pid): args for pid, args in found if "apollo.cli" in args}
 
 
-def free_ports() -> tuple[int, int]:
-    with ExitStack() as stack:
-        one, two = (stack.enter_context(socket.socket()) for _ in range(2))
-        for probe in (one, two):
-            probe.bind(("127.0.0.1", 0))
-        return one.getsockname()[1], two.getsockname()[1]
-
-
 def environment(data_dir: Path) -> dict[str, str]:
-    port, rotary_port = free_ports()
+    port, rotary_port = free_port(), free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith("APOLLO_")}
     return kept | {
         "APOLLO_DATA_DIR": str(data_dir),

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from scripts.ports import free_port
 from tests.drivers.conftest import DriverFor, StoppedClock, request_to
 from tests.drivers.jambonz_stand_in import Cut, Reply, StandIn
 
@@ -286,11 +287,6 @@ async def test_an_answer_that_is_not_http_leaves_the_call_unknown(
     assert isinstance(error, OutcomeUnknown)
     assert error.cause in {"broken_body", "timeout", "reset"}
     assert heard == [b"POST"]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])
 
 
 async def test_a_refused_connection_places_nothing(driver_for: DriverFor) -> None:

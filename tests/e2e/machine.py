@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from scripts.ports import free_port
 from tests.e2e import provider
 from tests.e2e.provider import Jambonz
 
@@ -26,13 +26,6 @@ ROOT = Path(__file__).parents[2]
 SRC = Path(apollo.__file__).parents[1]
 # Nothing here takes a fifth of this, even on a machine that is busy with other things.
 DEADLINE_S = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def until(

@@ -11,7 +11,8 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.e2e.machine import Machine, free_port, machine, until
+from scripts.ports import free_port
+from tests.e2e.machine import Machine, machine, until
 from tests.e2e.provider import SECRET, signed
 
 PROVIDER = "http://127.0.0.1:9/v1"  # nobody is there, and nobody is asked

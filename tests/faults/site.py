@@ -13,7 +13,8 @@ from random import Random
 from typing import Any, Final
 
 import asyncpg
-from tests.e2e.machine import Machine, free_port, machine, until
+from scripts.ports import free_port
+from tests.e2e.machine import Machine, machine, until
 from tests.e2e.provider import ACCOUNT, API_KEY, SECRET
 from tests.faults.mutants import prepare
 from tests.faults.plan import Plan

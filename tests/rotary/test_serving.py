@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from scripts.ports import free_port
 from tests.rotary.world import ACCOUNT, KEY, PATIENCE_S, SECRET, World, until
 
 from apollo.errors import Misconfigured
@@ -26,13 +27,6 @@ serve(RotarySettings(port=int(sys.argv[1]), api_key="k", webhook_secret="s",
     account_sid="9351f46a-678c-43f5-b8a6-d4eb58d131af", ledger_path=Path(sys.argv[2])))
 print("stopped")
 """
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 async def test_a_port_in_use_is_named_with_the_mend() -> None:
