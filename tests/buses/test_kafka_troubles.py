@@ -219,6 +219,39 @@ async def test_who_takes_longer_than_the_poll_interval_stays_a_member_and_hears_
             assert await until(lambda: subscription.lag_s == 0) < 5
 
 
+# It paused what it had, lost half of that to a guest, and was given it back when the guest left.
+@needs_apache
+async def test_a_partition_that_was_paused_when_it_was_lost_is_read_when_it_comes_back(
+    broker: Broker,
+) -> None:
+    taken: list[bytes] = []
+    release = asyncio.Event()
+
+    async def take(messages: Sequence[Message]) -> None:
+        taken.extend(message.value() or b"" for message in messages)
+        await release.wait()
+
+    async def nothing(_: Sequence[Message]) -> None:
+        await asyncio.Event().wait()
+
+    keys = [f"{n}" for n in range(4 * PARTITIONS)]
+    async with a_client(broker) as client, a_client(broker) as other:
+        stays = Subscription(client, Topic.STATUS, clock=SystemClock())
+        await send_raw(client, Topic.STATUS, b"first")
+        async with running(stays.run(take)):
+            await until(lambda: taken, "the first message")
+            await until(lambda: stays._is_paused, "a pause")
+            guest = Subscription(other, Topic.STATUS, clock=SystemClock())
+            async with running(guest.run(nothing)):
+                await until(lambda: len(guest.partitions) == PARTITIONS // 2, "half of them")
+                release.set()
+                await until(lambda: not stays._is_paused, "the end of the pause")
+            await until(lambda: len(stays.partitions) == PARTITIONS, "what the guest had")
+            for key in keys:
+                await send_raw(client, Topic.STATUS, key.encode(), key=key)
+            await until(lambda: {key.encode() for key in keys} <= set(taken), "every message")
+
+
 async def test_what_was_not_taken_comes_again(broker: Broker) -> None:
     seen: list[bytes] = []
 

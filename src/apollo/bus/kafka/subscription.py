@@ -63,6 +63,8 @@ class Subscription:
         # Fetched while it only stayed a member; taken next.
         self._held: list[Message] = []
         self._is_paused = False
+        # The topic is no more; what came before that is still taken.
+        self._is_over = False
         # Where to go on after what was taken and is not committed yet.
         self._taken: dict[tuple[str, int], int] = {}
         self._is_committing = False
@@ -175,6 +177,8 @@ class Subscription:
         if self._held:
             held, self._held = self._held, []
             return held
+        if self._is_over:
+            return None
         first = await consumer.poll(_POLL_S)
         if first is None:
             return []
@@ -188,8 +192,9 @@ class Subscription:
                 KafkaError.TOPIC_AUTHORIZATION_FAILED,
             }:
                 self._client.topic_lost()
-                return None
-            _log.warning("kafka.consumer_error", topic=self._topic, error=error.str())
+                self._is_over = True
+            else:
+                _log.warning("kafka.consumer_error", topic=self._topic, error=error.str())
         return good
 
     async def _stay_member(self, consumer: AIOConsumer) -> None:
@@ -200,10 +205,12 @@ class Subscription:
         if message is not None and message.error() is None:
             self._held.append(message)
 
-    async def _on_assign(self, _: AIOConsumer, partitions: list[TopicPartition]) -> None:
+    async def _on_assign(self, consumer: AIOConsumer, partitions: list[TopicPartition]) -> None:
         # The protocol has rounds in which nothing moves.
         if partitions:
             self._rebalances.append(self._clock.monotonic())
+            # The library remembers a pause over the loss of a partition.
+            await consumer.resume(partitions)
         self.partitions |= {one.partition for one in partitions}
         self._note_idle()
         _log.info("kafka.assigned", topic=self._topic, partitions=sorted(self.partitions))
@@ -224,6 +231,7 @@ class Subscription:
         self.partitions = set()
         self._held = []
         self._is_paused = False
+        self._is_over = False
         self._taken = {}
         self._is_committing = False
         self._oldest_ms = None
