@@ -101,7 +101,7 @@ def _database(server_url: str, name: str) -> str:
 
 
 async def _make_template(server_url: str) -> None:
-    from apollo.storage.database import migrate  # noqa: PLC0415 - only tests with a database need it
+    from apollo.storage.migrations import migrate  # noqa: PLC0415 - only tests with a database need it
 
     connection = await asyncpg.connect(server_url)
     try:

@@ -24,13 +24,8 @@ from apollo.core.diagnosis.words import stamp
 from apollo.errors import ApolloError, DriverError, Misconfigured
 from apollo.ports import AgentRoute
 from apollo.storage import agents, heartbeats, lifecycle, recovery
-from apollo.storage.database import (
-    SERVER_VERSION_MIN,
-    Connection,
-    Database,
-    schema_version,
-    schema_version_wanted,
-)
+from apollo.storage.database import Connection, Database
+from apollo.storage.migrations import SERVER_VERSION_MIN, schema_version, schema_version_wanted
 from apollo.wiring import parts
 
 _ASK_S: Final = 5.0

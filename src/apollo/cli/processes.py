@@ -69,11 +69,11 @@ def migrate() -> None:
     """Bring the database's schema to the version of this program; `up` does it by itself."""
     settings = load(os.environ)
     configure_logging(settings.log, sys.stderr)
-    from apollo.storage import database  # noqa: PLC0415 - as above
+    from apollo.storage.migrations import schema_version_wanted  # noqa: PLC0415 - as above
     from apollo.wiring import parts  # noqa: PLC0415 - as above
 
     to_its_end(parts.migrate(settings))
-    out.print(f"The schema is at version {database.schema_version_wanted()}.")
+    out.print(f"The schema is at version {schema_version_wanted()}.")
 
 
 def _begin(*, parent_pipe: bool) -> Settings:

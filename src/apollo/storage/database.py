@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL: pool, transactions, named queries, migrations, listening.
+"""The connection to PostgreSQL: pool, transactions, named queries, listening.
 
 Owns how driver errors become ours; nothing above it sees asyncpg's exceptions. Must never hold a
 rule about campaigns or calls.
@@ -6,7 +6,6 @@ rule about campaigns or calls.
 
 import asyncio
 import contextlib
-import hashlib
 import importlib.resources
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Mapping
@@ -24,17 +23,16 @@ Connection: TypeAlias = (
 )
 Record = asyncpg.Record
 
-# PostgreSQL 15 is the oldest whose features the schema uses (and the oldest still maintained by
-# the distributions operators run).
-SERVER_VERSION_MIN: Final = 15
 # Connections are borrowed for milliseconds: whoever waits this long waits in vain.
 _CONNECTION_WITHIN_S: Final = 5.0
 # What says how things are must not wait behind what makes them so: one heartbeat and one diagnosis
 # at a time get a connection beyond the pool.
 _RESERVED_MAX: Final = 2
-_MIGRATION_LOCK: Final = 0x41504F4C4C4F  # "APOLLO": two starting processes must not both migrate
 
+# At a start they are a wrong setting; later somebody renames the database, or changes a password.
+_NOT_OURS: Final = (asyncpg.InvalidCatalogNameError, asyncpg.InvalidAuthorizationSpecificationError)
 _AWAY: Final = (
+    *_NOT_OURS,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
     asyncpg.CannotConnectNowError,
@@ -97,7 +95,7 @@ class Query:
 
 def load_queries(name: str) -> dict[str, Query]:
     """Read `sql/<name>.sql`: `-- name: query_name`, comment lines, the statement."""
-    text = _sql_folder().joinpath(f"{name}.sql").read_text(encoding="utf-8")
+    text = sql_folder().joinpath(f"{name}.sql").read_text(encoding="utf-8")
     queries = {}
     for part in re.split(r"^-- name: ", text, flags=re.MULTILINE)[1:]:
         title, _, body = part.partition("\n")
@@ -106,7 +104,8 @@ def load_queries(name: str) -> dict[str, Query]:
     return queries
 
 
-def _sql_folder() -> Any:
+def sql_folder() -> Any:
+    """Where the statements of this package lie."""
     return importlib.resources.files("apollo.storage").joinpath("sql")
 
 
@@ -127,20 +126,16 @@ class Database:
         cls, url: str, *, connections_max: int = 10, name: str = "apollo"
     ) -> "Database":
         """Open a pool. Raises Unavailable when nobody answers, Misconfigured on a bad URL."""
-        with translated():
-            try:
-                pool = await asyncpg.create_pool(
-                    url,
-                    # Connections come back within a second of an outage's end, so few are enough.
-                    min_size=1,
-                    max_size=connections_max,
-                    init=_prepare,
-                    reset=_leave_as_it_is,
-                    **_options(name),
-                )
-            except (ValueError, asyncpg.InvalidCatalogNameError, asyncpg.InvalidPasswordError) as e:
-                expected = "expected postgresql://user:password@host:port/database"
-                raise Misconfigured([f"APOLLO_DATABASE_URL: {e}; {expected}"]) from e
+        with translated(), checking_url():
+            pool = await asyncpg.create_pool(
+                url,
+                # Connections come back within a second of an outage's end, so few are enough.
+                min_size=1,
+                max_size=connections_max,
+                init=_prepare,
+                reset=_leave_as_it_is,
+                **_options(name),
+            )
         return cls(pool, url, name)
 
     @contextlib.asynccontextmanager
@@ -177,12 +172,11 @@ class Database:
     async def reserved(self) -> AsyncGenerator[Connection]:
         """Lend a connection at once, one beyond the pool where the pool has none to give.
 
-        For what tells how things are. Whoever is cancelled cuts the connection off: a server that
-        hangs would not hear that it is to stop either.
+        For what tells how things are.
         """
         with translated():
             if self._pool.get_idle_size() or self._pool.get_size() < self._pool.get_max_size():
-                async with self._acquired() as connection, cut_if_cancelled(connection):
+                async with self._acquired() as connection:
                     yield connection
                 return
             async with self._reserved:
@@ -221,7 +215,8 @@ class Database:
             del self._waiting[me]
             self._waits.note(loop.time(), loop.time() - began)
         try:
-            yield connection
+            async with cut_if_cancelled(connection):
+                yield connection
         finally:
             await self._pool.release(connection)
 
@@ -259,16 +254,37 @@ class Listener:
 
 @contextlib.contextmanager
 def translated() -> Generator[None]:
-    """Turn the driver's exceptions into ours, once, here."""
+    """Turn the driver's exceptions into ours, once, here.
+
+    Whoever is cancelled meanwhile hears of that alone: the driver may tell of its own trouble in
+    letting go instead, and a loop would go on as after any other outage.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
     try:
         yield
-    except _RACED as e:
-        raise Stale(str(e)) from e
-    except _AWAY as e:
-        sqlstate = getattr(e, "sqlstate", None) or ""
-        said = f"{type(e).__name__}: {e}" if str(e) else "no answer in time"
-        msg = f"the database is not available: {said}"
-        raise Unavailable(msg, sqlstate=sqlstate) from e
+    except (*_RACED, *_AWAY) as e:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError from e
+        raise _in_our_words(e) from e
+
+
+@contextlib.contextmanager
+def checking_url() -> Generator[None]:
+    """Turn what a server, or the driver, says of a wrong URL into the fault of the setting."""
+    try:
+        yield
+    except (ValueError, *_NOT_OURS) as e:
+        expected = "expected postgresql://user:password@host:port/database"
+        raise Misconfigured([f"APOLLO_DATABASE_URL: {e}; {expected}"]) from e
+
+
+def _in_our_words(error: Exception) -> Stale | Unavailable:
+    if isinstance(error, _RACED):
+        return Stale(str(error))
+    sqlstate = getattr(error, "sqlstate", None) or ""
+    said = f"{type(error).__name__}: {error}" if str(error) else "no answer in time"
+    return Unavailable(f"the database is not available: {said}", sqlstate=sqlstate)
 
 
 def _options(name: str) -> dict[str, Any]:
@@ -296,10 +312,15 @@ def _options(name: str) -> dict[str, Any]:
     }
 
 
-def _begun(connection: Connection, *, snapshot: bool) -> asyncpg.transaction.Transaction:
-    if snapshot:
-        return connection.transaction(isolation="repeatable_read", readonly=True)
-    return connection.transaction(isolation="read_committed")
+@contextlib.asynccontextmanager
+async def _begun(connection: Connection, *, snapshot: bool) -> AsyncGenerator[None]:
+    isolation: Any = "repeatable_read" if snapshot else "read_committed"
+    # Cut before the driver asks a server that hangs to roll back, which takes as long as a query.
+    async with (
+        connection.transaction(isolation=isolation, readonly=snapshot),
+        cut_if_cancelled(connection),
+    ):
+        yield
 
 
 async def _prepare(connection: Connection) -> None:
@@ -315,86 +336,3 @@ async def _prepare(connection: Connection) -> None:
 
 async def _leave_as_it_is(_connection: Connection) -> None:
     """Save a round trip: but for a `session`, nothing of ours outlives its transaction."""
-
-
-async def migrate(url: str) -> None:
-    """Bring the schema to the current version. Safe to run from several processes at once."""
-    steps = sorted(
-        (entry.name, entry.read_text(encoding="utf-8"))
-        for entry in _sql_folder().joinpath("migrations").iterdir()
-        if entry.name.endswith(".sql")
-    )
-    with translated():
-        connection = await asyncpg.connect(url, timeout=5)
-        try:
-            await _check_server(connection)
-            async with connection.transaction():
-                await connection.execute("select pg_advisory_xact_lock($1)", _MIGRATION_LOCK)
-                await _apply(connection, steps)
-        finally:
-            await connection.close()
-
-
-async def migrate_patiently(
-    url: str, *, within_s: float, on_wait: Callable[[Unavailable], None]
-) -> None:
-    """Bring the schema up to date; a database that is still starting is waited for.
-
-    Raises Unavailable when it has not come after so many seconds.
-    """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within_s
-    while True:
-        try:
-            await migrate(url)
-        except Unavailable as fault:
-            if loop.time() >= deadline:
-                raise
-            on_wait(fault)
-            await asyncio.sleep(1)
-        else:
-            return
-
-
-async def schema_version(connection: Connection) -> int:
-    """Give the number of migrations applied; 0 for an empty database."""
-    exists = await connection.fetchval("select to_regclass('schema_migrations') is not null")
-    if not exists:
-        return 0
-    return int(await connection.fetchval("select count(*) from schema_migrations"))
-
-
-def schema_version_wanted() -> int:
-    """Give the number of migrations this program brings."""
-    folder = _sql_folder().joinpath("migrations")
-    return sum(1 for entry in folder.iterdir() if entry.name.endswith(".sql"))
-
-
-async def _check_server(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
-    version = connection.get_server_version()
-    if version.major < SERVER_VERSION_MIN:
-        found = f"the server is PostgreSQL {version.major}"
-        wanted = f"Apollo needs {SERVER_VERSION_MIN} or newer"
-        raise Misconfigured([f"APOLLO_DATABASE_URL: {found}; {wanted}"])
-
-
-async def _apply(
-    connection: "asyncpg.Connection[asyncpg.Record]", steps: list[tuple[str, str]]
-) -> None:
-    await connection.execute(
-        "create table if not exists schema_migrations"
-        " (name text primary key, content_hash text not null,"
-        " applied_at timestamptz not null default now())"
-    )
-    done = {r["name"] for r in await connection.fetch("select name from schema_migrations")}
-    unknown = done - {name for name, _ in steps}
-    if unknown:
-        names = ", ".join(sorted(unknown))
-        mend = "a newer Apollo upgraded this database: upgrade this one too"
-        raise Misconfigured([f"the database has migrations unknown here ({names}); {mend}"])
-    for name, text in steps:
-        if name in done:
-            continue
-        await connection.execute(text)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        await connection.execute("insert into schema_migrations values ($1, $2)", name, digest)

@@ -13,8 +13,9 @@ from apollo.core.diagnosis.evidence import WriteFault
 from apollo.errors import Stale, Unavailable
 from apollo.ports import Bus, Clock
 from apollo.storage import heartbeats
-from apollo.storage.database import Database, schema_version_wanted
+from apollo.storage.database import Database
 from apollo.storage.heartbeats import Process
+from apollo.storage.migrations import schema_version_wanted
 
 _log = structlog.get_logger("apollo.heartbeat")
 

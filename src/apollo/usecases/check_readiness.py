@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from apollo.errors import ApolloError
-from apollo.storage.database import Database, schema_version, schema_version_wanted
+from apollo.storage.database import Database
+from apollo.storage.migrations import schema_version, schema_version_wanted
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from apollo.config import Settings
 from apollo.core.model import Deadlines, OnUnresolved
 from apollo.errors import Misconfigured, Unavailable
 from apollo.ports import Clock
-from apollo.storage.database import Database, migrate_patiently
+from apollo.storage.database import Database
+from apollo.storage.migrations import migrate_patiently
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.record_call_events import RecordCallEvents
 
