@@ -281,3 +281,18 @@ def test_a_child_is_heard_to_its_end_though_nobody_listens_to_us(tmp_path: Path)
         return list(child.last_lines)
 
     assert "APOLLO_JAMBONZ_URL" in asyncio.run(last_words())[0]  # the command line's own loop
+
+
+def test_stopping_that_is_cut_short_still_leaves_no_child(tmp_path: Path) -> None:
+    async def cut_short() -> tuple[bool, int | None]:
+        supervisor = Supervisor(environment(tmp_path), lambda *_: None)
+        child = await supervisor.start("serve")
+        stopping = asyncio.create_task(supervisor.stop())
+        await asyncio.sleep(0)
+        stopping.cancel()
+        await asyncio.wait([stopping])
+        return stopping.cancelled(), child.process.returncode
+
+    is_cancelled, code = asyncio.run(cut_short())
+    assert is_cancelled
+    assert code is not None

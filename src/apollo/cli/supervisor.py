@@ -83,7 +83,18 @@ class Supervisor:
         return child
 
     async def stop(self) -> None:
-        """Ask every child to stop, wait, and kill those that do not; none is left afterwards."""
+        """Ask every child to stop, wait, and kill those that do not; none is left afterwards.
+
+        Whoever is cancelled meanwhile is so when that is done.
+        """
+        stopping = asyncio.create_task(self._stop())
+        try:
+            await asyncio.shield(stopping)
+        except asyncio.CancelledError:
+            await stopping
+            raise
+
+    async def _stop(self) -> None:
         for child in self._children:
             self._tell(child, signal.SIGTERM)
         waiting = [asyncio.create_task(child.process.wait()) for child in self._children]
