@@ -67,3 +67,17 @@ def test_the_longest_of_the_last_minute_is_kept_and_short_ones_are_not() -> None
     assert longest.of_the_minute(61.0) == 3.0
     assert longest.of_the_minute(61.0, nth=3) == 1.0
     assert longest.of_the_minute(61.0, nth=4) == 0.0
+
+
+async def test_a_beat_that_is_refused_is_not_the_last(database_url: str) -> None:
+    db = await Database.connect(database_url, connections_max=1)
+    beat = heartbeat(db, SetClock())
+    async with db.connection() as connection:
+        await connection.execute("alter table heartbeats rename to moved")
+    await beat._beat()
+    async with db.connection() as connection:
+        await connection.execute("alter table moved rename to heartbeats")
+    await beat._beat()
+    async with db.connection() as connection:
+        assert await connection.fetchval("select count(*) from heartbeats") == 1
+    await db.close()

@@ -75,6 +75,8 @@ class Heartbeat:
         except (Unavailable, Stale) as e:
             self._note_fault(e)
             _log.warning("heartbeat.lost", error=str(e))
+        except Exception:  # noqa: BLE001 - what the database refuses now it may take at the next beat
+            _log.exception("heartbeat.failed")
         else:
             self.write_fault = None
             self.clock_skew = began + (ended - began) / 2 - seen_at
