@@ -132,6 +132,22 @@ async def test_drain_returns_when_everything_was_written() -> None:
     items = Collector(books.write)
     waiting = [asyncio.create_task(items.put(n)) for n in range(SET_MAX + 1)]
     await asyncio.sleep(0)
-    await items.drain()
+    await items.drain(within_s=5)
     assert sum(len(one) for one in books.sets) == SET_MAX + 1
     assert all(task.done() for task in waiting) or await asyncio.gather(*waiting)
+
+
+async def test_drain_gives_up_a_write_that_hangs() -> None:
+    books = Books()
+    items = Collector(books.write)
+    books.open.clear()
+
+    async def again_and_again() -> None:
+        while True:
+            await items.put(1)
+
+    waiting = asyncio.create_task(again_and_again())
+    await books.begun.wait()
+    async with asyncio.timeout(5):
+        await items.drain(within_s=0.05)
+    waiting.cancel()

@@ -59,10 +59,15 @@ class Collector(Generic[Item, Result]):
         oldest_s = now - next(iter(self._since.values()), now)
         return len(self._since), max(oldest_s, self._waits.of_the_minute(now))
 
-    async def drain(self) -> None:
-        """Wait until everything handed in was written."""
+    async def drain(self, within_s: float) -> None:
+        """Wait until everything handed in was written; what takes longer is given up unwritten."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
         while self._lane is not None and not self._lane.done():
-            await asyncio.wait([self._lane])
+            done, _ = await asyncio.wait([self._lane], timeout=max(deadline - loop.time(), 0.0))
+            if not done:
+                self._lane.cancel()
+                return
 
     async def _run(self) -> None:
         while self._waiting:

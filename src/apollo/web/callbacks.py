@@ -36,8 +36,10 @@ _log = structlog.get_logger("apollo.webhooks")
 BODY_BYTES_MAX: Final = 64 * 1024
 # Transcripts are long; an hour of talk is some 60 KB.
 _RESULT_BYTES_MAX: Final = 1024 * 1024
-# A hang-up under way gets this long when the process is told to stop, as in the worker.
-_EFFECTS_WITHIN_S: Final = 20.0
+# A process that is told to stop has given its requests ten seconds before this: in all it is less
+# than `apollo up` waits for it.
+_EFFECTS_WITHIN_S: Final = 10.0
+_STORED_WITHIN_S: Final = 3.0
 
 
 @dataclass(slots=True)
@@ -155,8 +157,11 @@ class Callbacks:
         return {"waiting": waiting, "longest_s": round(longest_s, 3)}
 
     async def drain(self) -> None:
-        """Wait until every event that was taken is stored, and what followed is done."""
-        await self._collector.drain()
+        """Wait until every event that was taken is stored, and what followed is done.
+
+        Not for ever: what is not stored was answered to nobody, so the provider sends it again.
+        """
+        await self._collector.drain(_STORED_WITHIN_S)
         if self._effects.under_way:
             await asyncio.wait(self._effects.under_way, timeout=_EFFECTS_WITHIN_S)
 

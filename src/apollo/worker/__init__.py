@@ -47,8 +47,10 @@ _AWAY_AGAIN_S: Final = 0.5
 _CLEAR_AGAIN_S: Final = 2.0
 # When the database turns out to be another one, what was claimed before is sent within two seconds.
 _SETTLED_AFTER_S: Final = SEND_WITHIN_S + 1.0
-# Requests under way get this long when the worker is told to stop.
+# Requests under way get this long when the worker is told to stop, and their answers that; in all
+# less than `apollo up` waits for it.
 _STOP_WITHIN_S: Final = 20.0
+_RECORDED_WITHIN_S: Final = 3.0
 
 
 class Worker:
@@ -364,8 +366,11 @@ class Worker:
         under_way = self._in_flight | self._effects.under_way
         if under_way:
             _log.info("worker.finishing", requests=len(self._in_flight))
-            await asyncio.wait(under_way, timeout=_STOP_WITHIN_S)
-        await self._recorder.drain()
+            _, late = await asyncio.wait(under_way, timeout=_STOP_WITHIN_S)
+            for task in late:
+                # As if we had been killed: reconciliation finds out what became of it.
+                task.cancel()
+        await self._recorder.drain(_RECORDED_WITHIN_S)
 
     def _wall(self, monotonic: float | None) -> str | None:
         if not monotonic:
