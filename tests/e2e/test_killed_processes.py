@@ -1,5 +1,6 @@
 """Processes that die or stand still in the middle of a batch, and come back."""
 
+import contextlib
 import os
 import signal
 import time
@@ -11,6 +12,8 @@ from tests.e2e.runs import Run, under_fire
 
 from apollo import embedded
 
+# `up` kills after 25 s; a machine may be busy.
+STOPS_WITHIN_S = 28.0
 FULL = os.environ.get("APOLLO_TEST_FULL") == "1"
 SEEDS = range(20261123, 20261123 + (40 if FULL else 1))
 
@@ -84,6 +87,45 @@ async def test_a_crash_of_postgresql_loses_nothing_that_was_answered(
         await run.until_completed(within_s=90)
         assert await run.check() == 0
         assert run.apollo.surprises() == []
+
+
+async def test_who_is_told_to_stop_while_postgresql_hangs_stops(
+    data_dir: Path, tmp_path: Path
+) -> None:
+    # The operator's own, which is not theirs to stop.
+    url = embedded.ensure_running(data_dir)
+    async with under_fire(120, seed=11, logs=tmp_path, database_url=url) as run:
+        await started(run)
+        await run.until_placed(0.3)
+        postmaster = int((data_dir / "postgres/db/postmaster.pid").read_text().split()[0])
+        server = [postmaster, *children_of(postmaster)]
+        for pid in server:
+            os.kill(pid, signal.SIGSTOP)
+        began = time.monotonic()
+        for name in ("worker", "serve"):
+            run.apollo.tell(name, signal.SIGTERM)
+        for name in ("worker", "serve"):
+            await run.until_ended(name)
+            print(f"{name} ended after {time.monotonic() - began:.1f} s", end=", ")
+        assert time.monotonic() - began < STOPS_WITHIN_S
+        for pid in server:
+            os.kill(pid, signal.SIGCONT)
+        run.start("serve")
+        run.start("worker")
+        await run.until_ready()
+        await run.until_completed()
+        await run.check()
+        # The API's requests were cut short by uvicorn, which is a traceback in the log.
+        assert [one for one in run.apollo.surprises() if one.startswith("worker")] == []
+
+
+def children_of(parent: int) -> list[int]:
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 async def test_a_claim_whose_commit_was_answered_to_nobody_is_given_back(

@@ -228,9 +228,9 @@ class Database:
         return Listener(connection)
 
     async def close(self) -> None:
-        """Close every connection, cutting off what still runs after 5 s."""
+        """Close every connection, cutting off what still runs after 2 s."""
         with contextlib.suppress(TimeoutError, *_AWAY):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(2):
                 await self._pool.close()
         self._pool.terminate()
 

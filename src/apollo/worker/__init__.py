@@ -47,9 +47,9 @@ _AWAY_AGAIN_S: Final = 0.5
 _CLEAR_AGAIN_S: Final = 2.0
 # When the database turns out to be another one, what was claimed before is sent within two seconds.
 _SETTLED_AFTER_S: Final = SEND_WITHIN_S + 1.0
-# Requests under way get this long when the worker is told to stop, and their answers that; in all
-# less than `apollo up` waits for it.
-_STOP_WITHIN_S: Final = 20.0
+# Requests under way get this long when the worker is told to stop: none takes longer. With their
+# answers, a last heartbeat and the closing of the pool it is less than `apollo up` waits.
+_STOP_WITHIN_S: Final = 15.0
 _RECORDED_WITHIN_S: Final = 3.0
 
 
