@@ -142,6 +142,9 @@ class Jambonz:
         # Called with the number of the request before anything else is done with it.
         self.on_request: Callable[[int], Awaitable[None]] | None = None
         self.requests = 0
+        # While it is not set, whoever is called lets it ring.
+        self._may_go_on = asyncio.Event()
+        self._may_go_on.set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._http: aiohttp.ClientSession | None = None
         self.port = 0
@@ -174,6 +177,13 @@ class Jambonz:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             await runner.cleanup()
+
+    def hold(self) -> None:
+        """From now on calls go on until `release`."""
+        self._may_go_on.clear()
+
+    def release(self) -> None:
+        self._may_go_on.set()
 
     def write_ledger(self, path: Path) -> None:
         path.write_text("".join(json.dumps(x.ledger()) + "\n" for x in self.lines.values()))
@@ -305,6 +315,7 @@ class Jambonz:
                 await earlier
             if reaction.early_media:
                 told = await self._tell(line, "early-media", 183, after=told)
+        await self._may_go_on.wait()
         await self._wait(line, reaction.ring_s)
         if line.hung_up is None and reaction.sip == 200:
             line.answered_at = now()

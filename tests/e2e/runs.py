@@ -11,6 +11,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import aiohttp
 import asyncpg
 from tests.e2e.machine import Machine, machine, until
 from tests.e2e.people import Person, crowd, numbers
@@ -134,6 +135,15 @@ class Run:
 
         await until(are_placed, f"{share:.0%} called")
 
+    async def until_live(self, count: int) -> None:
+        """Wait until so many calls go on, none of which ends before `jambonz.release`."""
+        self.jambonz.hold()
+
+        async def are_live() -> bool:
+            return self.jambonz.live["all"] >= count
+
+        await until(are_live, f"{count} calls at a time")
+
     async def until_dialling(self, within_s: float = 15.0) -> float:
         """Wait for the next call; gives the seconds it took. Fifteen are what is promised."""
         before = self.jambonz.requests
@@ -168,7 +178,9 @@ class Run:
         try:
             return await until(is_so, what, within_s)
         except AssertionError as e:
-            raise AssertionError(json.dumps(await self._diagnosis(), indent=1)) from e
+            with contextlib.suppress(AssertionError, aiohttp.ClientError):
+                e.add_note(json.dumps(await self._diagnosis(), indent=1))
+            raise
 
     async def audit(self) -> None:
         """Have the product's own auditor compare the provider's ledger with the database."""

@@ -14,6 +14,8 @@ from apollo import embedded
 
 # `up` kills after 25 s; a machine may be busy.
 STOPS_WITHIN_S = 28.0
+# Calls of which some are answered, whoever they are made to.
+MANY = 15
 FULL = os.environ.get("APOLLO_TEST_FULL") == "1"
 SEEDS = range(20261123, 20261123 + (40 if FULL else 1))
 
@@ -51,7 +53,9 @@ async def test_a_killed_api_loses_no_outcome(seed: int, database_url: str, tmp_p
         # With every patience as it is in the product: half an hour for an answered call.
         await started(run, quick=False)
         await run.until_placed(run.random.uniform(0.2, 0.5))
+        await run.until_live(MANY)
         run.apollo.kill("serve")
+        run.jambonz.release()
         await run.until_undelivered()
         run.start("serve", quick=False)
         await run.until_ready()
@@ -72,10 +76,12 @@ async def test_a_crash_of_postgresql_loses_nothing_that_was_answered(
     async with under_fire(120, seed=seed, logs=tmp_path, data_dir=data_dir) as run:
         await started(run, quick=False)
         await run.until_placed(run.random.uniform(0.2, 0.5))
+        await run.until_live(MANY)
         postmaster = int((data_dir / "postgres/db/postmaster.pid").read_text().split()[0])
         # The whole group: sessions of a dead postmaster would go on for a while. SIGQUIT is
         # PostgreSQL's own way to stop at once.
         os.killpg(postmaster, how)
+        run.jambonz.release()
         await run.until_undelivered()
         status, answer = await run.apollo.ask("GET", "/campaigns/")
         assert status == 503

@@ -7,6 +7,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import asyncpg
 from tests.e2e.machine import Machine, machine, until
 from tests.e2e.people import Person, crowd, numbers
 from tests.e2e.provider import APPLICATION, Jambonz, Quirks
@@ -17,6 +18,8 @@ from apollo.wiring.office import open_office
 
 SEED = 20261123
 CAMPAIGN_LIMIT, BATCH_LIMIT = 60, 25
+# By the groups whose calls the provider counts. A limit that is never reached would prove nothing.
+LIMITS = {"limited": BATCH_LIMIT, "inline": CAMPAIGN_LIMIT, "application": 15}
 PEOPLE_OF = {"limited": 350, "free": 500, "application": 150}
 
 
@@ -30,7 +33,7 @@ class Watch:
 
     async def once(self, batch: dict[str, Any]) -> str:
         shown = await self.apollo.get(f"/batches/{batch['batch_id']}")
-        debug = await self.apollo.get(f"/batches/{batch['batch_id']}/debug")
+        debug = await self._explained(batch["batch_id"])
         total = batch["total_contacts"]
         self.polls += 2
         self._check(sum(shown["counters"].values()) == total, f"counters {shown['counters']}")
@@ -42,14 +45,43 @@ class Watch:
         loud = [x for x in debug["diagnostics"]["reasons"] if x["severity"] != "info"]
         # The machine that runs the tests may be slow, and people who ring out are called again
         # at once, so that later calls are answered less: both are the truth.
-        true = {"db_slow", "no_answer_high"}
+        true = {"db_slow", "pool_exhausted", "no_answer_high"}
         wrong = {x["code"]: x["evidence"] for x in loud if x["code"] not in true}
         self._check(not wrong, f"reasons {wrong}")
         return str(shown["status"])
 
+    async def _explained(self, batch_id: str) -> Any:
+        """It answers within a second or says that it cannot: then it is asked again."""
+        found: list[Any] = []
+
+        async def has_answered() -> bool:
+            status, debug = await self.apollo.ask("GET", f"/batches/{batch_id}/debug")
+            assert status in {200, 503}, debug
+            found[:] = [debug]
+            return status == 200
+
+        await until(has_answered, "an answer")
+        return found[0]
+
     def _check(self, is_so: bool, what: str) -> None:
         if not is_so:
             self.wrong.append(what)
+
+
+async def is_there(database_url: str, role: str) -> bool:
+    connection = await asyncpg.connect(database_url)
+    try:
+        asked = "select exists (select from heartbeats where role = $1)"
+        return bool(await connection.fetchval(asked, role))
+    finally:
+        await connection.close()
+
+
+async def until_full(jambonz: Jambonz, *names: str) -> None:
+    async def are_full() -> bool:
+        return all(jambonz.live[name] == LIMITS[name] for name in names)
+
+    await until(are_full, f"as many calls as there may be: {names}")
 
 
 async def create_campaign(
@@ -122,14 +154,17 @@ async def test_a_thousand_scripted_people_are_called_as_they_must_be(
         apollo.start("serve")
         apollo.start("worker")
         await until(apollo.is_ready, "ready")
+        await until(lambda: is_there(database_url, "worker"), "a worker")
         inline = await create_campaign(apollo, "inline", CAMPAIGN_LIMIT)
         application = await create_campaign(apollo, "application", 15)
         began = time.monotonic()
-        batches = [
-            await inline(groups["limited"], concurrency_limit=BATCH_LIMIT),
-            await inline(groups["free"]),
-            await application(groups["application"]),
-        ]
+        # Each limit is reached, however slow the machine is at making calls.
+        jambonz.hold()
+        batches = [await inline(groups["limited"], concurrency_limit=BATCH_LIMIT)]
+        await until_full(jambonz, "limited")
+        batches += [await inline(groups["free"]), await application(groups["application"])]
+        await until_full(jambonz, "inline", "application")
+        jambonz.release()
         watch = Watch(apollo)
 
         async def all_completed() -> bool:
@@ -166,11 +201,8 @@ async def check_everything(
     assert {n: jambonz.calls_to[n] for n in people} == {
         n: len(person.outcomes) for n, person in people.items()
     }
-    limits = {"limited": BATCH_LIMIT, "inline": CAMPAIGN_LIMIT, "application": 15}
-    for name, limit in limits.items():
-        # Reached, too: a limit that is never touched would prove nothing.
+    for name, limit in LIMITS.items():
         assert jambonz.live_max[name] <= limit
-        assert jambonz.live_max[name] >= limit * 0.8, (name, jambonz.live_max[name])
     assert jambonz.complaints == []
     assert jambonz.undelivered == []
     assert jambonz.spoken_to_wrong == []
