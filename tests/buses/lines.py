@@ -13,6 +13,7 @@ from scripts.brokers import Broker
 
 from apollo.bus.kafka import KafkaBus, KafkaClient, Topic
 from apollo.bus.postgres import PostgresBus
+from apollo.errors import Unavailable
 from apollo.ports import Bus, WakeUp, Why
 from apollo.storage.database import Database
 from apollo.wiring.parts import SystemClock
@@ -111,9 +112,16 @@ def ended_in(*campaigns: uuid.UUID) -> list[WakeUp]:
 
 
 async def send_raw(client: KafkaClient, topic: Topic, value: bytes, key: str = "k") -> None:
-    """Put anything into a topic."""
+    """Put anything into a topic; a broker that has just started may be slower than a webhook waits.
+
+    Raises Unavailable when it was not taken.
+    """
     await client.topics_ready.wait()
-    await client.send(topic, key, value)
+    told: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+    client.post(topic, key, value, told.set_result)
+    async with asyncio.timeout(PATIENCE_S):
+        if (error := await told) is not None:
+            raise Unavailable(str(error))
 
 
 async def rows_of(db: Database, statement: str, *, count: int) -> list[Any]:

@@ -50,7 +50,7 @@ ROUTE = AgentRoute(
     speech_recognizer="google,en-US",
 )
 # Nothing here takes a fifth of this, even on a machine that is busy with other things.
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 
 async def until(is_so: Callable[[], Awaitable[bool]], what: str) -> None:

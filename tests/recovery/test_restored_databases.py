@@ -33,7 +33,8 @@ from apollo.rotary import RotaryRouter
 PEOPLE = 300
 # So many were called before the dump, and so many more between the dump and its restore.
 CALLED_BEFORE, CALLED_AFTER = 20, 50
-QUICK = {"mix": {"answer": 0.6, "busy": 0.4}, "ring_s": [0, 0.05], "talk_s": [0, 0.1]}
+# So long that there are that many left whatever time a dump takes.
+TALK = {"mix": {"answer": 0.6, "busy": 0.4}, "ring_s": [0.05, 0.1], "talk_s": [0.1, 0.4]}
 # Who was busy is not called again while a test runs.
 ONE_TRY = {"max_retries": 2, "strategy": "fixed", "cooldown_minutes": 60}
 
@@ -125,7 +126,7 @@ async def is_held(site: Site) -> bool:
 async def test_nobody_is_called_again_after_an_older_dump_was_restored(
     database_url: str, tmp_path: Path
 ) -> None:
-    async with a_router(**QUICK) as router:
+    async with a_router(**TALK) as router:
         async with a_site(database_url, router) as site:
             await a_worker_was_there(site)
             campaign_id = await site.world.a_campaign(limit=10, retry_policy=ONE_TRY)
@@ -184,7 +185,7 @@ async def test_nobody_is_called_again_after_an_older_dump_was_restored(
 async def test_a_worker_that_lives_through_a_restore_calls_nobody_again(
     database_url: str, tmp_path: Path, restore: Callable[[str, Path], Awaitable[None]]
 ) -> None:
-    async with a_router(**QUICK) as router, a_site(database_url, router) as site:
+    async with a_router(**TALK) as router, a_site(database_url, router) as site:
         campaign_id = await site.world.a_campaign(limit=10, retry_policy=ONE_TRY)
         batch_id = await site.world.a_batch(campaign_id, PEOPLE)
         async with site.working() as worker:

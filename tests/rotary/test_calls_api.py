@@ -155,7 +155,7 @@ async def test_a_new_tag_shows_in_later_webhooks_only(receiver: Receiver) -> Non
 
 
 async def test_delete_forgets_the_call_and_does_not_hang_up(receiver: Receiver) -> None:
-    scenario = doing({"does": "answer", "talk_s": 0.3})
+    scenario = doing({"does": "answer", "talk_s": 1.5})
     async with running(scenario, receiver=receiver) as world:
         sid = await talking(world)
         reply = await world.ask("DELETE", f"Calls/{sid}")

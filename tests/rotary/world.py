@@ -21,7 +21,7 @@ KEY = "rotary-test-key"
 SECRET = "wh_secret_for_tests"
 CALLER_ID = "+14155550123"
 PERSON = "+919876543210"
-PATIENCE_S = 10.0  # a condition that has not come true by then never will
+PATIENCE_S = 30.0  # a condition that has not come true by then never will
 
 Json = Any
 INSTANT = {"preset": "instant"}
