@@ -38,7 +38,7 @@ BODY_BYTES_MAX: Final = 64 * 1024
 _RESULT_BYTES_MAX: Final = 1024 * 1024
 # A process that is told to stop has given its requests ten seconds before this: in all it is less
 # than `apollo up` waits for it.
-_EFFECTS_WITHIN_S: Final = 10.0
+_EFFECTS_WITHIN_S: Final = 5.0
 _STORED_WITHIN_S: Final = 3.0
 
 
