@@ -14,7 +14,7 @@ from tests.rotary.world import (
 )
 
 from apollo.rotary.accounts import Budget
-from apollo.rotary.scenario import RateLimit
+from apollo.rotary.faults import RateLimit
 
 UNKNOWN = "00000000-0000-0000-0000-000000000007"
 NO_SPEECH: dict[str, None] = dict.fromkeys(SPEECH)
@@ -207,6 +207,22 @@ async def test_the_rate_limit_comes_before_everything_and_says_when_it_ends() ->
         assert (await world.ask("GET", "/rotary/health")).status == 200
 
 
+async def test_a_request_budget_may_be_set_and_lifted_while_calls_are_up() -> None:
+    async with running() as world:
+        sid = await world.call()
+        await world.set_faults(request_budget={"requests": 2, "window_s": 300})
+        assert (await world.ask("GET", f"Calls/{sid}")).headers["ratelimit-remaining"] == "1"
+        assert (await world.ask("POST", "Calls", world.order())).status == 201
+        for method, path in (("PUT", f"Calls/{sid}"), ("GET", "RecentCalls?page=1&count=9")):
+            reply = await world.ask(method, path, {"call_status": "completed"})
+            assert (reply.status, reply.headers["ratelimit-remaining"]) == (429, "0"), path
+            assert 298 <= int(reply.headers["retry-after"]) <= 300
+        await world.set_faults(request_budget={"requests": 5, "window_s": 300})
+        assert (await world.ask("GET", "Calls")).headers["ratelimit-remaining"] == "4"
+        await world.set_faults(request_budget=None)
+        assert "ratelimit-limit" not in (await world.ask("GET", "Calls")).headers
+
+
 async def test_unknown_paths_are_not_found(world: World) -> None:
     for path in ("/v1/nothing", "/rotary/nothing", "/rotary", "/", "Nothing", "Calls/a/b"):
         reply = await world.ask("GET", path)
@@ -224,5 +240,5 @@ async def test_in_application_mode_the_hooks_of_the_body_are_not_even_looked_at(
 def test_a_whole_window_never_reads_a_second_more() -> None:
     limit = RateLimit(requests=3, window_s=300)
     for tenths in range(20_000):
-        _, headers = Budget(limit).take(tenths / 10)
+        _, headers = Budget().take(limit, tenths / 10)
         assert dict(headers)[b"ratelimit-reset"] == b"300", tenths / 10

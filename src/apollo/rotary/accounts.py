@@ -31,11 +31,11 @@ from apollo.rotary.call import Call, Hangup
 from apollo.rotary.checks import SPEECH, USUAL_SPEECH, read_update
 from apollo.rotary.clock import utc_now
 from apollo.rotary.exchange import Exchange
-from apollo.rotary.faults import FaultPlan
+from apollo.rotary.faults import FaultPlan, RateLimit
 from apollo.rotary.ledger import Ledger
 from apollo.rotary.lookups import listed_calls, recent_calls
 from apollo.rotary.placing import Placing
-from apollo.rotary.scenario import Application, HookAddress, RateLimit, Scenario
+from apollo.rotary.scenario import Application, HookAddress, Scenario
 from apollo.rotary.settings import RotarySettings, is_uuid
 from apollo.rotary.wire import Request
 
@@ -43,14 +43,18 @@ from apollo.rotary.wire import Request
 class Budget:
     """jambonz's rate limit: a fixed window, one bucket for all clients and methods."""
 
-    def __init__(self, limit: RateLimit | None) -> None:
-        self._limit = limit
+    def __init__(self) -> None:
+        self._limit: RateLimit | None = None
         self._used = 0
         self._ends_at = 0.0
 
-    def take(self, now_s: float) -> tuple[bool, Headers]:
-        """Use one request: whether there was one left, and the headers that tell the client."""
-        limit = self._limit
+    def take(self, limit: RateLimit | None, now_s: float) -> tuple[bool, Headers]:
+        """Use one request: whether there was one left, and the headers that tell the client.
+
+        Another `limit` than before begins a window of its own.
+        """
+        if limit != self._limit:
+            self._limit, self._ends_at = limit, 0.0
         if limit is None:
             return True, ()
         if now_s >= self._ends_at:
@@ -86,13 +90,16 @@ class Accounts:
         self._feature_servers = scenario.api.feature_servers
         self._applications = {str(sid): one for sid, one in scenario.applications.items()}
         self._placing = Placing(exchange, ledger, plan, self._applications)
-        self._budget = Budget(scenario.api.rate_limit)
+        self._plan = plan
+        self._rate_limit = scenario.api.rate_limit
+        self._budget = Budget()
 
     async def answer(
         self, request: Request, body: bytes, requested_at: datetime
     ) -> tuple[Answer, Headers]:
         """The answer and the rate-limit headers. Dropped if a fault breaks the connection."""
-        allowed, headers = self._budget.take(asyncio.get_running_loop().time())
+        limit = self._plan.rules.request_budget or self._rate_limit
+        allowed, headers = self._budget.take(limit, asyncio.get_running_loop().time())
         if not allowed:
             return TOO_MANY, headers
         content = self._content(request, body)

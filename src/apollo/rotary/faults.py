@@ -25,6 +25,10 @@ Event = Literal[
 ]
 
 
+RATE_LIMIT = 600  # requests in a window of jambonz, all clients together
+RATE_WINDOW_S = 300
+
+
 class Fault(Part):
     """When a fault strikes: a share of the calls, of those to some numbers, of the nth ones."""
 
@@ -88,6 +92,13 @@ class WrongClock(Fault):
     offset_s: Annotated[float, Field(ge=-LONGEST_S, le=LONGEST_S)] = -3600.0
 
 
+class RateLimit(Part):
+    """A budget of requests in a window; one for all clients and methods, as jambonz has it."""
+
+    requests: Annotated[int, Field(ge=1)] = RATE_LIMIT
+    window_s: Annotated[int, Field(ge=1, le=int(LONGEST_S))] = RATE_WINDOW_S  # real seconds
+
+
 T = TypeVar("T", bound=Fault)
 
 
@@ -103,6 +114,8 @@ Maybe = Annotated[T | None, BeforeValidator(_rate_alone)]
 class Faults(Part):
     """The faults that are on; a bare number is a rate. Names are what the ledger shows."""
 
+    # About every request.
+    request_budget: RateLimit | None = None  # while it is on, it stands for `api.rate_limit`
     # About the request that places a call.
     delay_before_placing: Maybe[Delay] = None
     delay_after_placing: Maybe[Delay] = None

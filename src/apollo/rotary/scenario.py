@@ -11,15 +11,13 @@ from uuid import UUID
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from apollo.errors import Misconfigured
-from apollo.rotary.faults import Faults
+from apollo.rotary.faults import Faults, RateLimit
 from apollo.rotary.people import PeopleRules
-from apollo.rotary.schema import LONGEST_S, Number, Part, Seconds, Share, complaints
+from apollo.rotary.schema import Number, Part, Seconds, Share, complaints
 from apollo.rotary.settings import is_absolute_http
 
 RECORD_LIFETIME_S = 3600.0  # jambonz forgets a call this long after it was answered or refused
 CANCEL_S = 0.1  # from CANCEL to its 487; above 0.05 s jambonz loses the final webhook of it
-RATE_LIMIT = 600  # requests in a window of jambonz, all clients together
-RATE_WINDOW_S = 300
 
 
 def _absolute(url: str) -> str:
@@ -70,13 +68,6 @@ class Carrier(Part):
     spam: Spam | None = None
     refused_callers: frozenset[Number] = frozenset()  # caller ids that are not on the trunk: 403
     cancel_s: Seconds = CANCEL_S
-
-
-class RateLimit(Part):
-    """The API's own limit; one budget for all requests, as jambonz has it."""
-
-    requests: Annotated[int, Field(ge=1)] = RATE_LIMIT
-    window_s: Annotated[int, Field(ge=1, le=int(LONGEST_S))] = RATE_WINDOW_S
 
 
 class Api(Part):
