@@ -86,6 +86,16 @@ class StatusEvent(msgspec.Struct, frozen=True):
     is_child_leg: bool = False
 
 
+class HangUpAnswer(enum.Enum):
+    """What the provider said to being told to end a call."""
+
+    ENDED = "ended"  # it ends the call
+    GONE = "gone"  # it knows the call, and its session is over: nobody is on the line any more
+    # It has no such call. A provider whose store of calls is away, or was lost, says so of calls
+    # that are up: this proves nothing.
+    NOT_KNOWN = "not_known"
+
+
 class TelephonyDriver(Protocol):
     """Speaks to one provider connection. Vendor knowledge ends behind this."""
 
@@ -107,8 +117,8 @@ class TelephonyDriver(Protocol):
         Raises NotPlaced, WillNeverWork or OutcomeUnknown; anything else is a defect.
         """
 
-    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> bool:
-        """End a call; False when the provider says it is gone. Raises DriverError."""
+    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> HangUpAnswer:
+        """End a call; returns what the provider said to that. Raises DriverError."""
 
     async def read_call(self, provider_call_id: str) -> LiveCall | None:
         """Look one call up in the live list; None when it is not there. Raises DriverError."""

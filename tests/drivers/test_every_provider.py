@@ -19,7 +19,7 @@ from tests.drivers.conftest import (
 
 from apollo.core.events import CallAnswered, CallEnded, CallRinging, CallTrying, Evidence
 from apollo.errors import NotPlaced, WillNeverWork
-from apollo.ports import AgentRoute, LiveCall, TelephonyDriver
+from apollo.ports import AgentRoute, HangUpAnswer, LiveCall, TelephonyDriver
 from apollo.telephony.jambonz import JambonzDriver
 
 T = TypeVar("T")
@@ -132,18 +132,21 @@ async def test_a_call_is_hung_up_whatever_we_believe_of_it(
     await status_becomes(driver, ringing, "ringing")
     await status_becomes(driver, answered, "in-progress")
     for sid in (ringing, answered):
-        assert await driver.hang_up(sid, was_answered=was_answered)
+        assert await driver.hang_up(sid, was_answered=was_answered) is HangUpAnswer.ENDED
     assert (await status_becomes(driver, ringing, "no-answer")).sip_status == 487
     assert (await status_becomes(driver, answered, "completed")).hangup_by == "agent"
 
 
-async def test_a_call_that_is_over_or_was_never_there_is_gone(driver: JambonzDriver) -> None:
+async def test_a_call_that_is_over_is_gone_and_one_that_never_was_is_not_known(
+    driver: JambonzDriver,
+) -> None:
     sid = await placed(driver)
     await status_becomes(driver, sid, "ringing")
-    assert await driver.hang_up(sid, was_answered=False)
+    assert await driver.hang_up(sid, was_answered=False) is HangUpAnswer.ENDED
     await status_becomes(driver, sid, "no-answer")
-    assert not await driver.hang_up(sid, was_answered=False)
-    assert not await driver.hang_up(str(uuid.uuid4()), was_answered=True)
+    assert await driver.hang_up(sid, was_answered=False) is HangUpAnswer.GONE
+    never = await driver.hang_up(str(uuid.uuid4()), was_answered=True)
+    assert never is HangUpAnswer.NOT_KNOWN
 
 
 async def test_the_end_of_an_answered_call_says_how_long_and_by_whom(

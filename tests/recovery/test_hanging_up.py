@@ -104,18 +104,21 @@ async def test_calls_of_unknown_fate_are_found_by_number_or_reported(site: Site)
     assert (report.hung_up, report.not_found) == (1, 1)
 
 
-async def test_what_is_over_already_is_gone_and_what_is_refused_is_named(site: Site) -> None:
+async def test_what_the_provider_does_not_know_may_be_up_and_what_is_refused_is_named(
+    site: Site,
+) -> None:
     (job,) = await begin(site, 1)
     event = CallAccepted(
         at=site.clock.now(), evidence=Evidence.REPLY, provider_call_id=str(uuid.uuid4())
     )
     await site.record.record([Arrival(job.call.id, event)])
-    assert (await site.hang_up().run(actor="tests")).gone == 1
+    report = await site.hang_up().run(actor="tests")
+    assert (report.gone, report.not_found) == (0, 1)
     await site.driver.close()
     site.driver._api_key = KEY + "x"  # a key that is refused
     report = await site.hang_up().run(actor="tests")
     assert dict(report.failed) == {"unauthorised": 1}
     assert await recorded(site) == [
-        ("org_acme", "tests", {"gone": 1}),
+        ("org_acme", "tests", {"not_found": 1}),
         ("org_acme", "tests", {"unauthorised": 1}),
     ]

@@ -11,6 +11,7 @@ from tests.builders import DEADLINES, World, a_world
 from tests.drivers.jambonz_stand_in import StandIn, record_of
 
 from apollo.core.events import CallAnswered, Evidence
+from apollo.ports import HangUpAnswer
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases import reconcile_calls
 from apollo.usecases.reconcile_calls import ReconcileCalls
@@ -35,7 +36,7 @@ class HeardMeanwhile(JambonzDriver):
 
     meanwhile: Callable[[], Awaitable[object]] | None = None
 
-    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> bool:
+    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> HangUpAnswer:
         if self.meanwhile is not None:
             await self.meanwhile()
         return await super().hang_up(provider_call_id, was_answered=was_answered)

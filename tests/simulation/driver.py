@@ -12,7 +12,7 @@ from tests.simulation.loop import Process
 from tests.simulation.provider import Provider
 
 from apollo.errors import DriverError, NotPlaced, OutcomeUnknown, WillNeverWork
-from apollo.ports import DialRequest, LiveCall, Placed, RateLimit, StatusEvent
+from apollo.ports import DialRequest, HangUpAnswer, LiveCall, Placed, RateLimit, StatusEvent
 from apollo.telephony.jambonz import webhooks
 
 # The driver's own total timeout.
@@ -56,15 +56,17 @@ class SimDriver:
             raise refusal
         return Placed(sid, f"sip-{sid}")
 
-    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> bool:
-        """End a call; False when it is gone."""
+    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> HangUpAnswer:
+        """End a call; returns what the provider said to that."""
         del was_answered
         await self._ask("hang_up_fails")
         call = self._provider.find(provider_call_id)
-        if call is None or call.ended_at is not None:
-            return False
+        if call is None or self._provider.live_record(call) is None:
+            return HangUpAnswer.NOT_KNOWN
+        if call.ended_at is not None:
+            return HangUpAnswer.GONE
         self._provider.later(0.05, self._provider.end, call, 487)
-        return True
+        return HangUpAnswer.ENDED
 
     async def read_call(self, provider_call_id: str) -> LiveCall | None:
         """Look one call up in the live list."""

@@ -15,7 +15,7 @@ import structlog
 
 from apollo.core import ids
 from apollo.errors import DriverError
-from apollo.ports import Clock, TelephonyDriver
+from apollo.ports import Clock, HangUpAnswer, TelephonyDriver
 from apollo.storage import lifecycle as storage
 from apollo.storage import overdue
 from apollo.storage.database import Database
@@ -48,7 +48,8 @@ class HungUp:
     gone: int = 0
     # The provider would not, by what it said.
     failed: Counter[str] = field(default_factory=Counter)
-    # The provider shows no such call; the worker goes on looking for them.
+    # The provider says it has no such call, which does not prove that it is over: the worker goes
+    # on looking for it.
     not_found: int = 0
 
 
@@ -106,6 +107,11 @@ _Words = dict[str, Counter[str]]
 _HUNG_UP: Final = "hung_up"
 _GONE: Final = "gone"
 _NOT_FOUND: Final = "not_found"
+_WORD_OF: Final = {
+    HangUpAnswer.ENDED: _HUNG_UP,
+    HangUpAnswer.GONE: _GONE,
+    HangUpAnswer.NOT_KNOWN: _NOT_FOUND,
+}
 
 
 class _Task:
@@ -181,16 +187,14 @@ class _Task:
     async def _hang_up_one(self, call: CallToHangUp, provider_call_id: str) -> None:
         async with self._slots:
             try:
-                was_live = await self._driver.hang_up(
-                    provider_call_id, was_answered=call.was_answered
-                )
+                said = await self._driver.hang_up(provider_call_id, was_answered=call.was_answered)
             except DriverError as e:
                 _log.warning(
                     "call.not_hung_up", execution_id=ids.execution_id(call.id), error=str(e)
                 )
                 self._settle(call, e.cause)
             else:
-                self._settle(call, _HUNG_UP if was_live else _GONE)
+                self._settle(call, _WORD_OF[said])
 
     def _settle(self, call: CallToHangUp, word: str) -> None:
         self._taken.add(call.id)

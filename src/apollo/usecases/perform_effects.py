@@ -11,7 +11,7 @@ import structlog
 from apollo.core import ids
 from apollo.core.events import Alarm, Effect, HangUp
 from apollo.errors import DriverError
-from apollo.ports import TelephonyDriver
+from apollo.ports import HangUpAnswer, TelephonyDriver
 
 _log = structlog.get_logger("apollo.calls")
 
@@ -51,8 +51,14 @@ class PerformEffects:
     async def _hang_up(self, effect: HangUp) -> None:
         execution_id = ids.execution_id(effect.call_id)
         try:
-            await self._driver.hang_up(effect.provider_call_id, was_answered=effect.was_answered)
+            said = await self._driver.hang_up(
+                effect.provider_call_id, was_answered=effect.was_answered
+            )
         except DriverError as e:
             _log.error("call.not_hung_up", execution_id=execution_id, error=str(e))
+            return
+        if said is HangUpAnswer.NOT_KNOWN:
+            error = "the provider says it has no such call"
+            _log.error("call.not_hung_up", execution_id=execution_id, error=error)
         else:
             _log.warning("call.hung_up", execution_id=execution_id, why=effect.why)

@@ -25,7 +25,7 @@ from apollo.core.events import (
 from apollo.core.model import Deadlines, OnUnresolved
 from apollo.core.states import CallState
 from apollo.errors import DriverError, Stale, Unavailable
-from apollo.ports import Clock, LiveCall, TelephonyDriver
+from apollo.ports import Clock, HangUpAnswer, LiveCall, TelephonyDriver
 from apollo.storage import overdue as storage
 from apollo.storage.database import Database
 from apollo.storage.overdue import OverdueCall
@@ -282,7 +282,8 @@ class ReconcileCalls:
                 event = proven_by(found, call.read_at, Evidence.POLL)
                 if event is not None and observed_later(call, event):
                     return _Look(event)
-                if await self._driver.hang_up(provider_call_id, was_answered=call.was_answered):
+                said = await self._driver.hang_up(provider_call_id, was_answered=call.was_answered)
+                if said is HangUpAnswer.ENDED:
                     return _Look(again_at=call.read_at + _AFTER_HANG_UP)
         except DriverError as e:
             return self._ask_again(call, e)

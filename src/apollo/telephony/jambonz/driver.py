@@ -17,7 +17,15 @@ from yarl import URL
 
 from apollo.core.signatures import is_signed
 from apollo.errors import DriverError, Misconfigured, NotPlaced, OutcomeUnknown
-from apollo.ports import Clock, DialRequest, LiveCall, Placed, RateLimit, StatusEvent
+from apollo.ports import (
+    Clock,
+    DialRequest,
+    HangUpAnswer,
+    LiveCall,
+    Placed,
+    RateLimit,
+    StatusEvent,
+)
 from apollo.telephony.jambonz import answers, calls, webhooks
 from apollo.telephony.jambonz.answers import Answer
 
@@ -113,8 +121,8 @@ class JambonzDriver:
             return answers.placed(answer)
         raise answers.refusal(answer, now=self._clock.now(), request=request)
 
-    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> bool:
-        """End a call; False when it is gone. Raises DriverError.
+    async def hang_up(self, provider_call_id: str, *, was_answered: bool) -> HangUpAnswer:
+        """End a call; returns what the provider said to that. Raises DriverError.
 
         jambonz wants another word for a ringing call than for an answered one, and the call may
         have been answered meanwhile: the other word is tried once. DELETE would only make the
@@ -125,12 +133,12 @@ class JambonzDriver:
             body = msgspec.json.encode({"call_status": word})
             answer = await self._ask("PUT", self._call(provider_call_id), body=body)
             if answer.is_success:
-                return True
+                return HangUpAnswer.ENDED
             if answer.status == answers.NOT_FOUND:
-                return False
+                return HangUpAnswer.NOT_KNOWN
             said = answer.text if answer.status == answers.UNPROCESSABLE else ""
             if "is gone" in said:
-                return False
+                return HangUpAnswer.GONE
             if "incompatible" not in said:
                 raise self._refusal(answer)
         raise OutcomeUnknown(
