@@ -23,7 +23,8 @@ from figures import say
 from ward import Ward, opened_ward
 
 from apollo.cli.interrupts import Interrupted, until_interrupted
-from apollo.core.reasons import FACTS, Reason, Severity
+from apollo.core.diagnosis.rules import RULES
+from apollo.core.reasons import Reason, Severity
 from apollo.errors import ApolloError
 
 # The goal: every cause named within this.
@@ -89,7 +90,7 @@ def _is_named(cause: Cause, listed: Sequence[str]) -> bool:
 
 
 def _is_serious(code: str) -> bool:
-    return FACTS[Reason(code)].severity is not Severity.INFO
+    return RULES[Reason(code)].severity is not Severity.INFO
 
 
 async def healthy(ward: Ward, seconds: float) -> list[str]:

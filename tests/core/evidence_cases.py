@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apollo.core.diagnosis import Verdict
-from apollo.core.diagnosis.evidence import (
+from apollo.core.diagnosis.reported import (
     ApplicationHook,
     Blocker,
     CallHook,

@@ -6,7 +6,7 @@ from typing import Any
 from tests.core.evidence_cases import NOW, TOLD, ago, worker
 
 from apollo.core.diagnosis import Verdict
-from apollo.core.diagnosis.evidence import Backlog, BusReport, Process
+from apollo.core.diagnosis.reported import Backlog, BusReport, Process
 from apollo.core.reasons import Reason
 
 ON_KAFKA = replace(TOLD, bus_kind="kafka")

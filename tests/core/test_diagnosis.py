@@ -13,7 +13,7 @@ from tests.core import evidence_cases, kafka_cases
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis, ReasonShown, Verdict, explain
-from apollo.core.diagnosis.evidence import (
+from apollo.core.diagnosis.reported import (
     DatabaseHealth,
     EndedCall,
     LiveList,
@@ -41,7 +41,7 @@ from apollo.core.diagnosis.snapshot import (
     Waiting,
 )
 from apollo.core.model import Turn
-from apollo.core.reasons import FACTS, Layer, Reason, Severity
+from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import (
     FINAL_CONTACT,
     ON_CALL,
@@ -543,12 +543,12 @@ def test_each_reason_is_found_with_its_numbers_and_its_fix(code: Reason) -> None
     found = shown(answer, code)
     assert answer.verdict is verdict
     assert found.contacts == contacts
-    assert (found.layer, found.severity) == (FACTS[code].layer, FACTS[code].severity)
+    assert (found.layer, found.severity) == (RULES[code].layer, RULES[code].severity)
     for text in texts:
         assert text in found.fix
 
 
-@pytest.mark.parametrize("code", [c for c in CASES if FACTS[c].severity is not Severity.INFO])
+@pytest.mark.parametrize("code", [c for c in CASES if RULES[c].severity is not Severity.INFO])
 def test_a_serious_reason_is_absent_from_a_batch_in_good_order(code: Reason) -> None:
     for other in (Reason.CONCURRENCY_FULL, Reason.OUTSIDE_WINDOW, Reason.RETRY_NOT_DUE):
         assert code.value not in codes(run(CASES[other][0]))

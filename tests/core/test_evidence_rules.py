@@ -25,7 +25,8 @@ from tests.core.evidence_cases import (
 
 from apollo.core.breaker import CARRIER_FAILS
 from apollo.core.diagnosis import explain
-from apollo.core.diagnosis.evidence import (
+from apollo.core.diagnosis.evidence import Share
+from apollo.core.diagnosis.reported import (
     ApplicationHook,
     CallHook,
     DatabaseHealth,
@@ -35,7 +36,6 @@ from apollo.core.diagnosis.evidence import (
     ProviderHealth,
     WriteFault,
 )
-from apollo.core.diagnosis.shares import Share
 from apollo.core.diagnosis.snapshot import (
     BatchFacts,
     CampaignFacts,

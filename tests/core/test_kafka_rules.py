@@ -8,15 +8,16 @@ from tests.core.kafka_cases import given, listener, on_kafka
 from tests.core.test_evidence_rules import batch
 
 from apollo.core.diagnosis import explain
-from apollo.core.diagnosis.evidence import Backlog, BusReport
-from apollo.core.reasons import FACTS, Layer, Severity
+from apollo.core.diagnosis.reported import Backlog, BusReport
+from apollo.core.diagnosis.rules import RULES
+from apollo.core.reasons import Layer, Severity
 
 
 def serious(**known: Any) -> list[str]:
     return [
         reason.code.value
         for reason in explain(batch(**known), NOW).reasons
-        if reason.severity is not Severity.INFO and FACTS[reason.code].layer is Layer.PIPELINE
+        if reason.severity is not Severity.INFO and RULES[reason.code].layer is Layer.PIPELINE
     ]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from apollo.core.diagnosis.evidence import EndedCall
+from apollo.core.diagnosis.reported import EndedCall
 from apollo.core.states import Outcome
 from apollo.core.windows import WorkingHours
 

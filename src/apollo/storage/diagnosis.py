@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Final, TypeAlias
 
-from apollo.core.diagnosis.evidence import Backlog, EndedCall
+from apollo.core.diagnosis.reported import Backlog, EndedCall
 from apollo.core.diagnosis.snapshot import Settings, Snapshot
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.core.reasons import Reason

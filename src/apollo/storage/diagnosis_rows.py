@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from apollo.core.diagnosis.evidence import Blocker, DatabaseHealth, DecidedCall, EndedCall
+from apollo.core.diagnosis.reported import Blocker, DatabaseHealth, DecidedCall, EndedCall
 from apollo.core.diagnosis.snapshot import (
     Act,
     BatchFacts,

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from apollo.core.diagnosis.evidence import (
+from apollo.core.diagnosis.reported import (
     ApplicationHook,
     BusReport,
     CallHook,

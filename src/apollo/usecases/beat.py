@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import structlog
 
-from apollo.core.diagnosis.evidence import WriteFault
+from apollo.core.diagnosis.reported import WriteFault
 from apollo.errors import Stale, Unavailable
 from apollo.ports import Bus, Clock
 from apollo.storage import heartbeats

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis, ReasonShown, explain, wants_comparison
-from apollo.core.diagnosis.evidence import WriteFault
+from apollo.core.diagnosis.reported import WriteFault
 from apollo.core.diagnosis.snapshot import Settings, Snapshot
 from apollo.core.diagnosis.words import stamp
 from apollo.errors import NotFound, Unavailable

@@ -1,9 +1,9 @@
 """Why is this batch not moving? `explain(snapshot, now)` answers from one snapshot.
 
-The heart of the product. `snapshot` is what is looked at, `view` sorts and counts it, `rules` is
-the table of reasons (one function each, by layer in `intent`, `capacity`, `provider`, `books`),
-`stalls` decides `stuck_pending`, `tips` puts it in words, and `explain` closes the arithmetic. Must
-never read a clock, a table or a setting.
+The heart of the product. `snapshot` and `reported` are what is looked at, `view` sorts and counts
+it, `evidence` says what a sample proves, `rules` has one file for each layer, `tips` puts it in
+words, and `explain` asks the rules, gates first, and closes the arithmetic. Must never read a
+clock, a table or a setting.
 """
 
 from apollo.core.diagnosis.explain import (

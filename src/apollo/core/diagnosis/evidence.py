@@ -1,209 +1,233 @@
-"""What processes, the database and ended calls prove: the parts of a snapshot that rules weigh.
+"""How the diagnosis may conclude: what a sample of results proves, and whom it may blame.
 
-Each part is written down by whoever saw it, with the instant at which it was seen. Must never hold
-a judgement.
+Every rule about calls, webhooks and processes weighs its evidence here and nowhere else, so that
+none can leave the discipline: whose results they are (scope), how many (quorum), whether the newest
+agree (freshness), and for whom no comparison exists. Must never know what is counted.
 """
 
-import uuid
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from enum import StrEnum
+from math import sqrt
+from statistics import NormalDist
+from typing import Final, NamedTuple
 
-from apollo.core.states import CallKind, Outcome
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderHealth:
-    """A worker's view of its provider connection; `state`: ok, down, unauthorised, rate_limited."""
-
-    provider: str
-    state: str
-    since: datetime | None = None
-    cause: str = ""
-    last_error: str = ""
-    retry_at: datetime | None = None
-    # Answers of the last minute by kind.
-    answers: tuple[tuple[str, int], ...] = ()
-    # The provider's clock minus this process's, from the Date of an answer.
-    clock_offset_s: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HookCounts:
-    """What one web process got on the status hook since it started."""
-
-    received: int = 0
-    last_received_at: datetime | None = None
-    refused_signature: int = 0
-    last_refused_at: datetime | None = None
+# Fewer results than this speak, and are never certain.
+QUORUM: Final = 3
+# One-sided, one in twenty: three of three are surely more than half, and three good ones in a row
+# surely fewer.
+_SURE_Z: Final = 1.645
+# Where earlier results were good, the newest have to differ for more than an accident of one in a
+# hundred: six in a row. A poor list has three in a row now and then.
+_TURNED_Z: Final = 2.326
+# What is over is told for so long, with its times, and then forgotten.
+NEWS_FOR: Final = timedelta(minutes=5)
+# More results are never looked at.
+_TAIL_MAX: Final = 200
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Queue:
-    """Things that wait inside a process: how many now, and the longest wait of the last minute."""
+class Claim(StrEnum):
+    """What a sample proves."""
 
-    waiting: int = 0
-    longest_s: float = 0.0
-    # Connections there are, where it is the queue for one.
-    size: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LiveList:
-    """The provider's live calls as a worker last compared them with the open calls."""
-
-    listed_at: datetime
-    listed: int = 0
-    # Open calls older than a provider's delays that the list does not show, by batch.
-    missing: tuple[tuple[uuid.UUID, int], ...] = ()
+    CLEAR = "clear"  # nothing against it
+    SO_FAR = "so_far"  # a few results say so, and the next ones decide
+    HOLDS = "holds"  # enough results say so, and the newest agree
+    OVER = "over"  # it held, and the newest results contradict it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ApplicationHook:
-    """Where the provider says that an application reports to; empty when nowhere."""
+class Kind(StrEnum):
+    """Whose results a sample holds, from narrow to wide."""
 
-    application_sid: str
-    checked_at: datetime
-    url: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallHook:
-    """Whether somebody answers at the address of a voice application; `error` empty: yes."""
-
-    call_hook: str
-    checked_at: datetime
-    error: str = ""
+    NUMBER = "number"
+    CALLER_ID = "caller_id"
+    BATCH = "batch"
+    CAMPAIGN = "campaign"
+    AGENT = "agent"
+    ORGANISATION = "organisation"
+    CONNECTION = "connection"
+    PROCESS = "process"
+    INSTALLATION = "installation"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BusReport:
-    """What a process says of its bus; None is what its bus, or its role, does not have."""
+class Scope(NamedTuple):
+    """Whose results a sample holds; `name` as a person knows it."""
 
-    kind: str
-    is_connected: bool = False
-    last_contact_at: datetime | None = None
-    last_error: str = ""
-    # Partitions it reads, those there are, and for how long it has had none.
-    partitions: int | None = None
-    partitions_total: int | None = None
-    unassigned_s: float = 0.0
-    # How old the oldest wake-up, and the oldest status event, is that it has not taken.
-    lag_s: float | None = None
-    status_lag_s: float | None = None
-    # How often its partitions changed in the last two minutes.
-    rebalances: int = 0
+    kind: Kind
+    name: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Backlog:
-    """What waits in the database because of Kafka."""
+class Result(NamedTuple):
+    """One thing that was tried: when its result was known, and whether it is a hit."""
 
-    # The oldest event that is not in Kafka yet.
-    outbox_since: datetime | None = None
-    # Messages nobody could read and nobody has seen to.
-    letters: int = 0
-    first_letter_at: datetime | None = None
-    last_letter_at: datetime | None = None
-    last_letter_why: str = ""
+    at: datetime
+    is_hit: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WriteFault:
-    """What a process tried again and again and the database would not do: PostgreSQL's own code."""
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of so many. A share alone proves nothing: three of four is no trend."""
 
-    sqlstate: str
-    error: str
-    since: datetime
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """A heartbeat: a process that is, or was, alive. What it did not report is None."""
-
-    role: str
-    host: str
-    pid: int
-    version: str
-    seen_at: datetime
-    started_at: datetime | None = None
-    stopped_at: datetime | None = None
-    status_hook_url: str = ""
-    provider: ProviderHealth | None = None
-    hooks: HookCounts | None = None
-    # The longest the event loop stood still in the last minute.
-    loop_lag_s: float = 0.0
-    # Workers: when it last asked for contacts, and the slowest of the last hundred times.
-    last_claim_at: datetime | None = None
-    slowest_claim_s: float | None = None
-    # The schema its program was made for.
-    schema_version: int | None = None
-    # Its clock minus the database's.
-    clock_skew_s: float | None = None
-    # Requests that wait for a connection to the database, and status events that wait for theirs.
-    pool: Queue | None = None
-    events: Queue | None = None
-    live: LiveList | None = None
-    bus: BusReport | None = None
-    applications: tuple[ApplicationHook, ...] = ()
-    call_hooks: tuple[CallHook, ...] = ()
-    write_faults: tuple[WriteFault, ...] = ()
+    hits: int
+    of: int
 
     @property
-    def who(self) -> str:
-        """Name it in a sentence."""
-        return f"{self.role} on {self.host} (process {self.pid})"
+    def value(self) -> float:
+        """The share itself; 0 of nothing is 0."""
+        return self.hits / self.of if self.of else 0.0
+
+    def __str__(self) -> str:
+        """Say it in per cent."""
+        return f"{self.value:.0%}"
+
+    def at_least(self, z: float) -> float:
+        """Wilson's lower bound: the true share is above it, at `z` standard errors."""
+        return self._bound(-z) if self.of else 0.0
+
+    def at_most(self, z: float) -> float:
+        """Wilson's upper bound: the true share is below it, at `z` standard errors."""
+        return self._bound(z) if self.of else 1.0
+
+    def _bound(self, z: float) -> float:
+        spread = z * sqrt(self.value * (1 - self.value) / self.of + z * z / (4 * self.of**2))
+        return (self.value + z * z / (2 * self.of) + spread) / (1 + z * z / self.of)
+
+    def above(self, other: "Share") -> float:
+        """How many standard errors this share lies above another (two-proportion z-test)."""
+        both = Share(self.hits + other.hits, self.of + other.of)
+        if not self.of or not other.of or both.hits in {0, both.of}:
+            return 0.0
+        error = sqrt(both.value * (1 - both.value) * (1 / self.of + 1 / other.of))
+        return (self.value - other.value) / error
+
+
+def z_for(chance: float) -> float:
+    """The standard errors that chance alone exceeds this seldom, on one side."""
+    return NormalDist().inv_cdf(1 - chance)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blocker:
-    """A session of the database that others of ours wait for."""
+class Sample:
+    """Results of one scope, newest first. Those of two scopes are compared and never added up."""
 
-    pid: int
-    application: str
-    state: str
-    since: datetime
-    waiting: int
-    statement: str = ""
+    scope: Scope
+    results: tuple[Result, ...] = ()
+
+    @property
+    def share(self) -> Share:
+        """Hits of all results."""
+        return Share(sum(one.is_hit for one in self.results), len(self.results))
+
+    @property
+    def hits(self) -> int:
+        """How many results are hits."""
+        return self.share.hits
+
+    @property
+    def of(self) -> int:
+        """How many results there are."""
+        return len(self.results)
+
+    @property
+    def first_at(self) -> datetime | None:
+        """When the first hit was known."""
+        return min((one.at for one in self.results if one.is_hit), default=None)
+
+    @property
+    def newest_at(self) -> datetime | None:
+        """When the newest hit was known."""
+        return max((one.at for one in self.results if one.is_hit), default=None)
+
+    @property
+    def tested_at(self) -> datetime | None:
+        """When anything was last found out, good or bad."""
+        return self.results[0].at if self.results else None
+
+    @property
+    def good_since(self) -> datetime | None:
+        """When the good results at its end began; None when the newest is a hit."""
+        good: datetime | None = None
+        for one in self.results:
+            if one.is_hit:
+                break
+            good = one.at
+        return good
+
+    @property
+    def tail(self) -> str:
+        """The newest results as letters: B for a hit, G for none."""
+        return "".join("B" if one.is_hit else "G" for one in self.results)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatabaseHealth:
-    """How the database is, as seen while this snapshot was read."""
+class Need(NamedTuple):
+    """What a claim needs: a share above this, and so many results before it is certain."""
 
-    is_standby: bool = False
-    is_readonly: bool = False
-    schema_version: int = 0
-    blockers: tuple[Blocker, ...] = ()
-    # How far ahead requests are booked, by provider: above 0 the pace is what limits.
-    booked_ahead_s: tuple[tuple[str, float], ...] = ()
+    above: float = 0.5
+    quorum: int = QUORUM
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EndedCall:
-    """A call that is over. `was_heard`: the provider told us of it while it went on."""
-
-    kind: CallKind
-    outcome: Outcome
-    from_number: str
-    phone_number: str
-    requested_at: datetime
-    ended_at: datetime
-    answered_at: datetime | None = None
-    sip_status: int | None = None
-    sip_reason: str = ""
-    hangup_by: str = ""
-    hangup_reason: str = ""
-    duration_s: int | None = None
-    # What proved the end: webhook, reply, poll, cdr, operator, assumed.
-    evidence: str = ""
-    was_heard: bool = False
+def sample(scope: Scope, results: Iterable[Result]) -> Sample:
+    """Make a sample of results, in whatever order they come."""
+    ordered = sorted(results, key=lambda one: one.at, reverse=True)
+    return Sample(scope=scope, results=tuple(ordered[:_TAIL_MAX]))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DecidedCall:
-    """A first call that reached a phone, and whether that phone rang out; it may still be open."""
+def weigh(found: Sample, need: Need, now: datetime) -> Claim:
+    """Say what a sample proves now.
 
-    from_number: str
-    phone_number: str
-    requested_at: datetime
-    rang_out: bool
+    The newest results that suffice decide, however many older ones disagree with them.
+    """
+    bad = [one.is_hit for one in found.results]
+    claim = _decide(bad, need)
+    if claim is not Claim.CLEAR:
+        return claim
+    for nth, one in enumerate(found.results[1:], 1):
+        if found.results[nth - 1].at <= now - NEWS_FOR:
+            break
+        if one.is_hit and _decide(bad[nth:], need) is Claim.HOLDS:
+            return Claim.OVER
+    return Claim.CLEAR
+
+
+def _decide(bad: Sequence[bool], need: Need) -> Claim:
+    """Say what results prove, newest first: the fewest of the newest that are sure decide."""
+    every, hits = Share(sum(bad), len(bad)), 0
+    if not every.hits:
+        return Claim.CLEAR
+    for of, is_hit in enumerate(bad, 1):
+        hits += is_hit
+        if of < need.quorum:
+            continue
+        newest, older = Share(hits, of), Share(every.hits - hits, every.of - of)
+        if newest.at_least(_TURNED_Z if older.of else _SURE_Z) > need.above:
+            return Claim.HOLDS
+        if newest.at_most(_SURE_Z) < max(need.above, older.value / 2):
+            return Claim.CLEAR
+    return Claim.SO_FAR if every.value > need.above else Claim.CLEAR
+
+
+class Blame(NamedTuple):
+    """Whom failures belong to: the scope, its own results, and those of the rest if there are."""
+
+    own: Sample
+    # None where there is nothing to compare with.
+    rest: Sample | None
+    # Whether the rest is good, so that the fault surely lies within.
+    is_narrow: bool
+
+
+def blame(nested: Sequence[tuple[Sample, Sample]], need: Need, now: datetime) -> Blame | None:
+    """Give the narrowest scope that fails and whose rest does not; None when none fails.
+
+    `nested` holds scopes from narrow to wide, each with the results outside of it. Where the rest
+    fails as well it is nobody's own; where there is no rest, nobody can tell.
+    """
+    found: Blame | None = None
+    for own, rest in nested:
+        if weigh(own, need, now) not in {Claim.SO_FAR, Claim.HOLDS}:
+            continue
+        is_narrow = rest.of > 0 and weigh(rest, need, now) in {Claim.CLEAR, Claim.OVER}
+        found = Blame(own, rest if rest.of else None, is_narrow)
+        if is_narrow:
+            return found
+    return found

@@ -5,28 +5,28 @@ things are. Must never read a clock or a table, and never infer a cause from age
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
 from apollo.core import ids
-from apollo.core.diagnosis import answers
 from apollo.core.diagnosis.estimate import estimated_finish_at
-from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.finding import Finding, Holds
 from apollo.core.diagnosis.rules import RULES
+from apollo.core.diagnosis.rules.no_answer import is_suspicious
 from apollo.core.diagnosis.snapshot import Snapshot
-from apollo.core.diagnosis.stalls import is_stuck, stuck_since
 from apollo.core.diagnosis.tips import held_note, tip_for
 from apollo.core.diagnosis.view import Limit, View, look, next_opening
 from apollo.core.diagnosis.words import fill
 from apollo.core.model import Turn
-from apollo.core.reasons import FACTS, Layer, Reason, Severity, help_for
-from apollo.core.states import ON_CALL, ContactStatus
+from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.states import ON_CALL, BatchStatus, ContactStatus
 
 _SAMPLE: Final = 3
 _SHOWN_ALWAYS: Final = (ContactStatus.PENDING, ContactStatus.DISPATCHED, ContactStatus.COMPLETED)
 _LAYERS: Final = list(Layer)
+_TABLE: Final = list(RULES)
 _SEVERITIES: Final = [Severity.CRITICAL, Severity.WARNING, Severity.INFO]
 _TURN_OF: Final = {
     ContactStatus.RETRYING: Turn.RETRY,
@@ -111,14 +111,20 @@ class Diagnosis:
 def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
     """Say why a batch moves or does not."""
     view = look(snapshot, now)
-    findings = [found for rule in RULES.values() if (found := rule(view)) is not None]
+    for rule in RULES.values():
+        if rule.is_gate and (shut := rule(view)) is not None:
+            view = replace(view, holds=Holds((*view.holds.gates, shut)))
+    symptoms = [
+        found for rule in RULES.values() if not rule.is_gate and (found := rule(view)) is not None
+    ]
+    findings = sorted((*view.holds.gates, *symptoms), key=lambda f: _TABLE.index(f.reason))
     holds = sorted(
-        (found for found in findings if found.is_holding),
-        key=lambda found: _LAYERS.index(FACTS[found.reason].layer),
+        (found for found in view.holds.gates if found.is_holding),
+        key=lambda found: _LAYERS.index(RULES[found.reason].layer),
     )
     accounting = _account(view, findings, holds)
     reasons = _show(view, findings)
-    is_stalled = is_stuck(view, holds)
+    is_stalled = _is_stuck(view, holds)
     verdict = _verdict(view, findings, holds, accounting, is_stalled=is_stalled)
     next_dial_at = _next_dial_at(view, holds)
     binding, until = _binding(view, findings, holds, accounting)
@@ -133,7 +139,7 @@ def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
         tip=tip_for(
             view,
             is_healthy=verdict is Verdict.HEALTHY,
-            stalled_for=now - stuck_since(view) if is_stalled else None,
+            stalled_for=now - view.pending_since if is_stalled else None,
             first_fix=reasons[0].fix if reasons else None,
             is_serious=bool(reasons) and reasons[0].severity is not Severity.INFO,
             dialable_now=accounting.dialable_now,
@@ -152,7 +158,7 @@ def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
 
 def wants_comparison(snapshot: Snapshot, now: datetime) -> bool:
     """Whether so few people pick up that it is worth reading what to compare them with."""
-    return answers.is_suspicious(look(snapshot, now))
+    return is_suspicious(look(snapshot, now))
 
 
 def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:
@@ -163,7 +169,7 @@ def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:
     }
     shown = []
     for found in findings:
-        facts = FACTS[found.reason]
+        rule = RULES[found.reason]
         spoken = {
             **names,
             "contacts": found.contacts,
@@ -175,14 +181,14 @@ def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:
         shown.append(
             ReasonShown(
                 code=found.reason,
-                layer=facts.layer,
-                severity=facts.severity,
+                layer=rule.layer,
+                severity=rule.severity_of(found),
                 contacts=found.contacts,
                 since=found.since,
                 until=found.until,
                 evidence=found.evidence,
-                fix=fill(facts.fix, spoken),
-                help=help_for(found.reason),
+                fix=fill(rule.text_of(found), spoken),
+                help=f"docs/reference/reasons.md#{found.reason}",
             )
         )
     shown.sort(key=lambda one: (_SEVERITIES.index(one.severity), _LAYERS.index(one.layer)))
@@ -198,7 +204,7 @@ def _account(view: View, findings: Sequence[Finding], holds: Sequence[Finding]) 
         if contacts:
             by_reason[reason] = by_reason.get(reason, 0) + contacts
 
-    outer = next((h for h in holds if FACTS[h.reason].layer in {Layer.INTENT, Layer.CLOCK}), None)
+    outer = next((h for h in holds if RULES[h.reason].layer in {Layer.INTENT, Layer.CLOCK}), None)
     slots = next(
         (
             found
@@ -221,6 +227,28 @@ def _account(view: View, findings: Sequence[Finding], holds: Sequence[Finding]) 
     return Accounting(view.unfinished, view.on_call, rest, by_reason)
 
 
+def _severity(found: Finding) -> Severity:
+    return RULES[found.reason].severity_of(found)
+
+
+# Somebody's wish, closed hours and slots in use are good reasons to wait; a dead worker, a refused
+# key or an open breaker are not.
+_GOOD: Final = frozenset({Layer.INTENT, Layer.CLOCK})
+
+
+def _is_stuck(view: View, holds: Sequence[Finding]) -> bool:
+    """Whether pending contacts could have been dialled for too long and none was.
+
+    Age alone never makes a batch stuck. The clock runs from the latest instant at which something
+    still had to happen first, and stands still while there is a good reason to wait.
+    """
+    if view.snapshot.batch.status is not BatchStatus.IN_PROGRESS or view.claimable_pending <= 0:
+        return False
+    if view.free == 0 or any(RULES[hold.reason].layer in _GOOD for hold in holds):
+        return False
+    return view.now - view.pending_since > view.snapshot.settings.stuck_after
+
+
 def _verdict(
     view: View,
     findings: Sequence[Finding],
@@ -229,13 +257,13 @@ def _verdict(
     *,
     is_stalled: bool,
 ) -> Verdict:
-    serious = [f for f in findings if FACTS[f.reason].severity is not Severity.INFO]
+    serious = [f for f in findings if _severity(f) is not Severity.INFO]
     # Calls nobody hears of fill the slots: then nothing moves until they are looked up.
     unheard = sum(f.contacts for f in serious if f.reason is Reason.WEBHOOKS_NOT_ARRIVING)
     is_filled = view.free == 0 and view.claimable > 0 and unheard >= max(view.on_call, 1)
     if is_stalled or is_filled or any(f.is_holding and f.until is None for f in serious):
         return Verdict.BLOCKED
-    if not view.is_live and all(FACTS[f.reason].layer is Layer.PROVIDER for f in serious):
+    if not view.is_live and all(RULES[f.reason].layer is Layer.PROVIDER for f in serious):
         return Verdict.FINISHED  # how people were reached is worth knowing, and nothing is left
     if serious or (view.is_live and view.snapshot.stale_inputs):
         return Verdict.DEGRADED
@@ -275,7 +303,7 @@ def _binding(
     if accounting.dialable_now:
         return None, None
     if view.claimable:
-        slots = next((f for f in findings if FACTS[f.reason].layer is Layer.CAPACITY), None)
+        slots = next((f for f in findings if RULES[f.reason].layer is Layer.CAPACITY), None)
         own = [slots] if slots else []
     else:
         own = [f for f in findings if f.reason in _OWN_WAITS]

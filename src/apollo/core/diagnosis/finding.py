@@ -1,16 +1,16 @@
-"""A reason that holds, and the shape of the rules that find one. Holds no rule itself."""
+"""A reason that was found, and the gates found so far. Holds no rule itself."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from apollo.core.diagnosis.view import View
+from apollo.core.diagnosis.evidence import Claim
 from apollo.core.reasons import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A reason that holds. `contacts` is how many it concerns, whatever else concerns them too."""
+    """A reason that was found. `contacts` is how many it concerns, whatever else concerns them."""
 
     reason: Reason
     contacts: int
@@ -21,6 +21,21 @@ class Finding:
     words: Mapping[str, object] = field(default_factory=dict)
     # While it lasts, no contact of the batch is dialled.
     is_holding: bool = False
+    # How sure it is, and whether it still is so: this decides severity and text.
+    claim: Claim = Claim.HOLDS
 
 
-Rule = Callable[[View], Finding | None]
+@dataclass(frozen=True, slots=True)
+class Holds:
+    """The gates found so far, in the order of the table."""
+
+    gates: tuple[Finding, ...] = ()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether something other than slots keeps every contact of the batch."""
+        return any(gate.is_holding for gate in self.gates)
+
+    def of(self, *reasons: Reason) -> Finding | None:
+        """The first gate for one of these reasons; None when there is none."""
+        return next((gate for gate in self.gates if gate.reason in reasons), None)

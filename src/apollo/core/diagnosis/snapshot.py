@@ -8,7 +8,7 @@ import uuid
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from apollo.core.diagnosis.evidence import (
+from apollo.core.diagnosis.reported import (
     Backlog,
     DatabaseHealth,
     DecidedCall,

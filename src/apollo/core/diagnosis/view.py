@@ -4,10 +4,11 @@ Everything the rules share is worked out here once. Must never say what it means
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from apollo.core.diagnosis.finding import Holds
 from apollo.core.diagnosis.snapshot import Process, Snapshot, Tally, Waiting
 from apollo.core.model import STATUS_OF, Turn
 from apollo.core.reasons import Reason
@@ -28,6 +29,13 @@ _WAITING_STATUS: Final = {status: turn for turn, status in STATUS_OF.items()}
 _COOLDOWN_OF: Final = {
     Turn.RETRY: Reason.RETRY_NOT_DUE,
     Turn.FOLLOW_UP: Reason.FOLLOW_UP_NOT_DUE,
+}
+
+# A contact gets here when it is taken, or when its call ends, which frees a slot.
+_MOVED: Final = (FINAL_CONTACT - {ContactStatus.SKIPPED}) | {
+    ContactStatus.DISPATCHED,
+    ContactStatus.RETRYING,
+    ContactStatus.FOLLOWUP_SCHEDULED,
 }
 
 
@@ -67,6 +75,8 @@ class View:
     is_open: bool
     opened_at: datetime | None
     opens_at: datetime | None
+    # The gates found so far; all of them, once symptoms are looked for.
+    holds: Holds = field(default_factory=Holds)
 
     @property
     def is_live(self) -> bool:
@@ -82,6 +92,37 @@ class View:
     def free(self) -> int | None:
         """Slots this batch could take now; None when open calls could not be read."""
         return min((limit.free for limit in self.limits), default=None)
+
+    @property
+    def alive(self) -> list[Process]:
+        """Processes of ours that are alive."""
+        return [*self.processes("web"), *self.processes("worker")]
+
+    @property
+    def claimable_since(self) -> datetime:
+        """When the last thing happened after which a contact could have been taken, and was not.
+
+        The latest of: the oldest contact's own turn, the window, the start or resume, the last time
+        anything of the batch moved.
+        """
+        facts = self.snapshot
+        waited = [head.updated_at for head in facts.heads or () if head.is_fresh]
+        waited += [at for turn in Turn if (at := self.waiting(turn).ready_at) is not None]
+        return self._moved_after(min(waited, default=None))
+
+    @property
+    def pending_since(self) -> datetime:
+        """The same, of the pending contacts alone."""
+        facts = self.snapshot
+        waited = [head.updated_at for head in facts.heads or () if head.is_fresh]
+        given_back = self.waiting(Turn.FRESH).ready_at
+        return self._moved_after(min([*waited, given_back] if given_back else waited, default=None))
+
+    def _moved_after(self, waited: datetime | None) -> datetime:
+        facts = self.snapshot
+        marks = [facts.batch.ready_at, waited, self.opened_at, facts.slot_freed_at]
+        marks += [tally.latest_at for tally in facts.tallies if tally.status in _MOVED]
+        return max(mark for mark in marks if mark is not None)
 
     def waiting(self, turn: Turn) -> Waiting:
         """What waits in one turn; empty when it could not be read."""

@@ -1,4 +1,4 @@
-"""The rule about people who do not pick up: whether it is unusual, and which group stands out.
+"""People who do not pick up (layer provider): whether it is unusual, and which group stands out.
 
 The last first calls of the batch are compared with its own past and with the campaign's other
 batches; then hours of the callee's day, regions, prefixes and caller ids with the rest. Retries are
@@ -11,12 +11,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from apollo.core.diagnosis.evidence import DecidedCall
+from apollo.core.diagnosis.evidence import Share, z_for
 from apollo.core.diagnosis.finding import Finding
-from apollo.core.diagnosis.shares import Share, z_for
+from apollo.core.diagnosis.reported import (
+    DecidedCall,
+)
+from apollo.core.diagnosis.rule import symptom
 from apollo.core.diagnosis.view import View
 from apollo.core.numbers import place_of
-from apollo.core.reasons import Reason
+from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, CallKind, Outcome
 
 # Fewer first calls than this say nothing.
@@ -47,13 +50,20 @@ class _Group:
     share: Share
 
 
-def is_suspicious(view: View) -> bool:
-    """Whether it is worth reading who picked up, and what to compare that with."""
-    first = [c for c in view.snapshot.ended or () if c.kind is CallKind.FIRST]
-    missed = sum(c.outcome is Outcome.NO_ANSWER for c in first)
-    return _is_asked_for(view) and missed > _UNUSUAL_BY * len(first)
-
-
+@symptom(
+    Reason.NO_ANSWER_HIGH,
+    Layer.PROVIDER,
+    Severity.WARNING,
+    meaning="Unusually few people pick up, by a one-sided test of two shares at one in a million, "
+    "against the batch's own past or the campaign's other batches, and by at least ten "
+    "points (or over 80 %, as surely, where there is nothing to compare with); at least 50 "
+    "first calls on either side, in the order in which they were placed. A group stands out"
+    " by the same test against the rest, at one in a hundred over all groups tested, with "
+    "at least 20 calls on both sides.",
+    fix="{rate} of the last {calls} first calls rang out, {against}. {stands_out} Review "
+    "working_hours, see whether certain area codes fail (dial one by hand), and lower the "
+    "concurrency so as not to look like spam.",
+)
 def no_answer_high(view: View) -> Finding | None:
     """Unusually few people pick up."""
     share = _share(view.snapshot.decided)
@@ -92,6 +102,13 @@ def no_answer_high(view: View) -> Finding | None:
             f" {found.share.of} calls.",
         },
     )
+
+
+def is_suspicious(view: View) -> bool:
+    """Whether it is worth reading who picked up, and what to compare that with."""
+    first = [c for c in view.snapshot.ended or () if c.kind is CallKind.FIRST]
+    missed = sum(c.outcome is Outcome.NO_ANSWER for c in first)
+    return _is_asked_for(view) and missed > _UNUSUAL_BY * len(first)
 
 
 def _is_asked_for(view: View) -> bool:
@@ -159,3 +176,6 @@ def _largest(groups: Sequence[_Group]) -> list[_Group]:
 
 def _shown(share: Share) -> dict[str, object]:
     return {"calls": share.of, "no_answer": share.hits, "rate": round(share.value, 3)}
+
+
+RULES: Final = (no_answer_high,)

@@ -1,7 +1,10 @@
-"""The closed list of reasons, and where and how grave a reason can be. Must never say more."""
+"""Why a contact or a batch waits. One vocabulary for decision, stored verdict and diagnosis.
+
+The closed list, where a reason can lie and how grave it can be. What proves a reason and what to do
+about it stand together in `core/diagnosis/rules`. Must never look at a batch.
+"""
 
 import enum
-from typing import NamedTuple
 
 
 class Layer(enum.StrEnum):
@@ -82,12 +85,3 @@ class Reason(enum.StrEnum):
     NO_ANSWER_HIGH = "no_answer_high"  # unusually few people pick up
     ACCOUNTING_GAP = "accounting_gap"  # the reasons do not add up to the contacts
     COUNTERS_VERIFIED = "counters_verified"  # a recount equals the counters
-
-
-class ReasonFacts(NamedTuple):
-    """What never changes about a reason. `fix` is a `str.format` template over its evidence."""
-
-    layer: Layer
-    severity: Severity
-    meaning: str
-    fix: str

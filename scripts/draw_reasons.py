@@ -1,17 +1,24 @@
-"""Writes `docs/reference/reasons.md` from the table of reasons, so that the page cannot rot."""
+"""Writes `docs/reference/reasons.md` from the rules, so that the page cannot rot.
+
+Run it after a change of a rule: `python scripts/draw_reasons.py`. A test fails until then.
+"""
 
 import string
+from pathlib import Path
 from typing import Final
 
+from apollo.core.diagnosis.rule import Rule
 from apollo.core.diagnosis.rules import RULES
-from apollo.core.reasons import FACTS, Layer, Reason, ReasonFacts
+from apollo.core.reasons import Layer
+
+PAGE = Path(__file__).parents[1] / "docs/reference/reasons.md"
 
 _OPENING: Final = """\
 # Reasons
 
 Why a contact or a batch waits: every code that `GET /api/v1/batches/{batch_id}/debug` can give,
 from outside in. `blocked_by` of a contact and `waiting_for` of a dispatch are codes of this list
-too. This page is written from the code by `apollo.core.diagnosis.reference`.
+too. This page is written from the code by `scripts/draw_reasons.py`.
 
 `info` is as it should be; a healthy batch never has a reason of `warning` or `critical`. An
 unfinished contact counts under one reason, the outermost that holds it, so that
@@ -28,23 +35,21 @@ _LAYERS: Final = {
 }
 
 
-def reasons_page() -> str:
+def render() -> str:
     """Write the page."""
     parts = [_OPENING]
     for layer, meaning in _LAYERS.items():
         parts.append(f"## Layer `{layer}`\n\n{meaning}\n")
-        ordered = [*RULES, *(reason for reason in Reason if reason not in RULES)]
-        parts += [
-            _section(reason, FACTS[reason]) for reason in ordered if FACTS[reason].layer is layer
-        ]
+        parts += [_section(rule) for rule in RULES.values() if rule.layer is layer]
     return "\n".join(parts)
 
 
-def _section(reason: Reason, facts: ReasonFacts) -> str:
-    lines = [f"### {reason}", "", f"Severity `{facts.severity}`. {facts.meaning}"]
-    if reason not in RULES:
-        lines.append("This version does not report it yet.")
-    return "\n".join([*lines, "", f"> {_readable(facts.fix)}", ""])
+def _section(rule: Rule) -> str:
+    said = [text for text in (rule.fix, rule.so_far, rule.over) if text]
+    lines = [f"### {rule.reason}", "", f"Severity `{rule.severity}`. {rule.meaning}"]
+    for text in said:
+        lines += ["", f"> {_readable(text)}"]
+    return "\n".join([*lines, ""])
 
 
 def _readable(template: str) -> str:
@@ -56,3 +61,7 @@ def _readable(template: str) -> str:
             one, _, many = words.partition("|")
             parts.append(f" {many or one + 's'}")
     return "".join(parts)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")

@@ -1,21 +1,26 @@
-"""Rules about what somebody wanted (intent), calling hours (clock) and a contact's own turn.
-
-Each is one reason: does it hold, for how many contacts, and what proves it. A rule reads only the
-view, and stays silent about what could not be read.
-"""
+"""What somebody wanted: a schedule, a pause, a stop, an end. All of them are gates."""
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Final
 
 from apollo.core import ids
 from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.rule import gate
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count, local, stamp
-from apollo.core.model import Turn
-from apollo.core.reasons import Reason
+from apollo.core.diagnosis.words import stamp
+from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, ContactStatus, PausedBy
 
 
+@gate(
+    Reason.CANCELLED,
+    Layer.INTENT,
+    Severity.INFO,
+    meaning="The batch or its campaign was cancelled, which is final. Calls already placed end by "
+    "themselves, with their true outcome and without a retry.",
+    fix="Cancelled {by_whom}; this is final. To reach the remaining people, create a new batch.",
+)
 def cancelled(view: View) -> Finding | None:
     """The batch, or the campaign, was cancelled."""
     batch, campaign = view.snapshot.batch, view.snapshot.campaign
@@ -34,6 +39,14 @@ def cancelled(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.BATCH_EXPIRED,
+    Layer.INTENT,
+    Severity.INFO,
+    meaning="The batch's ends_at has passed. Contacts not finished by then are skipped.",
+    fix="The batch ended at {ends_at} and does not come back. To reach the remaining people, "
+    "create a new batch with them.",
+)
 def batch_expired(view: View) -> Finding | None:
     """`ends_at` has passed, whether or not the batch was closed for it yet."""
     batch = view.snapshot.batch
@@ -49,6 +62,14 @@ def batch_expired(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.DIALLING_STOPPED,
+    Layer.INTENT,
+    Severity.WARNING,
+    meaning="An operator stopped all dialling of the organisation, or of the whole installation.",
+    fix="An operator stopped all dialling of {scope} at {stopped_at}. Ask why; when that is "
+    "over, on the server: {command}",
+)
 def dialling_stopped(view: View) -> Finding | None:
     """An operator stopped the organisation or the installation."""
     stop = view.snapshot.stop
@@ -64,6 +85,18 @@ def dialling_stopped(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.RECOVERY_MODE,
+    Layer.INTENT,
+    Severity.CRITICAL,
+    meaning="The provider knows calls of ours that the database does not: an older backup was "
+    "restored, or a replica that lagged was promoted. People who were called look as if "
+    "they were not.",
+    fix="The provider has {unknown_calls:call} since {compared_from} that the database lacks: "
+    "an older backup was restored, or a replica took over. Nobody is called since "
+    "{recovering_since}, so that nobody is called twice. {read_in}. On the server, read "
+    "them in and look: apollo recover; then let dialling go on: apollo recover --confirm",
+)
 def recovery_mode(view: View) -> Finding | None:
     """The database lacks calls that were made."""
     found = view.snapshot.recovering
@@ -85,6 +118,14 @@ def recovery_mode(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.CAMPAIGN_PAUSED,
+    Layer.INTENT,
+    Severity.INFO,
+    meaning="Somebody paused the whole campaign. Its batches go on when it is resumed.",
+    fix="The whole campaign was paused {by_whom}. To go on: POST "
+    "/api/v1/campaigns/{campaign_id}/resume.",
+)
 def campaign_paused(view: View) -> Finding | None:
     """Somebody paused the campaign, and the batch with it."""
     batch, campaign = view.snapshot.batch, view.snapshot.campaign
@@ -103,6 +144,14 @@ def campaign_paused(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.BATCH_PAUSED,
+    Layer.INTENT,
+    Severity.INFO,
+    meaning="Somebody paused this batch. No call starts until it is resumed; retries and follow-ups"
+    " that fall due meanwhile are kept.",
+    fix="Paused {by_whom}; nobody is called. To go on: POST /api/v1/batches/{batch_id}/resume.",
+)
 def batch_paused(view: View) -> Finding | None:
     """Somebody paused this batch on its own."""
     batch = view.snapshot.batch
@@ -119,6 +168,15 @@ def batch_paused(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.PAUSED_BY_APOLLO,
+    Layer.INTENT,
+    Severity.WARNING,
+    meaning="Apollo itself paused this batch, because going on would only have failed for "
+    "everybody.",
+    fix='Apollo itself paused this batch at {paused_at} for {code} ("{text}"). Mend that first,'
+    " then POST /api/v1/batches/{batch_id}/resume.",
+)
 def paused_by_apollo(view: View) -> Finding | None:
     """Apollo paused the batch, and says why."""
     batch = view.snapshot.batch
@@ -134,6 +192,14 @@ def paused_by_apollo(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.BATCH_SCHEDULED,
+    Layer.INTENT,
+    Severity.INFO,
+    meaning="The batch has a start in the future. Its contacts wait for it.",
+    fix="Nothing to do: the batch starts at {starts_at}, in {starts_in}. To start earlier, "
+    "cancel it and create it again without scheduled_start.",
+)
 def batch_scheduled(view: View) -> Finding | None:
     """The start lies ahead."""
     starts_at = view.snapshot.batch.scheduled_start
@@ -146,123 +212,6 @@ def batch_scheduled(view: View) -> Finding | None:
         evidence={"starts_at": starts_at},
         words={"starts_in": starts_at - view.now},
         is_holding=True,
-    )
-
-
-def outside_window(view: View) -> Finding | None:
-    """Calling hours are closed and will open."""
-    opens_at, zone = view.opens_at, view.snapshot.campaign.hours.zone
-    if not view.is_waiting_for_us or view.is_open or opens_at is None:
-        return None
-    return Finding(
-        reason=Reason.OUTSIDE_WINDOW,
-        contacts=view.claimable,
-        until=opens_at,
-        evidence={
-            "opens_at": opens_at,
-            "opens_local": local(opens_at, zone),
-            "timezone": zone.key,
-        },
-        words={"opens_in": opens_at - view.now},
-        is_holding=True,
-    )
-
-
-def window_never_opens(view: View) -> Finding | None:
-    """Calling hours leave no instant in which a call may start."""
-    if not view.is_waiting_for_us or view.is_open or view.opens_at is not None:
-        return None
-    return Finding(
-        reason=Reason.WINDOW_NEVER_OPENS,
-        contacts=view.claimable,
-        evidence={
-            "timezone": view.snapshot.campaign.hours.zone.key,
-            "ring_timeout_s": int(view.snapshot.settings.ring_timeout.total_seconds()),
-        },
-        words={"ring_timeout": view.snapshot.settings.ring_timeout},
-        is_holding=True,
-    )
-
-
-def follow_up_not_due(view: View) -> Finding | None:
-    """Promised calls whose time has not come."""
-    return _cooling(view, Reason.FOLLOW_UP_NOT_DUE, Turn.FOLLOW_UP)
-
-
-def retry_not_due(view: View) -> Finding | None:
-    """Retries whose cooldown is not over."""
-    return _cooling(view, Reason.RETRY_NOT_DUE, Turn.RETRY)
-
-
-def duplicate_number_blocked(view: View) -> Finding | None:
-    """Contacts whose number is on another call."""
-    contacts = view.own_waits.get(Reason.DUPLICATE_NUMBER_BLOCKED, 0)
-    if contacts <= 0:
-        return None
-    batch_id = view.snapshot.batch.id
-    # A call of another organisation is never named.
-    held_by = [
-        {
-            "contact_id": ids.contact_id(ids.ContactKey(batch_id, row.position)),
-            "batch_id": ids.batch_id(row.batch_id) if row.batch_id else None,
-            "execution_id": ids.execution_id(row.execution_id) if row.execution_id else None,
-            "since": row.requested_at,
-        }
-        for row in view.snapshot.parked or ()
-    ]
-    batches = sorted({str(row["batch_id"]) for row in held_by if row["batch_id"]})
-    return Finding(
-        reason=Reason.DUPLICATE_NUMBER_BLOCKED,
-        contacts=contacts,
-        evidence={"sample": held_by},
-        words={"held_by": f"batch {', '.join(batches)}" if batches else "batch not known"},
-    )
-
-
-def invalid_numbers(view: View) -> Finding | None:
-    """Rows that were left out of the batch, and numbers that do not exist after all."""
-    batch = view.snapshot.batch
-    missing = [c for c in view.snapshot.ended or () if c.hangup_reason == "bad_number"]
-    if not batch.rejected_count and not missing:
-        return None
-    sample = [{"index": index, "reason": reason} for index, reason in batch.rejected]
-    said = "; ".join(f"row {row['index']}: {row['reason']}" for row in sample)
-    parts = []
-    if batch.rejected_count:
-        parts.append(f"{count(batch.rejected_count, 'row was|rows were')} left out ({said})")
-    if missing:
-        parts.append(f"{len(missing)} of the last calls found no such number")
-    return Finding(
-        reason=Reason.INVALID_NUMBERS,
-        contacts=batch.rejected_count,
-        evidence={
-            "rejected": batch.rejected_count,
-            "sample": sample,
-            "not_existing": len(missing),
-        },
-        words={
-            "what": " and ".join(parts),
-            "then": " and upload them as a new batch; a number that came before needs nothing, it"
-            f" is called once. GET /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out"
-            " in `rejected`."
-            if batch.rejected_count
-            else "; such a number is not called again.",
-        },
-    )
-
-
-def _cooling(view: View, reason: Reason, turn: Turn) -> Finding | None:
-    contacts = view.own_waits.get(reason, 0)
-    if contacts <= 0:
-        return None
-    row = view.waiting(turn)
-    first = None if row.first_due_at is None else max(row.first_due_at, view.now)
-    return Finding(
-        reason=reason,
-        contacts=contacts,
-        until=first,
-        evidence={"first_due_at": first, "last_due_at": row.last_due_at},
-        words={"first_due_in": None if first is None else first - view.now},
     )
 
 
@@ -280,3 +229,15 @@ def _at(act: Mapping[str, object]) -> datetime | None:
 def _spoken_act(act: Mapping[str, object]) -> str:
     at = _at(act)
     return "by somebody" if at is None else f"by {act['by']} at {stamp(at)}"
+
+
+RULES: Final = (
+    cancelled,
+    batch_expired,
+    dialling_stopped,
+    recovery_mode,
+    campaign_paused,
+    batch_paused,
+    paused_by_apollo,
+    batch_scheduled,
+)

@@ -1,8 +1,4 @@
-"""Rules about the carrier behind the provider, and about what people meet when they answer.
-
-They look at how the last calls of the batch ended, code by code and caller id by caller id. Must
-never judge a handful of calls.
-"""
+"""The carrier behind the provider, and what people meet when they answer (layer provider)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -10,12 +6,17 @@ from datetime import timedelta
 from typing import Final
 
 from apollo.core.breaker import CARRIER_FAILS
-from apollo.core.diagnosis.evidence import CallHook, EndedCall, ProviderHealth
+from apollo.core.diagnosis.evidence import Share
 from apollo.core.diagnosis.finding import Finding
-from apollo.core.diagnosis.shares import Share
+from apollo.core.diagnosis.reported import (
+    CallHook,
+    EndedCall,
+    ProviderHealth,
+)
+from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
 from apollo.core.outcomes import NO_CARRIER
-from apollo.core.reasons import Reason
+from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import Outcome
 
 # What ended longer ago says nothing about the carrier of now.
@@ -35,7 +36,6 @@ _DROPPED_ABOVE: Final = 0.10
 # The newest answers: all of them dropped means that nobody reaches the agent now.
 _NEWEST: Final = 5
 _DROPPED_MIN: Final = 2
-
 _DECLINED: Final = 603
 _UNWANTED: Final = frozenset({607, 608})
 _REFUSED: Final = 403
@@ -53,6 +53,73 @@ _ADVICE: Final = {
 _OTHER_ADVICE: Final = "ask the carrier what this code means there, and see the provider's log."
 
 
+@symptom(
+    Reason.AGENT_UNREACHABLE,
+    Layer.PROVIDER,
+    Severity.CRITICAL,
+    meaning="Nobody answers at the address of the voice application, and people who answered were "
+    "hung up on at once.",
+    fix="The call hook {call_hook} cannot be reached ({error}), and {dropped} of {answered} "
+    "people who answered were hung up on within 2 s. Pause first: POST "
+    "/api/v1/batches/{batch_id}/pause. Then start the agent or correct its address (apollo "
+    "agent set), and POST /api/v1/batches/{batch_id}/resume.",
+)
+def agent_unreachable(view: View) -> Finding | None:
+    """Nobody listens at the call hook, and those who answered were hung up on."""
+    hook = _call_hook(view)
+    newest = _answered(view)[:_NEWEST]
+    if hook is None or not hook.error or len(newest) < _DROPPED_MIN:
+        return None
+    # A conversation proves that the provider reaches the agent, whatever we see from here.
+    if not all(_is_dropped(call) for call in newest):
+        return None
+    answered = _answered(view)
+    return Finding(
+        reason=Reason.AGENT_UNREACHABLE,
+        contacts=view.claimable + view.on_call,
+        evidence={
+            "call_hook": hook.call_hook,
+            "error": hook.error,
+            "checked_at": hook.checked_at,
+            "dropped": sum(_is_dropped(call) for call in answered),
+            "answered": len(answered),
+        },
+    )
+
+
+@symptom(
+    Reason.ANSWERED_THEN_DROPPED,
+    Layer.PROVIDER,
+    Severity.CRITICAL,
+    meaning="People answer, and our side hangs up within two seconds: they hear nothing. That is a "
+    "silent call, which people take for harassment.",
+    fix="{dropped} of the last {answered} people who answered were hung up on by our side "
+    "within 2 s: the voice application fails, and people hear nothing. Pause first: POST "
+    "/api/v1/batches/{batch_id}/pause. Then look at the application's log, its TLS and "
+    "speech credentials, and the provider's alerts; then POST "
+    "/api/v1/batches/{batch_id}/resume.",
+)
+def answered_then_dropped(view: View) -> Finding | None:
+    """People answer and our side hangs up at once."""
+    answered = _answered(view)
+    dropped = Share(sum(_is_dropped(call) for call in answered), len(answered))
+    if dropped.of < _ANSWERS_MIN or dropped.value <= _DROPPED_ABOVE:
+        return None
+    return Finding(
+        reason=Reason.ANSWERED_THEN_DROPPED,
+        contacts=dropped.hits,
+        since=min(call.ended_at for call in answered if _is_dropped(call)),
+        evidence={"dropped": dropped.hits, "answered": dropped.of, "within_s": _DROPPED_S},
+    )
+
+
+@gate(
+    Reason.CARRIER_REJECTS,
+    Layer.PROVIDER,
+    Severity.CRITICAL,
+    meaning="More than half of the last calls failed with one and the same SIP code.",
+    fix="{failed} of the last {calls:call} failed with SIP {sip_status}{sip_reason}: {advice}",
+)
 def carrier_rejects(view: View) -> Finding | None:
     """Most of the last calls failed with one SIP code, or so many that nothing is sent any more."""
     last = _fresh(view)[:_LAST]
@@ -93,6 +160,15 @@ def carrier_rejects(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.CALLER_ID_INVALID,
+    Layer.PROVIDER,
+    Severity.WARNING,
+    meaning="The carrier refuses calls from one caller id (403) and takes those from another.",
+    fix="The carrier refuses {caller_id}: {refused} of its last {calls} calls ended 403, "
+    "{others} from other numbers. Have the carrier allow the number on the trunk, or take "
+    "it out of phone_numbers: PATCH /api/v1/campaigns/{campaign_id}.",
+)
 def caller_id_invalid(view: View) -> Finding | None:
     """The carrier refuses one caller id and takes another."""
     refused = _shares(_fresh(view), lambda call: call.sip_status == _REFUSED)
@@ -119,6 +195,15 @@ def caller_id_invalid(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.CALLER_ID_BLOCKED,
+    Layer.PROVIDER,
+    Severity.WARNING,
+    meaning="Networks or people refuse calls from this number as unwanted (603, 607, 608).",
+    fix="{caller_id} looks blocked as spam: {share} of its last {calls} calls ended 603, 607 or"
+    " 608. Let the number rest, by taking it out of phone_numbers (PATCH "
+    "/api/v1/campaigns/{campaign_id}), and lower the concurrency.",
+)
 def caller_id_blocked(view: View) -> Finding | None:
     """Calls from a caller id are refused as unwanted."""
     shares = _shares(_fresh(view), _is_unwanted)
@@ -143,43 +228,6 @@ def caller_id_blocked(view: View) -> Finding | None:
             ],
         },
         words={"share": str(share)},
-    )
-
-
-def answered_then_dropped(view: View) -> Finding | None:
-    """People answer and our side hangs up at once."""
-    answered = _answered(view)
-    dropped = Share(sum(_is_dropped(call) for call in answered), len(answered))
-    if dropped.of < _ANSWERS_MIN or dropped.value <= _DROPPED_ABOVE:
-        return None
-    return Finding(
-        reason=Reason.ANSWERED_THEN_DROPPED,
-        contacts=dropped.hits,
-        since=min(call.ended_at for call in answered if _is_dropped(call)),
-        evidence={"dropped": dropped.hits, "answered": dropped.of, "within_s": _DROPPED_S},
-    )
-
-
-def agent_unreachable(view: View) -> Finding | None:
-    """Nobody listens at the call hook, and those who answered were hung up on."""
-    hook = _call_hook(view)
-    newest = _answered(view)[:_NEWEST]
-    if hook is None or not hook.error or len(newest) < _DROPPED_MIN:
-        return None
-    # A conversation proves that the provider reaches the agent, whatever we see from here.
-    if not all(_is_dropped(call) for call in newest):
-        return None
-    answered = _answered(view)
-    return Finding(
-        reason=Reason.AGENT_UNREACHABLE,
-        contacts=view.claimable + view.on_call,
-        evidence={
-            "call_hook": hook.call_hook,
-            "error": hook.error,
-            "checked_at": hook.checked_at,
-            "dropped": sum(_is_dropped(call) for call in answered),
-            "answered": len(answered),
-        },
     )
 
 
@@ -245,3 +293,12 @@ def _call_hook(view: View) -> CallHook | None:
         if hook.call_hook == wanted
     ]
     return max(seen, key=lambda hook: hook.checked_at, default=None)
+
+
+RULES: Final = (
+    agent_unreachable,
+    answered_then_dropped,
+    carrier_rejects,
+    caller_id_invalid,
+    caller_id_blocked,
+)

@@ -1,10 +1,23 @@
-"""Rules about our own books: whether the counters add up, and whether a recount agrees."""
+"""Our own books (layer data): whether the counters add up, and whether a recount agrees."""
+
+from typing import Final
 
 from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.rule import symptom
 from apollo.core.diagnosis.view import View
-from apollo.core.reasons import Reason
+from apollo.core.reasons import Layer, Reason, Severity
 
 
+@symptom(
+    Reason.ACCOUNTING_GAP,
+    Layer.DATA,
+    Severity.CRITICAL,
+    meaning="The reasons do not add up to the contacts, or the counters differ from a recount. This"
+    " is a defect of Apollo.",
+    fix="{contacts:contact matches|contacts match} no reason ({what}). Nothing for you to mend:"
+    " please report this answer as it stands; GET /api/v1/batches/{batch_id}/contacts shows"
+    " each contact's status.",
+)
 def accounting_gap(view: View) -> Finding | None:
     """Contacts that no rule explains, or counters that a recount contradicts."""
     counted = sum(view.counts.values())
@@ -24,6 +37,15 @@ def accounting_gap(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.COUNTERS_VERIFIED,
+    Layer.DATA,
+    Severity.INFO,
+    meaning="On request (`?verify=true`) every contact was counted again, and the counters are "
+    "right.",
+    fix="Nothing to do: {contacts:contact was|contacts were} counted again, and every counter "
+    "is right.",
+)
 def counters_verified(view: View) -> Finding | None:
     """A recount was asked for and agrees."""
     if view.snapshot.recount is None or _differences(view):
@@ -48,3 +70,9 @@ def _differences(view: View) -> dict[str, int]:
         key = f"{tally.status}/{tally.wait_reason}" if tally.wait_reason else str(tally.status)
         found[key] = found.get(key, 0) - tally.contacts
     return {key: n for key, n in found.items() if n}
+
+
+RULES: Final = (
+    accounting_gap,
+    counters_verified,
+)

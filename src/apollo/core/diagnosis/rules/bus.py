@@ -1,6 +1,6 @@
-"""Rules about Kafka, where it is the bus: what processes say of it, and what waits because of it.
+"""Kafka, where it is the bus (layer pipeline): what processes say of it, and what waits for it.
 
-None of them holds a batch: without Kafka the sweep finds the work. They stay silent where
+None of these holds a batch: without Kafka the sweep finds the work. They stay silent where
 PostgreSQL is the bus.
 """
 
@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
-from apollo.core.diagnosis.evidence import BusReport, Process
 from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.reported import (
+    BusReport,
+    Process,
+)
+from apollo.core.diagnosis.rule import symptom
 from apollo.core.diagnosis.view import ALIVE_WITHIN, View
 from apollo.core.diagnosis.words import span, stamp
-from apollo.core.reasons import Reason
+from apollo.core.reasons import Layer, Reason, Severity
 
 # A group that forms, or gives away a dead worker's share, is done within half of this.
 _ASSIGNED_WITHIN_S: Final = 20.0
@@ -24,6 +28,15 @@ _REBALANCES_MAX: Final = 5
 _OUTBOX_WITHIN: Final = timedelta(seconds=20)
 
 
+@symptom(
+    Reason.WORKERS_OTHER_BUS,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="The API and a worker use different buses, so wake-ups do not reach it. It still finds "
+    "work by the sweep, every few seconds.",
+    fix="The API wakes up workers through {api}, and {who} listens to {worker}. Give every "
+    "process the same APOLLO_KAFKA_BOOTSTRAP_SERVERS and restart it.",
+)
 def workers_other_bus(view: View) -> Finding | None:
     """A worker that lives listens to another bus than the one the API speaks on."""
     ours = view.snapshot.settings.bus_kind
@@ -46,6 +59,15 @@ def workers_other_bus(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.KAFKA_UNREACHABLE,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="A process cannot reach Kafka. Workers find their work by the sweep meanwhile, and "
+    "status events go straight to the database: a delay of seconds, no call is lost.",
+    fix="{who} cannot reach Kafka ({error}); last contact {last_contact}. Check the brokers, "
+    "the network to them and APOLLO_KAFKA_…; it reconnects by itself.",
+)
 def kafka_unreachable(view: View) -> Finding | None:
     """A process that lives is not connected to Kafka."""
     cut_off = [
@@ -77,6 +99,14 @@ def kafka_unreachable(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.NO_PARTITION_ASSIGNED,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="A worker is connected to Kafka and has no partition to read, so nothing wakes it. It "
+    "still finds work by the sweep.",
+    fix="{idle} of {workers} workers have no partition, of {partitions} there are. {what}",
+)
 def no_partition_assigned(view: View) -> Finding | None:
     """A worker is connected and has had nothing to read for long."""
     workers = [(one, bus) for one, bus in _on_kafka(view) if bus.partitions is not None]
@@ -104,6 +134,39 @@ def no_partition_assigned(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.REBALANCE_STORM,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Partitions move between the workers again and again, and each move holds up wake-ups.",
+    fix="{who} got other partitions {rebalances} times within two minutes. See in the logs "
+    "which worker comes and goes: one that restarts, hangs, or loses the network.",
+)
+def rebalance_storm(view: View) -> Finding | None:
+    """A worker's partitions changed again and again."""
+    hit = [
+        (bus.rebalances, one) for one, bus in _on_kafka(view) if bus.rebalances > _REBALANCES_MAX
+    ]
+    if not hit or not view.is_waiting_for_us:
+        return None
+    rebalances, process = max(hit, key=lambda one: one[0])
+    return Finding(
+        reason=Reason.REBALANCE_STORM,
+        contacts=0,
+        evidence={"rebalances": rebalances, "host": process.host, "pid": process.pid},
+        words={"who": f"The {process.who}"},
+    )
+
+
+@symptom(
+    Reason.KAFKA_LAG,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Messages wait on Kafka longer than they should: wake-ups come late, or what the "
+    "provider reported is not recorded yet.",
+    fix="{who} is {lag} behind with {what}. Look at the database first (db_locks, db_slow), "
+    "which it waits for; else run another worker.",
+)
 def kafka_lag(view: View) -> Finding | None:
     """A worker has not taken messages that came long ago."""
     late = [
@@ -127,22 +190,15 @@ def kafka_lag(view: View) -> Finding | None:
     )
 
 
-def rebalance_storm(view: View) -> Finding | None:
-    """A worker's partitions changed again and again."""
-    hit = [
-        (bus.rebalances, one) for one, bus in _on_kafka(view) if bus.rebalances > _REBALANCES_MAX
-    ]
-    if not hit or not view.is_waiting_for_us:
-        return None
-    rebalances, process = max(hit, key=lambda one: one[0])
-    return Finding(
-        reason=Reason.REBALANCE_STORM,
-        contacts=0,
-        evidence={"rebalances": rebalances, "host": process.host, "pid": process.pid},
-        words={"who": f"The {process.who}"},
-    )
-
-
+@symptom(
+    Reason.OUTBOX_STALLED,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Events for other systems wait in the database and are not brought to Kafka. Dialling "
+    "does not depend on it.",
+    fix="The oldest event waits for {age}. See that a worker runs and reaches Kafka, and that "
+    "it may write to the topic of events.",
+)
 def outbox_stalled(view: View) -> Finding | None:
     """Events wait in the outbox for too long."""
     backlog = view.snapshot.backlog
@@ -158,6 +214,15 @@ def outbox_stalled(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.DEAD_LETTERS,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Messages on Kafka could not be read and were set aside. One from the topic of status "
+    "events may hold the outcome of a call.",
+    fix="{letters} messages could not be read, the last at {last_at}: {why}. `apollo dlq list` "
+    "shows them; mend the cause, then `apollo dlq replay --all`.",
+)
 def dead_letters(view: View) -> Finding | None:
     """Messages were set aside and nobody has seen to them."""
     backlog = view.snapshot.backlog
@@ -187,3 +252,14 @@ def _who(processes: Sequence[Process]) -> str:
 
 def _spoken(kind: str) -> str:
     return {"kafka": "Kafka", "postgres": "PostgreSQL"}.get(kind, kind)
+
+
+RULES: Final = (
+    workers_other_bus,
+    kafka_unreachable,
+    no_partition_assigned,
+    rebalance_storm,
+    kafka_lag,
+    outbox_stalled,
+    dead_letters,
+)

@@ -1,18 +1,21 @@
-"""Rules about our own processes and the database, from what each process saw of itself.
+"""The database, and what our processes see of it (layer pipeline).
 
-`no_worker_alive` and `completed_not_closed` stand beside the provider's rules, which ask for the
-same workers. Must never blame a process for what the database keeps it from.
+Must never blame a process for what the database keeps it from.
 """
 
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Final
 
-from apollo.core.diagnosis.evidence import Process, Queue, WriteFault
 from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.reported import (
+    Process,
+    Queue,
+    WriteFault,
+)
+from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import span
-from apollo.core.reasons import Reason
+from apollo.core.reasons import Layer, Reason, Severity
 
 QueueOf = Callable[[Process], Queue | None]
 # PostgreSQL's own codes for "no room left" and "no writes here".
@@ -24,19 +27,18 @@ _LOCK_HELD: Final = timedelta(seconds=5)
 _SLOW_S: Final = 0.5
 # A connection is borrowed for milliseconds; a second's wait means that all of them are held.
 _POOL_WAIT_S: Final = 1.0
-# NTP keeps machines within a tenth of a second; beyond this it does not run.
-_SKEW_S: Final = 2.0
-# Call-detail records are looked for from five seconds before our own request.
-_PROVIDER_SKEW_S: Final = 5.0
 # An event is stored within milliseconds of its arrival; the provider gives up after ten seconds.
 _EVENT_WAIT_S: Final = 5.0
 
 
-def cannot_write(view: View) -> bool:
-    """Whether heartbeats cannot be written, so that their silence proves nothing."""
-    return db_readonly(view) is not None or db_disk_full(view) is not None
-
-
+@gate(
+    Reason.DB_READONLY,
+    Layer.PIPELINE,
+    Severity.CRITICAL,
+    meaning="The database takes no writes: it is a standby, or set read-only. Nothing can be "
+    "claimed or recorded.",
+    fix="The database takes no writes: {why}.",
+)
 def db_readonly(view: View) -> Finding | None:
     """The database takes no writes."""
     health, fault = view.snapshot.database, _refused(view, READ_ONLY)
@@ -58,15 +60,15 @@ def db_readonly(view: View) -> Finding | None:
     )
 
 
-def _why_readonly(*, is_standby: bool) -> str:
-    if is_standby:
-        return "it is a standby. Point APOLLO_DATABASE_URL of every process at the primary"
-    return (
-        "it is set read-only. Find out who did that and why, then in psql: alter system reset"
-        " default_transaction_read_only; select pg_reload_conf();"
-    )
-
-
+@gate(
+    Reason.DB_DISK_FULL,
+    Layer.PIPELINE,
+    Severity.CRITICAL,
+    meaning="PostgreSQL says that there is no room left (SQLSTATE 53100). Nothing can be claimed or"
+    " recorded.",
+    fix="The disk of the database is full since {since}: {error}. Make room on it, on the "
+    "database's machine (df -h); Apollo goes on by itself.",
+)
 def db_disk_full(view: View) -> Finding | None:
     """PostgreSQL refused a write for want of room."""
     fault = _refused(view, DISK_FULL)
@@ -81,6 +83,15 @@ def db_disk_full(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.DB_LOCKS,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Somebody holds a lock in the database that our processes wait for.",
+    fix="Process {pid} of the database ({application}, {state} for {age}) holds a lock that "
+    "{waiting:statement of ours waits|statements of ours wait} for. If it is not meant to, "
+    "end it in psql: select pg_terminate_backend({pid});",
+)
 def db_locks(view: View) -> Finding | None:
     """A session of the database that ours have waited for, for long."""
     health = view.snapshot.database
@@ -106,6 +117,17 @@ def db_locks(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.DB_SLOW,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="The database takes long to answer: three claims within a minute over half a second "
+    "each, or the readings of this page together. What a busy process of ours adds to it "
+    "does not count.",
+    fix="The database is slow: {what}. See on its machine what it waits for: disk (iostat -x "
+    "1), CPU (top), and what runs for long (psql: select pid, now() - xact_start, query "
+    "from pg_stat_activity order by xact_start;).",
+)
 def db_slow(view: View) -> Finding | None:
     """Claims, or the readings of this page, take long."""
     if not view.is_waiting_for_us:
@@ -132,6 +154,16 @@ def db_slow(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.POOL_EXHAUSTED,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="All connections of one of our processes to the database are in use, and requests wait "
+    "for one.",
+    fix="{who} needs more than its {size:connection} to the database: {waiting:request "
+    "waits|requests wait} for one, the longest of the last minute {longest}. If db_locks or"
+    " db_slow is listed, mend that; else run another process of the kind.",
+)
 def pool_exhausted(view: View) -> Finding | None:
     """A process has more to ask the database than it has connections."""
     found = _longest(view, lambda one: one.pool, _POOL_WAIT_S)
@@ -146,6 +178,16 @@ def pool_exhausted(view: View) -> Finding | None:
     )
 
 
+@symptom(
+    Reason.STATUS_EVENTS_LAGGING,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Status events arrive and wait in the API to be stored, so calls seem to last longer "
+    "than they do.",
+    fix="{who} has {waiting:status event|status events} to store, and the slowest of the last "
+    "minute took {longest}. If db_locks or db_slow is listed, mend that; else run another "
+    "`apollo serve`.",
+)
 def status_events_lagging(view: View) -> Finding | None:
     """Events arrived and were not stored for seconds."""
     found = _longest(view, lambda one: one.events, _EVENT_WAIT_S)
@@ -160,96 +202,43 @@ def status_events_lagging(view: View) -> Finding | None:
     )
 
 
-def clock_skew(view: View) -> Finding | None:
-    """A clock of ours, or the provider's, differs from the database's."""
-    if not view.is_waiting_for_us:
-        return None
-    # Whose clock, as the evidence names it and as the text does, and by how much it is off.
-    off: dict[str, tuple[str, float]] = {}
-    for one in _alive(view):
-        skew_s = one.clock_skew_s or 0.0
-        if abs(skew_s) > _SKEW_S:
-            off[one.who] = (f"the {one.who}", skew_s)
-        if one.provider is None or one.provider.clock_offset_s is None:
-            continue
-        provider_s = skew_s + one.provider.clock_offset_s
-        if abs(provider_s) > _PROVIDER_SKEW_S:
-            off[one.provider.provider] = ("the provider", provider_s)
-    if not off:
-        return None
-    said = (
-        f"The clock of {who} is {span(timedelta(seconds=abs(seconds)))}"
-        f" {'ahead of' if seconds > 0 else 'behind'} the database's"
-        for who, seconds in off.values()
-    )
-    return Finding(
-        reason=Reason.CLOCK_SKEW,
-        contacts=0,
-        evidence={"seconds": {who: round(seconds, 1) for who, (_, seconds) in off.items()}},
-        words={"what": ". ".join(said)},
-    )
+def waits_for_database(view: View) -> bool:
+    """Whether the database is what a worker waits for."""
+    return any(rule(view) for rule in (db_locks, db_slow, pool_exhausted))
 
 
-def version_mismatch(view: View) -> Finding | None:
-    """Programs that differ from each other, or from the schema of the database."""
-    own, health = view.snapshot.settings, view.snapshot.database
-    if not view.is_waiting_for_us:
-        return None
-    alive = _alive(view)
-    versions = {one.version for one in alive} | ({own.version} - {""})
-    schema = health.schema_version if health is not None else 0
-    strange = [
-        one
-        for one in alive
-        if schema and one.schema_version is not None and one.schema_version != schema
-    ]
-    if len(versions) <= 1 and not strange:
-        return None
-    said = [f"the {one.who} runs {one.version}" for one in alive if one.version != own.version]
-    said += [
-        f"the {one.who} knows schema {one.schema_version} and the database has {schema}"
-        for one in strange
-    ]
-    if own.version and len(versions) > 1:
-        said.append(f"this API runs {own.version}")
-    return Finding(
-        reason=Reason.VERSION_MISMATCH,
-        contacts=0,
-        evidence={
-            "versions": sorted(versions),
-            "schema_of_database": schema or None,
-            "processes": [
-                {"who": one.who, "version": one.version, "schema": one.schema_version}
-                for one in alive
-                if one in strange or one.version != own.version
-            ],
-        },
-        words={"what": _sentence(said)},
+def _why_readonly(*, is_standby: bool) -> str:
+    if is_standby:
+        return "it is a standby. Point APOLLO_DATABASE_URL of every process at the primary"
+    return (
+        "it is set read-only. Find out who did that and why, then in psql: alter system reset"
+        " default_transaction_read_only; select pg_reload_conf();"
     )
 
 
 def _refused(view: View, sqlstate: str) -> WriteFault | None:
     """The first of the writes that the database refuses for this, to us or to a process."""
     own = view.snapshot.write_fault
-    faults = [fault for one in _alive(view) for fault in one.write_faults]
+    faults = [fault for one in view.alive for fault in one.write_faults]
     faults += [] if own is None else [own]
     hit = [fault for fault in faults if fault.sqlstate == sqlstate]
     return min(hit, key=lambda fault: fault.since, default=None)
-
-
-def _sentence(parts: list[str]) -> str:
-    text = ", ".join(parts)
-    return text[:1].upper() + text[1:]
-
-
-def _alive(view: View) -> list[Process]:
-    return [*view.processes("web"), *view.processes("worker")]
 
 
 def _longest(view: View, of: QueueOf, over_s: float) -> tuple[Process, Queue] | None:
     """The process with the longest wait of this kind in the last minute, if it is over that."""
     if not view.is_waiting_for_us:
         return None
-    queues = [(one, queue) for one in _alive(view) if (queue := of(one)) is not None]
+    queues = [(one, queue) for one in view.alive if (queue := of(one)) is not None]
     worst = max(queues, key=lambda pair: pair[1].longest_s, default=None)
     return worst if worst is not None and worst[1].longest_s > over_s else None
+
+
+RULES: Final = (
+    db_readonly,
+    db_disk_full,
+    db_locks,
+    db_slow,
+    pool_exhausted,
+    status_events_lagging,
+)

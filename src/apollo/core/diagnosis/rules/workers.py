@@ -1,0 +1,262 @@
+"""Our own processes (layer pipeline), from what each reported of itself."""
+
+from datetime import timedelta
+from typing import Final
+
+from apollo.core.diagnosis.finding import Finding
+from apollo.core.diagnosis.reported import (
+    Process,
+)
+from apollo.core.diagnosis.rule import gate, symptom
+from apollo.core.diagnosis.rules.database import waits_for_database
+from apollo.core.diagnosis.view import View
+from apollo.core.diagnosis.words import span, stamp
+from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.states import BatchStatus
+
+# A turn of the event loop takes milliseconds; heartbeats are due every five seconds.
+_LAG_S: Final = 5.0
+# While a contact could be taken the sweep asks for it every five seconds.
+_IDLE: Final = timedelta(seconds=30)
+# NTP keeps machines within a tenth of a second; beyond this it does not run.
+_SKEW_S: Final = 2.0
+# Call-detail records are looked for from five seconds before our own request.
+_PROVIDER_SKEW_S: Final = 5.0
+
+
+@gate(
+    Reason.NO_WORKER_ALIVE,
+    Layer.PIPELINE,
+    Severity.CRITICAL,
+    meaning="No worker process has sent a heartbeat within 15 seconds, so nobody dials.",
+    fix="No worker is running, so nobody is called. Start one: `apollo worker`; it takes up the"
+    " work by itself. {last_seen}",
+)
+def no_worker_alive(view: View) -> Finding | None:
+    """No worker has a fresh heartbeat."""
+    processes = view.snapshot.processes
+    if not view.is_waiting_for_us or processes is None or view.processes("worker"):
+        return None
+    if view.holds.of(Reason.DB_READONLY, Reason.DB_DISK_FULL):
+        return None  # then no heartbeat can be written, whoever is alive
+    workers = [process for process in processes if process.role == "worker"]
+    last = max(workers, key=lambda process: process.seen_at, default=None)
+    if last is None:
+        return Finding(
+            reason=Reason.NO_WORKER_ALIVE,
+            contacts=view.claimable,
+            evidence={"last_worker": None},
+            words={"last_seen": "No worker was ever seen here."},
+            is_holding=True,
+        )
+    gone_at = last.stopped_at or last.seen_at
+    how = "stopped" if last.stopped_at else "last seen"
+    return Finding(
+        reason=Reason.NO_WORKER_ALIVE,
+        contacts=view.claimable,
+        since=gone_at,
+        evidence={
+            "last_worker": {
+                "host": last.host,
+                "pid": last.pid,
+                "version": last.version,
+                "seen_at": last.seen_at,
+                "stopped_at": last.stopped_at,
+            }
+        },
+        words={
+            "last_seen": f"The last one ran on {last.host} as process {last.pid} and was {how}"
+            f" {stamp(gone_at)}, {span(view.now - gone_at)} ago."
+        },
+        is_holding=True,
+    )
+
+
+@gate(
+    Reason.WORKER_STUCK,
+    Layer.PIPELINE,
+    Severity.CRITICAL,
+    meaning="A worker sends heartbeats and does not work: its event loop hangs, or it takes no "
+    "contacts though some could be dialled and slots are free.",
+    fix="{who} lives and does not work: {what}. Restart that process; what it had claimed comes"
+    " back by itself in 30 s.",
+)
+def worker_stuck(view: View) -> Finding | None:
+    """A worker whose event loop hangs, or that takes nothing while it could."""
+    workers = view.processes("worker")
+    if not view.is_waiting_for_us or not workers:
+        return None
+    hit: list[tuple[Process, str]] = [
+        (one, f"its event loop stood still for {one.loop_lag_s:.0f} s")
+        for one in workers
+        if one.loop_lag_s > _LAG_S
+    ]
+    hangs = len(hit) == len(workers)
+    if not hit and _could_take(view):
+        hit = [(one, _idleness(view, one)) for one in workers if _is_idle(view, one)]
+        hangs = len(hit) == len(workers)
+        if not hangs:
+            return None  # another one takes them
+    if not hit:
+        return None
+    process, what = hit[0]
+    is_holding = hangs and _could_take(view)
+    return Finding(
+        reason=Reason.WORKER_STUCK,
+        contacts=view.claimable if is_holding else 0,
+        since=process.last_claim_at,
+        evidence={
+            "host": process.host,
+            "pid": process.pid,
+            "loop_lag_s": process.loop_lag_s,
+            "last_claim_at": process.last_claim_at,
+            "workers": len(hit),
+            "workers_alive": len(workers),
+        },
+        words={"who": f"The {process.who}", "what": what},
+        is_holding=is_holding,
+    )
+
+
+@symptom(
+    Reason.VERSION_MISMATCH,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Processes of different versions work on one database, or one was made for another "
+    "schema than the database has.",
+    fix="{what}. Bring every process to one version and restart it.",
+)
+def version_mismatch(view: View) -> Finding | None:
+    """Programs that differ from each other, or from the schema of the database."""
+    own, health = view.snapshot.settings, view.snapshot.database
+    if not view.is_waiting_for_us:
+        return None
+    alive = view.alive
+    versions = {one.version for one in alive} | ({own.version} - {""})
+    schema = health.schema_version if health is not None else 0
+    strange = [
+        one
+        for one in alive
+        if schema and one.schema_version is not None and one.schema_version != schema
+    ]
+    if len(versions) <= 1 and not strange:
+        return None
+    said = [f"the {one.who} runs {one.version}" for one in alive if one.version != own.version]
+    said += [
+        f"the {one.who} knows schema {one.schema_version} and the database has {schema}"
+        for one in strange
+    ]
+    if own.version and len(versions) > 1:
+        said.append(f"this API runs {own.version}")
+    return Finding(
+        reason=Reason.VERSION_MISMATCH,
+        contacts=0,
+        evidence={
+            "versions": sorted(versions),
+            "schema_of_database": schema or None,
+            "processes": [
+                {"who": one.who, "version": one.version, "schema": one.schema_version}
+                for one in alive
+                if one in strange or one.version != own.version
+            ],
+        },
+        words={"what": _sentence(said)},
+    )
+
+
+@symptom(
+    Reason.CLOCK_SKEW,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="The clock of a process or of the provider differs from the database's. Apollo decides "
+    "by the database's clock; what is dated by another one looks too old or too new.",
+    fix="{what}. Run NTP (chrony, systemd-timesyncd) on every machine.",
+)
+def clock_skew(view: View) -> Finding | None:
+    """A clock of ours, or the provider's, differs from the database's."""
+    if not view.is_waiting_for_us:
+        return None
+    # Whose clock, as the evidence names it and as the text does, and by how much it is off.
+    off: dict[str, tuple[str, float]] = {}
+    for one in view.alive:
+        skew_s = one.clock_skew_s or 0.0
+        if abs(skew_s) > _SKEW_S:
+            off[one.who] = (f"the {one.who}", skew_s)
+        if one.provider is None or one.provider.clock_offset_s is None:
+            continue
+        provider_s = skew_s + one.provider.clock_offset_s
+        if abs(provider_s) > _PROVIDER_SKEW_S:
+            off[one.provider.provider] = ("the provider", provider_s)
+    if not off:
+        return None
+    said = (
+        f"The clock of {who} is {span(timedelta(seconds=abs(seconds)))}"
+        f" {'ahead of' if seconds > 0 else 'behind'} the database's"
+        for who, seconds in off.values()
+    )
+    return Finding(
+        reason=Reason.CLOCK_SKEW,
+        contacts=0,
+        evidence={"seconds": {who: round(seconds, 1) for who, (_, seconds) in off.items()}},
+        words={"what": ". ".join(said)},
+    )
+
+
+@symptom(
+    Reason.COMPLETED_NOT_CLOSED,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Every contact is final and the batch is still open.",
+    fix="All {total:contact is|contacts are} final, and a running worker closes the batch "
+    "within seconds. If it stays like this, start a worker: `apollo worker`.",
+)
+def completed_not_closed(view: View) -> Finding | None:
+    """Every contact is final and the batch is still open."""
+    batch = view.snapshot.batch
+    is_open = batch.status in {BatchStatus.IN_PROGRESS, BatchStatus.PAUSED}
+    if not is_open or view.unfinished != 0:
+        return None
+    return Finding(
+        reason=Reason.COMPLETED_NOT_CLOSED,
+        contacts=batch.total_contacts,
+        evidence={"total": batch.total_contacts},
+    )
+
+
+def _could_take(view: View) -> bool:
+    """Whether a contact could have been taken for so long that a worker at work had."""
+    if view.snapshot.batch.status is not BatchStatus.IN_PROGRESS:
+        return False
+    if not view.claimable or not view.free or view.holds.is_held:
+        return False
+    if view.claimable_since > view.now - _IDLE:
+        return False
+    health = view.snapshot.database
+    paced = health is not None and any(seconds > 0 for _, seconds in health.booked_ahead_s)
+    return not paced and not waits_for_database(view)
+
+
+def _is_idle(view: View, worker: Process) -> bool:
+    if worker.provider is not None and worker.provider.state != "ok":
+        return False
+    last = worker.last_claim_at
+    return last is not None and last < view.now - _IDLE
+
+
+def _idleness(view: View, worker: Process) -> str:
+    ago = view.now - (worker.last_claim_at or view.now)
+    return f"it last asked for contacts {span(ago)} ago, and {view.claimable} could be dialled"
+
+
+def _sentence(parts: list[str]) -> str:
+    text = ", ".join(parts)
+    return text[:1].upper() + text[1:]
+
+
+RULES: Final = (
+    no_worker_alive,
+    worker_stuck,
+    version_mismatch,
+    clock_skew,
+    completed_not_closed,
+)
