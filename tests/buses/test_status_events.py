@@ -75,7 +75,7 @@ def callbacks(world: World, driver: JambonzDriver, stream: Stream) -> Callbacks:
     return Callbacks(
         driver=driver,
         record=RecordCallEvents(db=world.db, deadlines=DEADLINES, wakes_by_notify=True),
-        results=RecordCallResult(db=world.db, clock=SystemClock(), wakes_by_notify=True),
+        results=RecordCallResult(db=world.db, wakes_by_notify=True),
         result_secret=None,
         clock=SystemClock(),
         status_stream=stream,

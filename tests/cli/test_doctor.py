@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import StandIn
 from tests.cli.running import Ran, run
+from tests.usecases.batch_world import BatchWorld, some_numbers
 
 from apollo.cli import checks
 from apollo.cli.checks import Finding, State
@@ -108,6 +109,33 @@ async def test_a_hold_after_a_restore_is_a_fault(database_url: str) -> None:
     (found,) = [one for one in checked if one.name == "dialling"]
     assert found.state is State.FAULT
     assert "apollo recover --confirm" in found.fix
+
+
+async def test_campaigns_that_call_real_people_at_any_hour_are_named(database_url: str) -> None:
+    world = await BatchWorld.build(database_url)
+    table = {"monday": {"start": "09:00", "end": "18:00"}}
+    bounded = await world.campaign(working_hours_enforced=True, working_hours=table)
+    unbounded = await world.campaign()
+    await world.campaign()  # nobody is called by this one
+    numbers = some_numbers(2)
+    for campaign, number in zip((bounded, unbounded), numbers, strict=True):
+        await world.batch(campaign, [number])
+    await world.db.close()
+    ours = {"APOLLO_DATABASE_URL": database_url}
+    theirs = ours | {
+        "APOLLO_JAMBONZ_URL": "https://jambonz.example.com/api/v1",
+        "APOLLO_JAMBONZ_ACCOUNT_SID": ACCOUNT,
+        "APOLLO_JAMBONZ_API_KEY": "key",
+        "APOLLO_JAMBONZ_WEBHOOK_SECRET": "secret",
+        "APOLLO_PUBLIC_URL": PUBLIC,
+    }
+    checked, _ = await checks.database(load(theirs))
+    (found,) = [one for one in checked if one.name == "calling hours"]
+    assert found.state is State.NOTE
+    assert found.what == f"{unbounded} call people at any hour of the day or night"
+    assert "working_hours" in found.fix
+    checked, _ = await checks.database(load(ours))
+    assert "calling hours" not in {one.name for one in checked}, "no phone rings at RotaryRouter"
 
 
 def test_api_token_and_status_hook_are_asked_and_nothing_is_posted(

@@ -190,9 +190,7 @@ async def a_site(
         callbacks = Callbacks(
             driver=driver,
             record=record,
-            results=RecordCallResult(
-                db=world.db, clock=SystemClock(), wakes_by_notify=True, bus=None
-            ),
+            results=RecordCallResult(db=world.db, wakes_by_notify=True, bus=None),
             result_secret=None,
             clock=SystemClock(),
         )

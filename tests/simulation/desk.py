@@ -39,7 +39,7 @@ class Desk:
         driver = SimDriver(world.provider, self.process)
         record = RecordCallEvents(db=db, deadlines=world.rules, wakes_by_notify=True)
         self._recover = RecoverCalls(db=db, driver=driver, clock=clock, record=record)
-        self._stops = StopDialling(db=db, clock=clock, bus=PostgresBus(db, clock))
+        self._stops = StopDialling(db=db, bus=PostgresBus(db, clock))
 
     async def stop(self, organization: str | None) -> None:
         """Stop one organisation, or everybody, until it is answered."""

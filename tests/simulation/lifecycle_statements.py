@@ -215,19 +215,15 @@ def read_agent_key_secret(t: Transaction, now: datetime) -> Rows:
     return [{"agent_key_secret": i["agent_key_secret"]} for i in t.rows("installation")]
 
 
-def stop_dialling(
-    t: Transaction, now: datetime, organization_id: str, stopped_at: datetime | None
-) -> Rows:
-    del now
+def stop_dialling(t: Transaction, now: datetime, organization_id: str, is_stopped: bool) -> Rows:
     if t.get("organizations", organization_id) is None:
         return []
-    t.change("organizations", organization_id, dialling_stopped_at=stopped_at)
+    t.change("organizations", organization_id, dialling_stopped_at=now if is_stopped else None)
     return [{}]
 
 
-def stop_all_dialling(t: Transaction, now: datetime, stopped_at: datetime | None) -> Rows:
-    del now
-    t.change("installation", True, dialling_stopped_at=stopped_at)
+def stop_all_dialling(t: Transaction, now: datetime, is_stopped: bool) -> Rows:
+    t.change("installation", True, dialling_stopped_at=now if is_stopped else None)
     return [{}]
 
 

@@ -471,7 +471,7 @@ async def stop(both: Both, dice: Random, _: uuid.UUID) -> None:
         return (
             await agents.agent_key_secret(connection, fresh=bytes(32)),
             await lifecycle.set_dialling_stopped(
-                connection, whom, is_stopped=is_stopped, at=both.now, actor="operator"
+                connection, whom, is_stopped=is_stopped, actor="operator"
             ),
             sorted(await lifecycle.wakeable_campaigns(connection, whom)),
             await lifecycle.count_calls_of(connection, whom),
@@ -491,7 +491,7 @@ async def say_result(both: Both, dice: Random, _: uuid.UUID) -> None:
     result = CallResult(summary=dice.choice((None, "spoke")), follow_up_at=follow_up_at)
 
     async def work(db: Database, known: uuid.UUID) -> bool:
-        results = RecordCallResult(db=db, clock=Told(both), wakes_by_notify=True)
+        results = RecordCallResult(db=db, wakes_by_notify=True)
         return await results.record(known, result)
 
     assert await work(both.real, both.twin[call_id]) == await work(both.memory, call_id)

@@ -187,7 +187,7 @@ class World:
         clock = Clock(self.loop, self.place.start)
         db = cast("Database", MemoryDatabase(self.server, STATEMENTS, ProcessWire(self, process)))
         driver = SimDriver(self.provider, process)
-        self.results = RecordCallResult(db=db, clock=clock, wakes_by_notify=True)
+        self.results = RecordCallResult(db=db, wakes_by_notify=True)
         self.callbacks = Callbacks(
             driver=driver,
             record=RecordCallEvents(db=db, deadlines=self.rules, wakes_by_notify=True),

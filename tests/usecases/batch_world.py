@@ -17,7 +17,8 @@ from apollo.usecases.read_batches import ReadBatches
 
 ACME = Principal("org_acme", "tests")
 OTHER = Principal("org_other", "tests")
-NOW = datetime(2026, 5, 10, 9, 0, tzinfo=UTC)
+# Only the database's clock decides anything about batches, and nobody can set that one.
+NOW = datetime.now(UTC).replace(microsecond=0)
 
 
 class SetClock:
@@ -88,7 +89,7 @@ class BatchWorld:
             db=db,
             clock=clock,
             bus=bus,
-            create=CreateBatches(db=db, clock=clock, bus=bus, route_of=route_of),
+            create=CreateBatches(db=db, bus=bus, route_of=route_of),
             read=ReadBatches(db=db),
             registered=registered,
         )

@@ -90,7 +90,7 @@ async def test_a_route_that_cannot_work_is_refused(
 
 
 async def test_stopping_counts_calls_and_resuming_wakes_the_dialler(world: BatchWorld) -> None:
-    stop = StopDialling(db=world.db, clock=world.clock, bus=world.bus)
+    stop = StopDialling(db=world.db, bus=world.bus)
     campaign = await world.campaign()
     batch = await world.batch(campaign)
     await world.put_call(batch, 1, state="placing")

@@ -28,7 +28,7 @@ async def held(world: World, *, said: str | None = None, is_said_first: bool = F
     campaign_id = await world.a_campaign()
     await world.a_batch(campaign_id, 1)
     (job,) = (await world.claim(campaign_id)).calls
-    results = RecordCallResult(db=world.db, clock=world.clock, wakes_by_notify=True)
+    results = RecordCallResult(db=world.db, wakes_by_notify=True)
     await world.record((job.call.id, LOST))
     if is_said_first:
         await results.record(job.call.id, CallResult(hangup_reason=said))

@@ -39,7 +39,7 @@ def lifecycle(world: BatchWorld) -> ChangeLifecycle:
 
 @pytest.fixture
 def campaigns(world: BatchWorld) -> ManageCampaigns:
-    return ManageCampaigns(db=world.db, clock=world.clock, bus=world.bus)
+    return ManageCampaigns(db=world.db, bus=world.bus)
 
 
 async def status_of(world: BatchWorld, batch: Any) -> tuple[str, str | None]:

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -43,16 +42,15 @@ async def test_a_batch_is_created_read_and_listed_in_one_shape(server: BatchServ
     body = {
         "campaign_id": campaign,
         "contacts": [{"phone_number": "+91 98765-00001", "call_variables": {"callee_name": "A"}}],
-        "scheduled_start": "2026-05-10T16:00:00",
+        "scheduled_start": "2126-05-10T16:00:00",
         "metadata": {"source": "crm"},
     }
     for path in ("/batches/", "/batches/upload"):
         assert (await server.ask("POST", path, json=body)).status == 201
-        server.world.clock.at += timedelta(seconds=1)
     created = await server.ask("POST", "/batches", json=body)
     assert created.status == 201, created.text
     assert created.json["status"] == "pending"
-    assert created.json["scheduled_start"] == "2026-05-10T10:30:00Z"
+    assert created.json["scheduled_start"] == "2126-05-10T10:30:00Z"
     _fits(BatchAnswer, created.json)
     read = await server.ask("GET", f"/batches/{created.json['batch_id']}/")
     assert read.json == created.json
@@ -172,7 +170,7 @@ async def test_contacts_and_calls_have_the_described_shape(server: BatchServer) 
     assert shown.status == 200, shown.text
     for contact in shown.json:
         _fits(ContactAnswer, contact)
-    assert shown.json[0]["current_call"]["started_at"] == "2026-05-10T09:00:00Z"
+    assert shown.json[0]["current_call"]["started_at"] == f"{NOW:%Y-%m-%dT%H:%M:%SZ}"
     one = await server.ask("GET", f"/calls/{call}")
     _fits(CallInFull, one.json)
     many = await server.ask("GET", "/calls", params={"phone_number": "+919876500001"})

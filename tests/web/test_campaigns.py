@@ -2,9 +2,10 @@
 
 import re
 import uuid
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from tests.web.api_world import CAMPAIGN, ApiWorld
 
 from apollo.core import ids
@@ -43,12 +44,110 @@ async def test_a_new_campaign_has_every_documented_key_and_its_defaults(api: Api
         "busy_calls": 0,
         "no_answer_calls": 0,
         "follow_up_calls": 0,
-        "created_at": "2026-05-10T09:00:00Z",
-        "updated_at": "2026-05-10T09:00:00Z",
+        "warnings": created["warnings"],
+        "created_at": created["created_at"],
+        "updated_at": created["created_at"],
     }
+    assert [one["code"] for one in created["warnings"]] == ["no_calling_hours"]
     assert created["campaign_id"].startswith("cmp_")
     read = await api.ask("GET", f"/api/v1/campaigns/{created['campaign_id']}")
     assert read.body == created
+
+
+NIGHT = {"sunday": {"start": "03:00", "end": "03:30"}}
+
+
+async def test_hours_that_are_given_hold_unless_that_is_switched_off_in_so_many_words(
+    api: ApiWorld,
+) -> None:
+    held = await api.campaign(working_hours=NIGHT)
+    assert (held["working_hours_enforced"], held["warnings"]) == (True, [])
+    off = await api.campaign(working_hours=NIGHT, working_hours_enforced=False)
+    assert off["working_hours_enforced"] is False
+    (warning,) = off["warnings"]
+    assert warning["code"] == "no_calling_hours"
+    assert "working_hours_enforced is false" in warning["text"]
+    none = await api.campaign(working_hours={})
+    assert none["working_hours_enforced"] is False
+    assert "the campaign has no working_hours" in none["warnings"][0]["text"]
+    path = "/api/v1/campaigns/"
+    closed = {"sunday": {"enabled": False}}
+    refused = await api.ask("POST", path, json=CAMPAIGN | {"working_hours": closed})
+    assert refused.status == 422, "a table that holds and has no day could never dial"
+
+
+@pytest.mark.parametrize(
+    ("first", "patch", "enforced"),
+    [
+        ({}, {"working_hours": NIGHT}, True),
+        ({}, {"working_hours": NIGHT, "working_hours_enforced": False}, False),
+        ({"working_hours": NIGHT}, {"name": "Other"}, True),
+        ({"working_hours": NIGHT, "working_hours_enforced": False}, {"name": "Other"}, False),
+        (
+            {"working_hours": NIGHT, "working_hours_enforced": False},
+            {"working_hours": NIGHT},
+            False,
+        ),
+        (
+            {"working_hours": NIGHT, "working_hours_enforced": False},
+            {"working_hours_enforced": None},
+            True,
+        ),
+        ({"working_hours": NIGHT}, {"working_hours": None, "working_hours_enforced": None}, False),
+    ],
+)
+async def test_a_table_given_later_holds_too(
+    api: ApiWorld, first: dict[str, Any], patch: dict[str, Any], enforced: bool
+) -> None:
+    campaign = await api.campaign(**first)
+    path = f"/api/v1/campaigns/{campaign['campaign_id']}"
+    changed = await api.ask("PATCH", path, json=patch)
+    assert changed.status == 200, changed.body
+    assert changed.body["working_hours_enforced"] is enforced
+    assert bool(changed.body["warnings"]) is not enforced
+    preview = await api.ask("POST", f"{path}/preview", json={"contacts_count": 1})
+    assert preview.body["warnings"] == changed.body["warnings"]
+
+
+async def test_a_campaign_with_a_zone_of_former_days_can_still_be_changed(api: ApiWorld) -> None:
+    campaign = await api.campaign()
+    path = f"/api/v1/campaigns/{campaign['campaign_id']}"
+    await api.sql("update campaigns set timezone = 'EST'")
+    assert (await api.ask("PATCH", path, json={"name": "Other"})).body["timezone"] == "EST"
+    refused = await api.ask("PATCH", path, json={"timezone": "MST"})
+    assert refused.status == 422
+    assert "America/Denver" in refused.body["detail"][0]["msg"]
+
+
+async def test_whatever_a_process_takes_for_the_time_the_databases_clock_decides(
+    api: ApiWorld,
+) -> None:
+    """A host whose clock is an hour ahead once started scheduled batches an hour early."""
+    campaign = await api.campaign()
+    real = datetime.now(UTC)
+    soon, past = real + timedelta(minutes=30), real - timedelta(minutes=30)
+    batches = [
+        {"campaign_id": campaign["campaign_id"], "contacts": [{"phone_number": number}], **times}
+        for number, times in (
+            ("+14155550124", {"scheduled_start": f"{soon:%FT%TZ}"}),
+            ("+14155550125", {"scheduled_start": f"{past:%FT%TZ}"}),
+            ("+14155550126", {"ends_at": f"{soon:%FT%TZ}"}),
+            ("+14155550127", {"ends_at": f"{past:%FT%TZ}"}),
+        )
+    ]
+    for off in (timedelta(hours=1), timedelta(hours=-1)):
+        api.clock.at = real + off
+        made = [await api.ask("POST", "/api/v1/batches/", json=body) for body in batches]
+        assert [one.status for one in made] == [201, 201, 201, 422]
+        assert [one.body["status"] for one in made[:2]] == ["pending", "in_progress"]
+        assert abs(datetime.fromisoformat(made[0].body["created_at"]) - real) < timedelta(minutes=5)
+        path = f"/api/v1/batches/{made[0].body['batch_id']}"
+        assert (await api.ask("PATCH", path, json={"ends_at": f"{past:%FT%TZ}"})).status == 422
+        for action, status in (("pause", "paused"), ("resume", "pending")):
+            changed = await api.ask("POST", f"{path}/{action}")
+            assert changed.body["status"] == status
+        for one in made[:3]:
+            await api.ask("POST", f"/api/v1/batches/{one.body['batch_id']}/cancel")
 
 
 async def test_everything_a_client_gives_comes_back(api: ApiWorld) -> None:

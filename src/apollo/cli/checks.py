@@ -19,11 +19,12 @@ import aiohttp
 from apollo import embedded
 from apollo.cli.listening import fault_of_port
 from apollo.config import Settings
+from apollo.core import ids
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.core.diagnosis.words import stamp
 from apollo.errors import ApolloError, DriverError, Misconfigured
 from apollo.ports import AgentRoute
-from apollo.storage import agents, heartbeats, lifecycle, recovery
+from apollo.storage import agents, campaigns, heartbeats, lifecycle, recovery
 from apollo.storage.database import Connection, Database
 from apollo.storage.migrations import SERVER_VERSION_MIN, schema_version, schema_version_wanted
 from apollo.wiring import parts
@@ -36,6 +37,8 @@ _FREE_BYTES_MIN: Final = 1 << 30
 _CLOCK_OFF_MAX: Final = timedelta(seconds=10)
 # Governments change their clocks at short notice, several times a year.
 _ZONES_OLD_YEARS: Final = 2
+# A line that is read, not a list.
+_NAMED_MAX: Final = 4
 
 
 class State(enum.StrEnum):
@@ -99,14 +102,16 @@ async def database(settings: Settings) -> tuple[list[Finding], dict[str, AgentRo
     except ApolloError as fault:
         return [Finding(name, State.FAULT, str(fault), fix)], {}
     try:
-        return await _look_into(db)
+        return await _look_into(db, has_carrier=not _is_own_rotary(settings))
     except ApolloError as fault:
         return [Finding(name, State.FAULT, str(fault), fix)], {}
     finally:
         await db.close()
 
 
-async def _look_into(db: Database) -> tuple[list[Finding], dict[str, AgentRoute]]:
+async def _look_into(
+    db: Database, *, has_carrier: bool
+) -> tuple[list[Finding], dict[str, AgentRoute]]:
     async with db.connection() as connection:
         server = connection.get_server_version()
         what = f"PostgreSQL {server.major}.{server.minor} answers"
@@ -123,6 +128,8 @@ async def _look_into(db: Database) -> tuple[list[Finding], dict[str, AgentRoute]
         alive = await heartbeats.list_alive(connection, ALIVE_WITHIN)
         registered = await agents.list_agents(connection)
         findings += await _holds(connection)
+        if has_carrier:
+            findings += await _hours(connection)
     findings += _workers(alive)
     return findings, {one.agent_id: one.route for one in registered}
 
@@ -142,6 +149,21 @@ async def _holds(connection: Connection) -> list[Finding]:
             Finding("dialling", State.NOTE, what, f"lift it with `apollo resume-all{org}`")
         )
     return findings
+
+
+async def _hours(connection: Connection) -> list[Finding]:
+    """Live campaigns that call real people at any hour of the day."""
+    unbounded = await campaigns.list_without_hours(connection, at_most=_NAMED_MAX)
+    if not unbounded:
+        return []
+    shown = ", ".join(ids.campaign_id(one) for one in unbounded[: _NAMED_MAX - 1])
+    more = " and others" if len(unbounded) == _NAMED_MAX else ""
+    what = f"{shown}{more} call people at any hour of the day or night"
+    fix = (
+        "PATCH /api/v1/campaigns/{campaign_id} with working_hours and working_hours_enforced true"
+        ' (Monday: {"monday": {"start": "09:00", "end": "18:00"}})'
+    )
+    return [Finding("calling hours", State.NOTE, what, fix)]
 
 
 def _workers(alive: Sequence[tuple[heartbeats.Process, dict[str, Any]]]) -> list[Finding]:

@@ -13,7 +13,8 @@ import msgspec
 
 from apollo.core.model import COOLDOWN_MAX, NumberStrategy, RetryStrategy
 from apollo.core.numbers import parse_number
-from apollo.core.windows import check_timezone, parse_working_hours
+from apollo.core.windows import parse_working_hours
+from apollo.core.zones import check_timezone
 from apollo.errors import FieldError, Invalid
 
 CONCURRENCY_DEFAULT: Final = 10
@@ -28,6 +29,9 @@ PHONE_NUMBERS_MAX: Final = 1000
 # Variables travel with each call of the campaign.
 OBJECT_BYTES_MAX: Final = 64 * 1024
 _COOLDOWN_MAX_MIN: Final = int(COOLDOWN_MAX.total_seconds()) // 60
+
+# No table bounds the hours in which people are called.
+NO_CALLING_HOURS: Final = "no_calling_hours"
 
 RETRY_DEFAULTS: Final[Mapping[str, Any]] = {
     "max_retries": 3,
@@ -44,7 +48,8 @@ class CampaignSettings:
     agent_id: str
     phone_numbers: list[str]
     phone_number_strategy: str = NumberStrategy.ROUND_ROBIN.value
-    working_hours_enforced: bool = False
+    # None: not said, so a table that is given holds.
+    working_hours_enforced: bool | None = None
     timezone: str = "UTC"
     working_hours: dict[str, Any] | None = None
     retry_policy: dict[str, Any] = field(default_factory=dict)
@@ -52,8 +57,13 @@ class CampaignSettings:
     metadata: dict[str, Any] = field(default_factory=dict)
 
 
-def checked(settings: CampaignSettings) -> CampaignSettings:
-    """Give the settings in their stored form; raises Invalid naming every wrong field at once."""
+def checked(settings: CampaignSettings, before: CampaignSettings | None = None) -> CampaignSettings:
+    """Return the settings in their stored form. Raises Invalid naming every wrong field at once.
+
+    `before` is what they were, if they are changed: a timezone that was accepted once may stay.
+    """
+    if settings.working_hours_enforced is None:
+        settings = replace(settings, working_hours_enforced=bool(settings.working_hours))
     errors: list[FieldError] = []
     _check_name("name", settings.name, errors)
     _check_name("agent_id", settings.agent_id, errors)
@@ -61,6 +71,8 @@ def checked(settings: CampaignSettings) -> CampaignSettings:
     if settings.phone_number_strategy not in frozenset(NumberStrategy):
         expected = f"use one of {', '.join(NumberStrategy)}"
         errors.append(_fault("phone_number_strategy", f"unknown strategy; {expected}"))
+    if before is None or settings.timezone != before.timezone:
+        settings = _with_known_zone(settings, errors)
     _check_hours(settings, errors)
     retry_policy = _checked_retry_policy(settings.retry_policy, errors)
     _check_object("default_call_variables", settings.default_call_variables, errors)
@@ -94,21 +106,45 @@ def _checked_numbers(phone_numbers: list[str], errors: list[FieldError]) -> list
     return list(dict.fromkeys(read))
 
 
-def _check_hours(settings: CampaignSettings, errors: list[FieldError]) -> None:
+def _with_known_zone(settings: CampaignSettings, errors: list[FieldError]) -> CampaignSettings:
     try:
-        if settings.working_hours is not None:
-            parse_working_hours(
-                settings.working_hours,
-                enforced=settings.working_hours_enforced,
-                timezone=settings.timezone,
-            )
-            return
         check_timezone(settings.timezone)
+    except Invalid as unknown:
+        errors.extend(unknown.errors)
+        # The table's own faults are still wanted.
+        return replace(settings, timezone="UTC")
+    return settings
+
+
+def _check_hours(settings: CampaignSettings, errors: list[FieldError]) -> None:
+    is_enforced = bool(settings.working_hours_enforced)
+    if settings.working_hours is None:
+        if is_enforced:
+            msg = "working hours are enforced but there are none, so no call could ever be placed"
+            errors.append(_fault("working_hours", f"{msg}; give a table or do not enforce it"))
+        return
+    try:
+        parse_working_hours(
+            settings.working_hours, enforced=is_enforced, timezone=settings.timezone
+        )
     except Invalid as wrong:
         errors.extend(wrong.errors)
-    if settings.working_hours is None and settings.working_hours_enforced:
-        msg = "working hours are enforced but there are none, so no call could ever be placed"
-        errors.append(_fault("working_hours", f"{msg}; give a table or do not enforce it"))
+
+
+def warnings_of(settings: CampaignSettings) -> list[dict[str, str]]:
+    """Return what a client should know of checked settings, as `[{code, text}]`; mostly empty."""
+    if settings.working_hours_enforced:
+        return []
+    how = (
+        "working_hours_enforced is false, so the table of working_hours does not hold"
+        if settings.working_hours
+        else "the campaign has no working_hours"
+    )
+    todo = "To bound them, give working_hours; a table that is given holds"
+    if settings.working_hours:
+        todo = "To bound them, set working_hours_enforced to true"
+    text = f"People are called at any hour of the day or night: {how}. {todo}."
+    return [{"code": NO_CALLING_HOURS, "text": text}]
 
 
 def _checked_retry_policy(given: dict[str, Any], errors: list[FieldError]) -> dict[str, Any]:

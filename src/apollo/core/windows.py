@@ -15,8 +15,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Final, NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
+from apollo.core.zones import known_zone
 from apollo.errors import FieldError, Invalid
 
 WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -39,8 +40,6 @@ _DATE_TIME_HINT: Final = (
 )
 # Longer than any time or zone name; enough to recognise one's own value, and to find its like.
 _SHOWN_MAX: Final = 40
-# Files in zone directories that name no place: the machine's own zone, and "not set up yet".
-_NO_PLACE: Final = frozenset({"localtime", "Factory"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +176,7 @@ def parse_working_hours(
             )
         )
     try:
-        zone = check_timezone(timezone)
+        zone = known_zone(timezone)
     except Invalid as unknown:
         raise Invalid(unknown.errors + errors) from None
     if errors:
@@ -229,33 +228,6 @@ def _minute_of_day(text: str) -> int | None:
     return int(text[:2]) * 60 + int(text[3:])
 
 
-def check_timezone(name: str) -> ZoneInfo:
-    """The zone of an IANA name; raises Invalid with the nearest names there are."""
-    if name in _zone_names():
-        return ZoneInfo(name)
-    raise Invalid.field("timezone", f"{_shown(name)} is not an IANA timezone; {_nearest(name)}")
-
-
-@lru_cache(maxsize=1)  # reads a directory tree; the set cannot change while we run
-def _zone_names() -> frozenset[str]:
-    return frozenset(available_timezones()) - _NO_PLACE
-
-
-def _nearest(name: str) -> str:
-    """What to write instead, found by the whole name or by its city alone, in any case."""
-    # Places only: Etc/GMT+5 is five hours *behind* UTC, and EST has no summer time.
-    places = ["UTC", *sorted(z for z in _zone_names() if "/" in z and not z.startswith("Etc/"))]
-    by_spelling = {zone.rpartition("/")[2].lower(): zone for zone in places}
-    by_spelling |= {zone.lower(): zone for zone in places}
-    asked = name[:_SHOWN_MAX].strip().lower()
-    # Strict, so that IST is not answered with MST; a wrong suggestion is worse than none.
-    near = get_close_matches(asked, by_spelling, n=3, cutoff=0.8)
-    spellings = [asked] if asked in by_spelling else near
-    if zones := dict.fromkeys(by_spelling[spelling] for spelling in spellings):
-        return f"did you mean {' or '.join(zones)}?"
-    return "write one such as Europe/Berlin, Asia/Kolkata or UTC"
-
-
 def local_start(
     value: str | datetime, timezone: str, *, field: str = "scheduled_start"
 ) -> datetime:
@@ -264,7 +236,7 @@ def local_start(
     With an offset it is converted. Without one it is wall time in this zone: one that a spring gap
     skips becomes the first instant after the gap, one that autumn shows twice is the earlier.
     """
-    zone = check_timezone(timezone)
+    zone = known_zone(timezone)
     try:
         given = _parse_date_time(value) if isinstance(value, str) else value
     except ValueError as error:

@@ -22,10 +22,14 @@ async def read_campaign(
     )
 
 
-async def insert_batch(connection: Connection, batch: Mapping[str, Any], *, now: datetime) -> None:
-    """Insert a batch and its cursor; it is `pending` until `settle_batch`."""
-    await _Q["insert_batch"].run(connection, **batch, now=now)
+async def insert_batch(connection: Connection, batch: Mapping[str, Any]) -> datetime:
+    """Insert a batch and its cursor; it is `pending` until `settle_batch`.
+
+    Returns when it was created, by the database's clock.
+    """
+    created_at: datetime = await _Q["insert_batch"].value(connection, **batch)
     await _Q["insert_cursor"].run(connection, batch_id=batch["id"])
+    return created_at
 
 
 async def copy_contacts(

@@ -45,12 +45,10 @@ async def add(
     campaign_id: uuid.UUID,
     organization_id: str,
     settings: CampaignSettings,
-    *,
-    at: datetime,
 ) -> None:
     """Store a new campaign."""
     await _Q["add_campaign"].run(
-        connection, id=campaign_id, organization_id=organization_id, at=at, **asdict(settings)
+        connection, id=campaign_id, organization_id=organization_id, **asdict(settings)
     )
 
 
@@ -98,6 +96,12 @@ async def read_stats(
         batches_by_status=row["batches_by_status"],
         calls_by_kind=row["calls_by_kind"],
     )
+
+
+async def list_without_hours(connection: Connection, *, at_most: int) -> list[uuid.UUID]:
+    """List campaigns of all organisations that are live and dial at any hour, newest first."""
+    rows = await _Q["list_without_hours"].rows(connection, at_most=at_most)
+    return [r["id"] for r in rows]
 
 
 async def delete(connection: Connection, campaign_id: uuid.UUID, *, at: datetime) -> None:

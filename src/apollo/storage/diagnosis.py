@@ -271,6 +271,7 @@ class CampaignLoad:
     is_paused: bool
     is_cancelled: bool
     is_stopped: bool
+    read_at: datetime
     ended: tuple[EndedCall, ...]
 
 
@@ -289,5 +290,6 @@ async def read_campaign_load(connection: Connection, campaign_id: uuid.UUID) -> 
         is_paused=row["is_paused"],
         is_cancelled=row["is_cancelled"],
         is_stopped=row["is_stopped"],
+        read_at=row["read_at"],
         ended=tuple(shape.ended(one) for one in ended),
     )

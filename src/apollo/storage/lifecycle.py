@@ -208,21 +208,18 @@ async def set_dialling_stopped(
     organization_id: str | None,
     *,
     is_stopped: bool,
-    at: datetime,
     actor: str,
 ) -> bool:
     """Stop or allow dialling for one organisation, or all (None); False if there is none."""
-    stopped_at = at if is_stopped else None
     if organization_id is None:
-        changed = await _Q["stop_all_dialling"].run(connection, stopped_at=stopped_at)
+        changed = await _Q["stop_all_dialling"].run(connection, is_stopped=is_stopped)
     else:
         changed = await _Q["stop_dialling"].run(
-            connection, organization_id=organization_id, stopped_at=stopped_at
+            connection, organization_id=organization_id, is_stopped=is_stopped
         )
     await _Q["record_action_everywhere"].run(
         connection,
         organization_id=organization_id,
-        at=at,
         actor=actor,
         action="dialling_stopped" if is_stopped else "dialling_resumed",
     )

@@ -9,7 +9,7 @@ from typing import Any
 from apollo.core.states import LIVE_BATCH
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow
-from apollo.ports import Bus, Clock, WakeUp, Why
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import batches
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
@@ -22,9 +22,8 @@ from apollo.usecases.read_batches import find_batch
 class ChangeBatches:
     """Changes live batches."""
 
-    def __init__(self, *, db: Database, clock: Clock, bus: Bus) -> None:
+    def __init__(self, *, db: Database, bus: Bus) -> None:
         self._db = db
-        self._clock = clock
         self._bus = bus
 
     async def change(self, principal: Principal, batch_id: str, changes: Mapping[str, Any]) -> View:
@@ -40,7 +39,7 @@ class ChangeBatches:
             if batch["status"] not in LIVE_BATCH:
                 msg = f"the batch is {batch['status']}; only a live batch can be changed"
                 raise NotAllowedNow(msg)
-            now = self._clock.now()
+            now = campaign["read_at"]
             changes = dict(changes)
             if changes.get("ends_at") is not None:
                 ends_at = local_start(changes["ends_at"], campaign["timezone"], field="ends_at")

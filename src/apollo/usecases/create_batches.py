@@ -20,7 +20,7 @@ from apollo.core.numbers import check_region, country_code_of
 from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound, Unavailable
-from apollo.ports import AgentRoute, Bus, Clock, WakeUp, Why
+from apollo.ports import AgentRoute, Bus, WakeUp, Why
 from apollo.storage import batches
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
@@ -61,9 +61,8 @@ class NewBatch:
 class CreateBatches:
     """Creates batches."""
 
-    def __init__(self, *, db: Database, clock: Clock, bus: Bus, route_of: RouteOf) -> None:
+    def __init__(self, *, db: Database, bus: Bus, route_of: RouteOf) -> None:
         self._db = db
-        self._clock = clock
         self._bus = bus
         self._route_of = route_of
 
@@ -78,7 +77,7 @@ class CreateBatches:
     ) -> View:
         """Create a batch from rows; gives the batch object. Raises Refused, creating nothing."""
         campaign = await self._open_campaign(principal, wanted)
-        times = self._times(wanted, campaign["timezone"])
+        times = _times(wanted, campaign)
         with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
             await take_in(intake, contacts, keep)
             intake.close_books()
@@ -100,7 +99,7 @@ class CreateBatches:
         Raises Refused, creating nothing. No connection is held while the file comes in.
         """
         campaign = await self._open_campaign(principal, wanted)
-        times = self._times(wanted, campaign["timezone"])
+        times = _times(wanted, campaign)
         reader = CsvReader()
         with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="rows")) as intake:
             async for piece in pieces:
@@ -134,18 +133,6 @@ class CreateBatches:
             raise Invalid.field("agent_id", msg)
         return campaign
 
-    def _times(self, wanted: NewBatch, timezone: str) -> tuple[datetime | None, datetime | None]:
-        starts_at = ends_at = None
-        if wanted.scheduled_start is not None:
-            starts_at = local_start(wanted.scheduled_start, timezone)
-        if wanted.ends_at is not None:
-            ends_at = local_start(wanted.ends_at, timezone, field="ends_at")
-            now = self._clock.now()
-            if ends_at <= max(now, starts_at or now):
-                msg = "must be after the start; a batch that has ended calls nobody"
-                raise Invalid.field("ends_at", msg)
-        return starts_at, ends_at
-
     async def _load(
         self,
         principal: Principal,
@@ -156,7 +143,6 @@ class CreateBatches:
         on_created: OnCreated | None,
         keep: Keep | None,
     ) -> View:
-        now = self._clock.now()
         batch_id = uuid.uuid4()
         starts_at, ends_at = times
         async with self._db.transaction() as connection:
@@ -174,7 +160,7 @@ class CreateBatches:
                 "rejected": intake.rejected,
                 "rejected_count": intake.rejected_count,
             }
-            await batches.insert_batch(connection, row, now=now)
+            now = await batches.insert_batch(connection, row)
             await _copy(connection, batch_id, intake, now, keep)
             # Only now, because copying may take a minute: nobody can see, let alone lock, the new
             # batch, so taking the campaign after it cannot close a circle.
@@ -182,6 +168,7 @@ class CreateBatches:
             if campaign["deleted_at"] is not None:
                 raise NotFound("Campaign not found")
             _check_not_cancelled(campaign)
+            now = campaign["read_at"]
             is_ahead = starts_at is not None and starts_at > now
             await begin_batch(connection, campaign, batch_id, is_ahead=is_ahead, now=now)
             detail = {"contacts": intake.accepted, "rejected": intake.rejected_count}
@@ -190,6 +177,20 @@ class CreateBatches:
                 await on_created(connection, answer)
         await wake(self._bus, WakeUp(campaign_id, Why.BATCH_CREATED, batch_id))
         return answer
+
+
+def _times(wanted: NewBatch, campaign: Record) -> tuple[datetime | None, datetime | None]:
+    """Return when the batch starts and ends, judged by the database's clock. Raises Invalid."""
+    starts_at = ends_at = None
+    if wanted.scheduled_start is not None:
+        starts_at = local_start(wanted.scheduled_start, campaign["timezone"])
+    if wanted.ends_at is not None:
+        ends_at = local_start(wanted.ends_at, campaign["timezone"], field="ends_at")
+        now = campaign["read_at"]
+        if ends_at <= max(now, starts_at or now):
+            msg = "must be after the start; a batch that has ended calls nobody"
+            raise Invalid.field("ends_at", msg)
+    return starts_at, ends_at
 
 
 async def _record_and_show(

@@ -14,7 +14,7 @@ from apollo.core import ids
 from apollo.core.campaign_settings import CampaignSettings, checked
 from apollo.core.states import BatchStatus, CampaignStatus, ContactStatus
 from apollo.errors import FieldError, Invalid, NotAllowedNow, NotFound
-from apollo.ports import Bus, Clock, WakeUp, Why
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import campaigns, lifecycle
 from apollo.storage.campaigns import CampaignRecord, StatsRecord
 from apollo.storage.database import Connection, Database
@@ -57,12 +57,10 @@ class ManageCampaigns:
         self,
         *,
         db: Database,
-        clock: Clock,
         bus: Bus,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
     ) -> None:
         self._db = db
-        self._clock = clock
         self._bus = bus
         self._new_id = new_id
 
@@ -76,10 +74,9 @@ class ManageCampaigns:
         """Create a campaign from the keys given; null is the default. Raises Invalid."""
         settings = checked(_build(fields))
         campaign_id = self._new_id()
-        now = self._clock.now()
         organization_id = principal.organization_id
         async with self._db.transaction() as connection:
-            await campaigns.add(connection, campaign_id, organization_id, settings, at=now)
+            await campaigns.add(connection, campaign_id, organization_id, settings)
             await _record(connection, principal, campaign_id, "campaign_created")
             created = await campaigns.read(connection, organization_id, campaign_id)
             if created is None:
@@ -180,8 +177,15 @@ def _build(fields: Mapping[str, Any]) -> CampaignSettings:
 
 
 def changed_settings(settings: CampaignSettings, fields: Mapping[str, Any]) -> CampaignSettings:
-    """Give the settings with the keys given replaced, null being the default. Raises Invalid."""
-    return checked(_replaced(settings, fields))
+    """Return the settings with the keys given replaced, null being the default. Raises Invalid.
+
+    A first table holds as if it had been given at once; where one was switched off in so many
+    words, another one stays switched off.
+    """
+    is_first_table = not settings.working_hours and "working_hours_enforced" not in fields
+    if is_first_table and fields.get("working_hours"):
+        fields = {**fields, "working_hours_enforced": None}
+    return checked(_replaced(settings, fields), settings)
 
 
 def _replaced(settings: CampaignSettings, fields: Mapping[str, Any]) -> CampaignSettings:

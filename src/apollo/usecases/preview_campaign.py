@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from apollo.core.campaign_settings import CONCURRENCY_DEFAULT, CampaignSettings
+from apollo.core.campaign_settings import (
+    CONCURRENCY_DEFAULT,
+    CampaignSettings,
+    warnings_of,
+)
 from apollo.core.csv_rows import GivenContact
 from apollo.core.diagnosis.view import opening
 from apollo.core.forecast import Measured, calls_needed, finish_at, longest_wait, measure
 from apollo.core.windows import WorkingHours, local_start, parse_working_hours
 from apollo.errors import NotFound
-from apollo.ports import Clock
 from apollo.storage import diagnosis as storage
 from apollo.storage.database import Database
 from apollo.storage.diagnosis import CampaignLoad
@@ -59,13 +62,11 @@ class PreviewCampaign:
         self,
         *,
         db: Database,
-        clock: Clock,
         campaigns: ManageCampaigns,
         ring_timeout: timedelta,
         calls_per_second: float | None,
     ) -> None:
         self._db = db
-        self._clock = clock
         self._campaigns = campaigns
         self._ring_timeout = ring_timeout
         self._calls_per_second = calls_per_second
@@ -79,13 +80,13 @@ class PreviewCampaign:
         if load is None:
             raise NotFound("Campaign not found")
         accepted, rejected = await self._check(settings, planned, load)
-        now = self._clock.now()
+        now = load.read_at
         starts_at = now
         if planned.scheduled_start is not None:
             starts_at = max(now, local_start(planned.scheduled_start, settings.timezone))
         hours = parse_working_hours(
             settings.working_hours or {},
-            enforced=settings.working_hours_enforced,
+            enforced=bool(settings.working_hours_enforced),
             timezone=settings.timezone,
         )
         is_open, opens_at = opening(hours, self._ring_timeout, starts_at)
@@ -116,6 +117,7 @@ class PreviewCampaign:
                 "seconds_per_call": round(measured.hold_s, 1),
                 "retry_share": round(measured.retry_share, 3),
             },
+            "warnings": warnings_of(settings),
             "as_of": whole(now),
         }
 

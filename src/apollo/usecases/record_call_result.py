@@ -9,7 +9,7 @@ from typing import Any
 
 from apollo.core.lifecycle import schedule_follow_up
 from apollo.core.states import CLOSED_BATCH, CallState, ContactStatus, Outcome
-from apollo.ports import Bus, Clock, WakeUp, Why
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import calls as storage
 from apollo.storage.calls import LockedCall, Moves
 from apollo.storage.database import Connection, Database
@@ -36,11 +36,8 @@ class CallResult:
 class RecordCallResult:
     """Stores results, and schedules the follow-up that one asks for."""
 
-    def __init__(
-        self, *, db: Database, clock: Clock, wakes_by_notify: bool, bus: Bus | None = None
-    ) -> None:
+    def __init__(self, *, db: Database, wakes_by_notify: bool, bus: Bus | None = None) -> None:
         self._db = db
-        self._clock = clock
         self._wakes_by_notify = wakes_by_notify
         # Told after the commit, where that is not enough.
         self._bus = bus
@@ -72,10 +69,10 @@ class RecordCallResult:
         is_reached = contact.status is ContactStatus.COMPLETED
         if not is_reached or locked.batch_status in CLOSED_BATCH:
             return
-        scheduled = schedule_follow_up(contact, at, self._clock.now())
+        scheduled = schedule_follow_up(contact, at, locked.read_at)
         moves = Moves(contacts=[scheduled], freed_campaigns=[locked.campaign_id])
         await storage.write_moves(connection, moves, notifies=self._wakes_by_notify)
-        batch_id, now = contact.key.batch_id, self._clock.now()
+        batch_id, now = contact.key.batch_id, locked.read_at
         reopened = await storage.reopen_batch(connection, batch_id, now)
         if reopened is not None:
             why = {"why": "a follow-up was scheduled"}

@@ -13,7 +13,7 @@ from apollo.core.model import Contact
 from apollo.core.states import CLOSED_BATCH, BatchStatus, ContactStatus
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound
-from apollo.ports import Bus, Clock, WakeUp, Why
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import batches, call_records, contacts
 from apollo.storage.calls import Moves, reopen_batch, write_moves
 from apollo.storage.database import Connection, Database, Record
@@ -38,9 +38,8 @@ _MAY_BE_PROMISED: Final = frozenset(
 class ScheduleFollowUps:
     """Schedules follow-ups."""
 
-    def __init__(self, *, db: Database, clock: Clock, bus: Bus) -> None:
+    def __init__(self, *, db: Database, bus: Bus) -> None:
         self._db = db
-        self._clock = clock
         self._bus = bus
 
     async def schedule(
@@ -56,7 +55,7 @@ class ScheduleFollowUps:
             key = _contact_key(found, contact_id)
             campaign = await batches.lock_campaign(connection, found["campaign_id"])
             batch = await batches.lock_batch(connection, found["id"])
-            now = self._clock.now()
+            now = campaign["read_at"]
             due_at = max(local_start(at, campaign["timezone"], field="at"), now)
             _check_open(campaign, batch, due_at, now)
             call_id = await call_records.lock_open_call(connection, key)

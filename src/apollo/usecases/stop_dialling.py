@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from apollo.core import ids
 from apollo.errors import NotFound
-from apollo.ports import Bus, Clock, WakeUp, Why
+from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import agents, lifecycle
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import organization_id_of
@@ -34,9 +34,8 @@ class DiallingResumed:
 class StopDialling:
     """Stops dialling and lifts the stop."""
 
-    def __init__(self, *, db: Database, clock: Clock, bus: Bus) -> None:
+    def __init__(self, *, db: Database, bus: Bus) -> None:
         self._db = db
-        self._clock = clock
         self._bus = bus
 
     async def stop(
@@ -71,7 +70,6 @@ class StopDialling:
                 connection,
                 organization_id,
                 is_stopped=is_stopped,
-                at=self._clock.now(),
                 actor=actor,
             )
         if not changed:

@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from apollo.core import ids
+from apollo.core.campaign_settings import warnings_of
 from apollo.core.states import CampaignStatus
 from apollo.errors import Invalid
 from apollo.usecases.manage_campaigns import CampaignRecord
@@ -35,8 +36,12 @@ class CampaignFields(Body):
     phone_number_strategy: str | None = Field(
         None, description="round_robin, random or least_loaded.", examples=["round_robin"]
     )
-    working_hours_enforced: bool | None = Field(None, description="Dial only inside working_hours.")
-    timezone: str | None = Field(None, description="IANA name.", examples=["Asia/Kolkata"])
+    working_hours_enforced: bool | None = Field(
+        None, description="Dial only inside working_hours. Left out: true if there is a table."
+    )
+    timezone: str | None = Field(
+        None, description="The IANA name of a place, or UTC.", examples=["Asia/Kolkata"]
+    )
     working_hours: dict[str, Any] | None = Field(
         None,
         description="Weekdays; a missing one is closed; start > end runs over midnight.",
@@ -75,6 +80,13 @@ class CampaignPatch(CampaignFields):
     organization_id: str | None = Field(None, description="Cannot be changed.")
 
 
+class Warned(Answer):
+    """Something that is allowed and may not be meant."""
+
+    code: str = Field(examples=["no_calling_hours"])
+    text: str
+
+
 class CampaignAnswer(Answer):
     """A campaign."""
 
@@ -96,6 +108,7 @@ class CampaignAnswer(Answer):
     busy_calls: int
     no_answer_calls: int
     follow_up_calls: int
+    warnings: list[Warned] = Field(description="What may not be as you meant it; mostly empty.")
     created_at: Timestamp
     updated_at: Timestamp
 
@@ -200,7 +213,7 @@ def show(campaign: CampaignRecord) -> CampaignAnswer:
         status=campaign.status,
         phone_numbers=settings.phone_numbers,
         phone_number_strategy=settings.phone_number_strategy,
-        working_hours_enforced=settings.working_hours_enforced,
+        working_hours_enforced=bool(settings.working_hours_enforced),
         timezone=settings.timezone,
         working_hours=settings.working_hours,
         retry_policy=settings.retry_policy,
@@ -211,6 +224,7 @@ def show(campaign: CampaignRecord) -> CampaignAnswer:
         busy_calls=campaign.busy_calls,
         no_answer_calls=campaign.no_answer_calls,
         follow_up_calls=campaign.follow_up_calls,
+        warnings=[Warned(**one) for one in warnings_of(settings)],
         created_at=campaign.created_at,
         updated_at=campaign.updated_at,
     )

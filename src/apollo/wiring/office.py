@@ -54,7 +54,7 @@ async def open_office(settings: Settings, *, may_make: bool = False) -> AsyncGen
             where=_where(settings),
             authenticate=Authenticate(db=db, clock=clock),
             agents=RegisterAgents(db=db, clock=clock, default_route=default_route(settings)),
-            stop_dialling=StopDialling(db=db, clock=clock, bus=line.bus),
+            stop_dialling=StopDialling(db=db, bus=line.bus),
             dead_letters=ReplayDeadLetters(
                 db=db, resend=None if line.kafka is None else line.kafka.resend
             ),

@@ -96,21 +96,20 @@ def make_use_cases(
 ) -> UseCases:
     """Make what the API can be asked for."""
     agents = RegisterAgents(db=db, clock=clock, default_route=default_route(settings))
-    campaigns = ManageCampaigns(db=db, clock=clock, bus=bus)
+    campaigns = ManageCampaigns(db=db, bus=bus)
     return UseCases(
         authenticate=Authenticate(db=db, clock=clock),
         campaigns=campaigns,
-        create_batches=CreateBatches(db=db, clock=clock, bus=bus, route_of=agents.route_of),
+        create_batches=CreateBatches(db=db, bus=bus, route_of=agents.route_of),
         read_batches=ReadBatches(db=db, binding_reason=explain.binding_reason),
-        change_batches=ChangeBatches(db=db, clock=clock, bus=bus),
-        follow_ups=ScheduleFollowUps(db=db, clock=clock, bus=bus),
+        change_batches=ChangeBatches(db=db, bus=bus),
+        follow_ups=ScheduleFollowUps(db=db, bus=bus),
         lifecycle=ChangeLifecycle(db=db, bus=bus, explain=explain),
         explain_batch=explain,
         explain_contact=ExplainContact(db=db, explain=explain),
         history=ReadHistory(db=db, clock=clock),
         preview=PreviewCampaign(
             db=db,
-            clock=clock,
             campaigns=campaigns,
             ring_timeout=explain.settings.ring_timeout,
             calls_per_second=explain.settings.calls_per_second,
@@ -134,7 +133,6 @@ def _callbacks(
         record=parts.make_record(settings, db, line),
         results=RecordCallResult(
             db=db,
-            clock=clock,
             wakes_by_notify=line.told_after_commit is None,
             bus=line.told_after_commit,
         ),

@@ -1,6 +1,6 @@
 -- name: read_campaign
 -- What checking a new batch needs to know of its campaign; takes no lock.
-select id, agent_id, phone_numbers, timezone, cancelled_at
+select id, agent_id, phone_numbers, timezone, cancelled_at, clock_timestamp() as read_at
   from campaigns
  where id = :campaign_id and organization_id = :organization_id and deleted_at is null;
 
@@ -10,11 +10,11 @@ insert into batches
   (id, organization_id, campaign_id, status, total_contacts, concurrency_limit,
    max_retries_override, scheduled_start, ends_at, call_context, metadata, rejected,
    rejected_count, ready_at, created_at, updated_at)
-values
-  (:id, :organization_id, :campaign_id, 'pending', :total_contacts, :concurrency_limit,
-   :max_retries_override, :scheduled_start::timestamptz, :ends_at, :call_context, :metadata,
-   :rejected, :rejected_count, greatest(:now::timestamptz, :scheduled_start::timestamptz),
-   :now, :now);
+select :id, :organization_id, :campaign_id, 'pending', :total_contacts, :concurrency_limit,
+       :max_retries_override, :scheduled_start::timestamptz, :ends_at, :call_context, :metadata,
+       :rejected, :rejected_count, greatest(now.at, :scheduled_start::timestamptz), now.at, now.at
+  from clock_timestamp() as now (at)
+returning created_at;
 
 -- name: insert_cursor
 -- Its fresh contacts will be taken from here.
@@ -22,7 +22,7 @@ insert into batch_cursors (batch_id) values (:batch_id);
 
 -- name: lock_campaign
 -- First in the lock order: claims, pause and cancel of the campaign wait until this commits.
-select id, paused_at, cancelled_at, deleted_at, timezone
+select id, paused_at, cancelled_at, deleted_at, timezone, clock_timestamp() as read_at
   from campaigns
  where id = :campaign_id
    for no key update;

@@ -4,10 +4,10 @@ insert into campaigns
   (id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
    working_hours_enforced, timezone, working_hours, retry_policy, default_call_variables, metadata,
    created_at, updated_at)
-values
-  (:id, :organization_id, :name, :agent_id, :phone_numbers, :phone_number_strategy,
-   :working_hours_enforced, :timezone, :working_hours, :retry_policy, :default_call_variables,
-   :metadata, :at, :at);
+select :id, :organization_id, :name, :agent_id, :phone_numbers, :phone_number_strategy,
+       :working_hours_enforced, :timezone, :working_hours, :retry_policy, :default_call_variables,
+       :metadata, now.at, now.at
+  from clock_timestamp() as now (at);
 
 -- name: change_campaign
 -- Replaces what a client may decide about a campaign.
@@ -67,6 +67,16 @@ select c.retry_policy,
                  group by k.counted) as s) as calls_by_kind
   from shown_campaigns c
  where c.organization_id = :organization_id and c.id = :id;
+
+-- name: list_without_hours
+-- Campaigns with a live batch that may dial at any hour, the newest first.
+select c.id
+  from campaigns c
+ where not c.working_hours_enforced and c.cancelled_at is null and c.deleted_at is null
+   and exists (select from batches b
+                where b.campaign_id = c.id and b.status in ('pending', 'in_progress', 'paused'))
+ order by c.created_at desc
+ limit :at_most;
 
 -- name: delete_campaign
 -- Hides a campaign; its rows stay for the record.

@@ -236,7 +236,8 @@ select l.unfinished, l.dialled, l.batches_dialled,
        c.paused_at is not null as is_paused, c.cancelled_at is not null as is_cancelled,
        o.dialling_stopped_at is not null
          or exists (select from installation i where i.dialling_stopped_at is not null)
-         as is_stopped
+         as is_stopped,
+       clock_timestamp() as read_at
   from campaigns c
   join organizations o on o.id = c.organization_id
  cross join lateral (

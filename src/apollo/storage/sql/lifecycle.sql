@@ -105,17 +105,20 @@ insert into actions (organization_id, campaign_id, batch_id, at, actor, action, 
 values (:organization_id, :campaign_id, :batch_id, clock_timestamp(), :actor, :action, :detail);
 
 -- name: stop_dialling
--- No claim of this organisation from now on; with null, claims may take again.
-update organizations set dialling_stopped_at = :stopped_at::timestamptz where id = :organization_id;
+-- No claim of this organisation from now on; or claims may take again.
+update organizations
+   set dialling_stopped_at = case when :is_stopped::boolean then clock_timestamp() end
+ where id = :organization_id;
 
 -- name: stop_all_dialling
--- No claim anywhere; with null they may take again, but who was stopped alone stays stopped.
-update installation set dialling_stopped_at = :stopped_at::timestamptz;
+-- No claim anywhere; or they may take again, but who was stopped alone stays stopped.
+update installation
+   set dialling_stopped_at = case when :is_stopped::boolean then clock_timestamp() end;
 
 -- name: record_action_everywhere
 -- Who did what to every organisation.
 insert into actions (organization_id, at, actor, action)
-select id, :at, :actor, :action from organizations
+select id, clock_timestamp(), :actor, :action from organizations
  where :organization_id::text is null or id = :organization_id;
 
 -- name: wakeable_campaigns
