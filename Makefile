@@ -3,7 +3,12 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# What runs Apollo; and that with the tools that test it.
 READY  := $(VENV)/ready
+TOOLS  := $(VENV)/ready-to-test
+
+# As declared in pyproject.toml, one word each.
+PYTHONS = $(shell sed -n 's/.*Python :: \(3\.[0-9]*\)".*/\1/p' pyproject.toml)
 
 # Apache Kafka's jars where they can be had; without them the broker from the wheel stands in.
 WITH_KAFKA = scripts/kafka-jars $(VENV)/kafka; got=$$?; \
@@ -11,41 +16,59 @@ WITH_KAFKA = scripts/kafka-jars $(VENV)/kafka; got=$$?; \
 	elif [ $$got != 3 ]; then exit $$got; fi;
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test faults test-kafka cluster bench-quick diagnose fmt clean
+.PHONY: help venv dev demo test test-types test-fresh faults test-kafka cluster bench-quick diagnose \
+	lock fmt clean
 
 help:  ## List every target with its sentence.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-venv: $(READY)  ## Make the environment in .venv; the other targets do it by themselves.
+venv: $(READY)  ## Make the environment that runs Apollo in .venv; other targets do it by themselves.
+
+dev: $(TOOLS)  ## Make the environment in .venv with the tools that check and test it.
 
 demo: $(READY)  ## Run a whole campaign against RotaryRouter in this terminal.
 	$(BIN)/python -m apollo.demo
 
-test: $(READY)  ## Check format, lint, types and imports, then run all tests.
+test: $(TOOLS)  ## Check format, lint, types and imports, then run all tests.
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest -n 2 --dist worksteal
 
-faults: $(READY)  ## Break everything at full length and write docs/reference/reliability.md; an hour and a half on 2 cores.
+test-types: $(TOOLS)  ## Check the types for every Python version that pyproject.toml declares.
+	@for version in $(PYTHONS); do \
+		echo "Python $$version"; $(BIN)/mypy --python-version $$version || exit 1; done
+
+test-fresh:  ## Type README's commands on minimal Debian systems made for it; needs root and debootstrap.
+	scripts/fresh-machines
+
+faults: $(TOOLS)  ## Break everything at full length and write docs/reference/reliability.md; an hour and a half on 2 cores.
 	$(BIN)/python -m scripts.reliability
 
-test-kafka: $(READY)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
+test-kafka: $(TOOLS)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
 	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \
 	if [ $$got = 3 ]; then exit 0; elif [ $$got != 0 ]; then exit $$got; fi; \
 	KAFKA_JARS=$(VENV)/kafka $(BIN)/pytest -n 2 --dist worksteal tests/buses
 
-cluster: $(READY)  ## Run the topology of deploy/compose.yaml as processes, and kill some.
+cluster: $(TOOLS)  ## Run the topology of deploy/compose.yaml as processes, and kill some.
 	@$(WITH_KAFKA) $(BIN)/python -m scripts.cluster
 
-diagnose: $(READY)  ## Break a running Apollo in every way there is, and see /debug name it.
+diagnose: $(TOOLS)  ## Break a running Apollo in every way there is, and see /debug name it.
 	@$(WITH_KAFKA) $(BIN)/python benchmarks/diagnose.py
 
-bench-quick: $(READY)  ## Measure the figures that matter most.
+bench-quick: $(TOOLS)  ## Measure the figures that matter most.
 	$(BIN)/python benchmarks/quick.py
 
-fmt: $(READY)  ## Format the code and mend what the linter can mend.
+lock: $(TOOLS)  ## Renew both locks from pyproject.toml, with the hashes of every file.
+	@for lock in requirements requirements-dev; do \
+		extra="--extra build"; \
+		[ $$lock = requirements ] || extra="$$extra --extra dev --constraint requirements.lock"; \
+		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+			--no-annotate --custom-compile-command "make lock" $$extra --output-file $$lock.lock pyproject.toml \
+			&& echo "$$lock.lock"; done
+
+fmt: $(TOOLS)  ## Format the code and mend what the linter can mend.
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
@@ -65,11 +88,17 @@ $(READY): requirements.lock pyproject.toml
 		|| $(PYTHON) -m venv --clear $(VENV) >/dev/null 2>&1 \
 		|| $(PYTHON) -m venv --clear --without-pip $(VENV) \
 		|| { echo "$(PYTHON) cannot make an environment; install python3-venv" >&2; exit 1; }
-	@set -e; pip="$(BIN)/python -m pip"; \
+	@$(call install,--require-hashes -r requirements.lock)
+	@$(call install,--no-deps --no-build-isolation -e .)
+	@touch $@
+
+$(TOOLS): requirements-dev.lock $(READY)
+	@$(call install,--require-hashes -r requirements-dev.lock)
+	@touch $@
+
+install = pip="$(BIN)/python -m pip"; \
 	$$pip --version >/dev/null 2>&1 || pip="$(PYTHON) -m pip --python $(BIN)/python"; \
 	$$pip --version >/dev/null 2>&1 \
 		|| { echo "$(PYTHON) has neither ensurepip nor a pip of 22.3 or later;" \
 			"install python3-venv or upgrade pip" >&2; exit 1; }; \
-	$$pip install --quiet --disable-pip-version-check -r requirements.lock; \
-	$$pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+	$$pip install --quiet --disable-pip-version-check $(1)

@@ -29,7 +29,7 @@ from apollo.cli.batches import follow, print_created, upload
 from apollo.cli.interrupts import Interrupted, until_interrupted
 from apollo.cli.render import diagnosis
 from apollo.cli.stack import Stack, started
-from apollo.cli.terminal import err, out, print_fault
+from apollo.cli.terminal import err, out, print_fault, print_in_any_locale
 from apollo.errors import ApolloError, Misconfigured, Unavailable
 from apollo.usecases.authenticate import NewToken
 
@@ -67,6 +67,7 @@ def main() -> None:
     if sys.argv[1:2] == [_SWEEP]:
         _sweep(Path(sys.argv[2]))
         return
+    print_in_any_locale()
     try:
         asyncio.run(until_interrupted(_demo(time.monotonic())))
     except Interrupted:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import AnyStr
 
+import psutil
 import pytest
 from scripts.ports import free_port
 
@@ -45,11 +46,9 @@ class Up:
         return self.said + out + err
 
     def children(self) -> dict[int, str]:
-        rows = subprocess.run(
-            ["ps", "-axww", "-o", "pid=,ppid=,args="], capture_output=True, text=True, check=True
-        ).stdout
-        found = re.findall(rf"^ *(\d+) +{self.process.pid} +(.*)$", rows, re.MULTILINE)
-        return {int(pid): args for pid, args in found if "apollo.cli" in args}
+        running = psutil.Process(self.process.pid).children()
+        found = {child.pid: " ".join(child.cmdline()) for child in running}
+        return {pid: args for pid, args in found.items() if "apollo.cli" in args}
 
 
 def environment(data_dir: Path) -> dict[str, str]:
@@ -98,10 +97,10 @@ def started(environ: dict[str, str]) -> Iterator[Up]:
 
 
 def is_alive(pid: int) -> bool:
-    state = subprocess.run(
-        ["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    return bool(state) and not state.startswith("Z")
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def until_gone(pids: list[int]) -> None:

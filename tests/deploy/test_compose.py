@@ -1,6 +1,8 @@
 """deploy/compose.yaml, as far as it can be checked where no container runs."""
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -13,7 +15,10 @@ from apollo.cli import app
 from apollo.config import load, settings_table
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+TEXT = (DEPLOY / "compose.yaml").read_text()
+DEMANDED = re.compile(r"\$\{(APOLLO_[A-Z_]+):\?[^}]+\}")
+# As Compose reads it, each secret with a value of its own.
+COMPOSE: dict[str, Any] = yaml.safe_load(DEMANDED.sub(lambda found: f"given-{found[1]}", TEXT))
 OURS = {name: one for name, one in COMPOSE["services"].items() if "build" in one}
 
 
@@ -49,6 +54,41 @@ def test_what_speaks_to_each_other_agrees_on_addresses_and_secrets() -> None:
     assert set(hosts) <= set(COMPOSE["services"])
 
 
+def test_every_secret_is_demanded_and_printed_by_the_script() -> None:
+    assert not re.search(r"(KEY|SECRET|PASSWORD): (?!\$\{)", TEXT)
+    printed = subprocess.run(
+        [sys.executable, DEPLOY.parent / "scripts/new_secrets.py"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert {line.partition("=")[0] for line in printed} == set(DEMANDED.findall(TEXT))
+    assert min(len(line.partition("=")[2]) for line in printed) >= 32
+
+
+def test_nothing_is_reached_from_another_machine() -> None:
+    ports = [port for one in COMPOSE["services"].values() for port in one.get("ports", ())]
+    assert len(ports) == 3
+    assert [port for port in ports if not port.startswith("127.0.0.1:")] == []
+
+
+def test_a_process_has_as_long_to_stop_as_it_may_need() -> None:
+    assert {one.get("stop_grace_period") for one in OURS.values()} == {"30s"}
+
+
+def test_every_image_is_pinned_by_its_digest() -> None:
+    images = [one["image"] for one in COMPOSE["services"].values() if "image" in one]
+    images += re.findall(r"^FROM (\S+)", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert len(images) == 3
+    assert [image for image in images if not re.search(r"@sha256:[0-9a-f]{64}$", image)] == []
+
+
+def test_the_image_installs_what_runs_and_checks_its_hashes() -> None:
+    assert "--require-hashes -r requirements.lock" in (DEPLOY / "Dockerfile").read_text()
+    lock = (DEPLOY.parent / "requirements.lock").read_text()
+    assert [tool for tool in ("pytest", "mypy", "ruff", "calfkit") if f"\n{tool}" in lock] == []
+
+
 def test_the_volumes_that_are_mounted_are_declared() -> None:
     mounted = {
         volume.partition(":")[0]
@@ -62,7 +102,7 @@ def test_the_broker_is_the_version_that_is_tested() -> None:
     pom = ET.parse(DEPLOY / "kafka/pom.xml")  # noqa: S314 - our own file
     tag = "{http://maven.apache.org/POM/4.0.0}version"
     tested = {one.text for one in pom.iter(tag)} - {"1"}
-    assert {COMPOSE["services"]["kafka"]["image"].partition(":")[2]} == tested
+    assert {re.split("[:@]", COMPOSE["services"]["kafka"]["image"])[1]} == tested
 
 
 def test_the_image_is_built_from_files_that_are_there() -> None:

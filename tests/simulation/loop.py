@@ -11,7 +11,7 @@ import contextlib
 import heapq
 from asyncio import Handle, TimerHandle
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from dataclasses import dataclass
 from typing import Any
@@ -123,7 +123,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def _make_task(
         self,
         loop: asyncio.AbstractEventLoop,
-        work: Coroutine[Any, Any, Any] | Generator[Any, None, Any],
+        work: Any,  # Python 3.11 and later versions disagree on the type of what a task runs
         context: Context | None = None,
     ) -> asyncio.Task[Any]:
         task: asyncio.Task[Any] = asyncio.Task(work, loop=loop, context=context)

@@ -12,7 +12,7 @@ from typing import Any, Final
 import typer
 from typer.core import TyperGroup
 
-from apollo.cli.terminal import print_fault
+from apollo.cli.terminal import print_fault, print_in_any_locale
 from apollo.errors import ApolloError
 
 # Each command with its module and its help, which is the first line of the module's own.
@@ -102,6 +102,7 @@ for _name, (_, _help) in COMMANDS.items():
 
 def main() -> None:
     """Run the command that the arguments name, and exit; typer sees to Ctrl-C and wrong usage."""
+    print_in_any_locale()
     try:
         app()
     except ApolloError as fault:

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Iterable
 from datetime import datetime
+from io import TextIOWrapper
 from typing import Annotated, Any, Final
 
 import typer
@@ -25,6 +26,13 @@ _PIPE_COLUMNS: Final = 100_000
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print JSON for programs instead of text for people.")
 ]
+
+
+def print_in_any_locale() -> None:
+    """Print `?` for a character that the terminal's encoding lacks, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def print_json(answer: Any) -> None:

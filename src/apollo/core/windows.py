@@ -30,7 +30,7 @@ _DAY_MIN: Final = 24 * 60
 
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
 _DATE_TIME: Final = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?"
     r"([Zz]|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
 )
 _CLOCK_HINT: Final = "write HH:MM on the 24-hour clock, such as 09:00"
@@ -253,7 +253,7 @@ def local_start(
 
 
 def _parse_date_time(text: str) -> datetime:
-    # fromisoformat alone also takes week dates, bare dates and digits without separators.
+    # fromisoformat also takes week dates, bare dates, digits alone and, from Python 3.14, 24:00.
     if not _DATE_TIME.fullmatch(text):
         raise ValueError("not in RFC 3339 form")
     return datetime.fromisoformat(text.upper())
