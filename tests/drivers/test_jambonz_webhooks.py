@@ -188,18 +188,39 @@ def test_fields_of_other_releases_are_welcome() -> None:
         ("call_sid", ""),
         ("call_sid", "a/../b"),
         ("call_status", None),
+        ("call_status", "a\0b"),
+        ("call_status", "x" * 65),
+    ],
+)
+def test_a_wrong_field_without_which_there_is_no_event_is_named(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"Expected .* at `\$\.{field}`"):
+        read(**{field: value})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
         ("call_id", []),
-        ("sip_status", "200"),
+        ("sip_status", 70_000),
+        ("sip_status", -5),
         ("sip_reason", {}),
-        ("duration", "42"),
+        ("duration", 10**12),
+        ("duration", -1),
         ("call_termination_by", 1),
         ("parent_call_sid", 1),
         ("customerData", "att-1"),
     ],
 )
-def test_a_field_of_the_wrong_type_is_named(field: str, value: object) -> None:
-    with pytest.raises(ValueError, match=rf"Expected .* at `\$\.{field}`"):
-        read(**{field: value})
+def test_any_other_odd_value_is_unknown_and_the_call_still_ends(field: str, value: object) -> None:
+    status = DRIVER.read_status(
+        json.dumps({"call_sid": SID, "call_status": "completed", field: value}).encode(), NOW
+    )
+    end = status.event
+    assert isinstance(end, CallEnded)
+    assert not status.is_child_leg
+    assert (end.sip_call_id, end.sip_status, end.sip_reason, end.duration_s, end.hangup_by) == (
+        (None,) * 5
+    )
 
 
 @pytest.mark.parametrize("missing", ["call_sid", "call_status"])

@@ -167,7 +167,7 @@ class Site:
         now = self.clock.now()
         process = Process(worker_id, "worker", "here", os.getpid(), __version__, now)
         heartbeat = Heartbeat(
-            db=db, process=process, bus=bus, clock=self.clock, report=worker.report
+            db=db, process=process, bus=bus, clock=self.clock, figures=[worker.report]
         )
         running = asyncio.create_task(worker.run(heartbeat.run))
         try:

@@ -183,12 +183,49 @@ async def test_one_end_that_cannot_be_written_does_not_hold_up_the_others(
 ) -> None:
     names = await overdue_calls(world, driver, 3, "1 minute")
     for name in names:
-        # No SIP status has six digits, and our column no room for it.
-        stand_in.calls[name] = live(name, "busy", 486_486 if name == names[1] else 486)
+        stand_in.calls[name] = live(name, "busy", 486)
+    await world.sql(
+        f"alter table calls add check (provider_call_id <> '{names[1]}' or ended_at is null)"
+    )
     recorded = await reconcile(world, driver).run()
     assert len(recorded.offs) == 2
     states = await world.sql("select state from calls order by provider_call_id")
     assert [row["state"] for row in states] == ["ended", "accepted", "ended"]
+
+
+async def test_one_call_that_cannot_be_looked_at_does_not_hold_up_the_others(
+    world: World, driver: HeardMeanwhile, stand_in: StandIn
+) -> None:
+    names = await overdue_calls(world, driver, 3, "1 minute")
+    for name in names:
+        stand_in.calls[name] = live(name, "in-progress" if name == names[1] else "busy", 486)
+    await world.sql(
+        "update calls set state = 'answered', answered_at = now() where provider_call_id = $1",
+        names[1],
+    )
+
+    async def break_down() -> None:
+        raise AssertionError("a defect of ours")
+
+    driver.meanwhile = break_down
+    assert len((await reconcile(world, driver).run()).offs) == 2
+    calls = await world.sql(
+        "select state, deadline_at > now() + interval '30 seconds' as is_put_off"
+        " from calls order by provider_call_id"
+    )
+    assert [call["state"] for call in calls] == ["ended", "answered", "ended"]
+    assert calls[1]["is_put_off"]
+
+
+async def test_values_that_no_call_can_have_end_it_all_the_same(
+    world: World, driver: JambonzDriver, stand_in: StandIn
+) -> None:
+    (name,) = await overdue_calls(world, driver, 1, "1 minute")
+    odd = {"sip_status": 486_486, "duration": 10**12, "sip_reason": "a\0b" * 900}
+    stand_in.calls[name] = live(name, "completed", 200) | odd
+    await reconcile(world, driver).run()
+    (call,) = await world.sql("select state, outcome, sip_status, duration_seconds from calls")
+    assert tuple(call) == ("ended", "completed", None, None)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def heartbeat(db: Database, clock: Any) -> Heartbeat:
         version="0.1.0",
         started_at=datetime.now(UTC),
     )
-    return Heartbeat(db=db, process=process, bus=HeardBus(), clock=clock, report=dict)
+    return Heartbeat(db=db, process=process, bus=HeardBus(), clock=clock, figures=[dict])
 
 
 async def test_a_clock_that_is_behind_is_measured_against_the_databases(database_url: str) -> None:
@@ -80,4 +80,32 @@ async def test_a_beat_that_is_refused_is_not_the_last(database_url: str) -> None
     await beat._beat()
     async with db.connection() as connection:
         assert await connection.fetchval("select count(*) from heartbeats") == 1
+    await db.close()
+
+
+async def test_a_figure_that_fails_is_left_out_and_the_others_are_reported(
+    database_url: str,
+) -> None:
+    db = await Database.connect(database_url, connections_max=1)
+    beat = heartbeat(db, SetClock())
+    beat._figures = [lambda: {"one": 1}, lambda: {"half": 1 // 0}, lambda: {"two": 2}]
+    await beat._beat()
+    async with db.connection() as connection:
+        report = await connection.fetchval("select report from heartbeats")
+    assert (report["one"], report["two"]) == (1, 2)
+    assert "half" not in report
+    await db.close()
+
+
+async def test_a_figure_that_cannot_be_stored_does_not_make_the_process_look_dead(
+    database_url: str,
+) -> None:
+    db = await Database.connect(database_url, connections_max=1)
+    beat = heartbeat(db, SetClock())
+    beat._figures = [lambda: {"said": "a\0b"}]
+    await beat._beat()
+    async with db.connection() as connection:
+        report = await connection.fetchval("select report from heartbeats")
+    assert "said" not in report
+    assert report["pool"]["size"] == 1
     await db.close()

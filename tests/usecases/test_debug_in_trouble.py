@@ -81,7 +81,7 @@ async def test_an_exhausted_pool_is_named_while_it_is(world: World) -> None:
         started_at=datetime.now(UTC),
     )
     beat = Heartbeat(
-        db=world.db, process=process, bus=HeardBus(), clock=StoppedClock(), report=dict
+        db=world.db, process=process, bus=HeardBus(), clock=StoppedClock(), figures=[dict]
     )
     async with AsyncExitStack() as held:
         for _ in range(2):

@@ -9,6 +9,7 @@ from tests.builders import SetClock, World, a_world
 
 from apollo.errors import WillNeverWork
 from apollo.ports import AgentRoute, LiveCall
+from apollo.usecases import watch_provider
 from apollo.usecases.record_call_events import Arrival
 from apollo.usecases.watch_provider import WatchProvider
 
@@ -125,3 +126,22 @@ async def test_one_worker_looks_for_all(watched: Watched) -> None:
     assert not await other.watch._takes_turn()
     await watched.world.sql("update providers set watched_at = watched_at - interval '1 minute'")
     assert await other.watch._takes_turn()
+
+
+async def test_an_end_that_cannot_be_taken_does_not_hold_up_the_others(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch_provider, "_ON_ITS_WAY_S", 0.0)
+    await watched.heard_calls(2)
+    watched.provider.live = [live(1, "completed"), live(2, "completed")]
+    taken: list[Arrival] = []
+
+    async def take(arrival: Arrival) -> None:
+        taken.append(arrival)
+        if len(taken) == 1:
+            raise AssertionError("what one call's data breaks")
+
+    watched.watch._take = take
+    await watched.watch.look()
+    assert len(taken) == 2
+    assert watched.watch.report()["live"]["listed"] == 0

@@ -17,6 +17,7 @@ from functools import lru_cache
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from apollo.core.bounds import instant
 from apollo.core.zones import known_zone
 from apollo.errors import FieldError, Invalid
 
@@ -26,6 +27,8 @@ WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "satu
 _HORIZON: Final = 8
 # A table whose only window falls into a gap opens a week later; a year and a month is ample.
 _SEARCH_DAYS: Final = 400
+# Windows are looked for around a date; at the very ends of the calendar there is no "around".
+_READABLE: Final = (datetime(2, 1, 1, tzinfo=UTC), datetime(9997, 1, 1, tzinfo=UTC))
 _DAY_MIN: Final = 24 * 60
 
 _CLOCK: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])|24:00")
@@ -81,19 +84,24 @@ class WorkingHours:
         """The window open at this aware instant, or None; an endless one is cut after 8 days."""
         if not self.enforced:
             return ALWAYS
-        around = _windows_around(self.zone, self.week, now.astimezone(self.zone).date())
+        around = _windows_around(self.zone, self.week, _local_date(now, self.zone))
         return next((window for window in around if window.contains(now)), None)
 
     def next_window(self, now: datetime) -> Window | None:
         """The window open at this aware instant, else the next one; None if 400 days have none."""
         if not self.enforced:
             return ALWAYS
-        today = now.astimezone(self.zone).date()
+        today = _local_date(now, self.zone)
         for days in range(0, _SEARCH_DAYS, _HORIZON):
             for window in _windows_around(self.zone, self.week, today + timedelta(days=days)):
                 if now < window.closes_at:
                     return window
         return None
+
+
+def _local_date(now: datetime, zone: ZoneInfo) -> date:
+    """Return the local date, of the last years that dates can tell one that has room behind it."""
+    return min(max(now, _READABLE[0]), _READABLE[1]).astimezone(zone).date()
 
 
 # Claims ask a thousand times a second; an entry is a few windows, and campaigns number thousands.
@@ -244,10 +252,8 @@ def local_start(
         raise Invalid.field(field, msg) from None
     given = given.replace(microsecond=0)
     try:
-        if given.utcoffset() is None:
-            return _first_reading(given, zone)
-        return given.astimezone(UTC)
-    except OverflowError:
+        return _first_reading(given, zone) if given.utcoffset() is None else instant(given)
+    except (OverflowError, ValueError):
         msg = f"{_shown(str(value))} lies outside the years 1 to 9999 once converted to UTC"
         raise Invalid.field(field, msg) from None
 

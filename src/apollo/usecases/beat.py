@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -35,13 +35,14 @@ class Heartbeat:
         process: Process,
         bus: Bus,
         clock: Clock,
-        report: Callable[[], Mapping[str, Any]],
+        figures: Sequence[Callable[[], Mapping[str, Any]]],
     ) -> None:
+        """Take what the report is put together from: each gives some of its keys."""
         self._db = db
         self._process = process
         self._bus = bus
         self._clock = clock
-        self._report = report
+        self._figures = figures
         self._schema_version = schema_version_wanted()
         self._lags: deque[float] = deque([0.0], maxlen=_LAGS_KEPT)
         # This clock minus the database's; None until both were seen.
@@ -62,24 +63,48 @@ class Heartbeat:
             await self._say_goodbye()
 
     async def _beat(self) -> None:
+        own = self._own_condition()
+        try:
+            await self._write(self._gathered() | own)
+        except (Unavailable, Stale) as e:
+            self._note_fault(e)
+            _log.warning("heartbeat.lost", error=str(e))
+        except Exception:  # noqa: BLE001 - a figure that cannot be stored must not make us look dead
+            _log.exception("heartbeat.without_figures")
+            await self._write_alone(own)
+
+    async def _write_alone(self, own: Mapping[str, Any]) -> None:
+        try:
+            await self._write(own)
+        except Exception:  # noqa: BLE001 - what the database refuses now it may take at the next beat
+            _log.exception("heartbeat.failed")
+
+    async def _write(self, report: Mapping[str, Any]) -> None:
+        async with self._db.reserved() as connection:
+            began = self._clock.now()
+            seen_at = await heartbeats.beat(connection, self._process, report)
+            ended = self._clock.now()
+        self.write_fault = None
+        self.clock_skew = began + (ended - began) / 2 - seen_at
+
+    def _gathered(self) -> dict[str, Any]:
+        """Ask for all figures; one that fails is left out, and the others are reported."""
+        report: dict[str, Any] = {}
+        for figure in self._figures:
+            try:
+                report |= figure()
+            except Exception:  # noqa: BLE001 - whatever is wrong with a figure, the process lives
+                _log.exception(
+                    "heartbeat.figure_failed", figure=getattr(figure, "__qualname__", "")
+                )
+        return report
+
+    def _own_condition(self) -> dict[str, Any]:
         health = self._bus.health()
         bus = {
             name: value for name, value in dataclasses.asdict(health).items() if value is not None
         } | {"last_contact_at": health.last_contact_at and health.last_contact_at.isoformat()}
-        report = {**self._report(), "bus": bus, **self._condition()}
-        try:
-            async with self._db.reserved() as connection:
-                began = self._clock.now()
-                seen_at = await heartbeats.beat(connection, self._process, report)
-                ended = self._clock.now()
-        except (Unavailable, Stale) as e:
-            self._note_fault(e)
-            _log.warning("heartbeat.lost", error=str(e))
-        except Exception:  # noqa: BLE001 - what the database refuses now it may take at the next beat
-            _log.exception("heartbeat.failed")
-        else:
-            self.write_fault = None
-            self.clock_skew = began + (ended - began) / 2 - seen_at
+        return {"bus": bus, **self._condition()}
 
     def _condition(self) -> dict[str, Any]:
         size, waiting, longest_s = self._db.queue()

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from apollo.core import bounds
 from apollo.core.campaign_settings import (
     CONCURRENCY_DEFAULT,
     CampaignSettings,
@@ -177,7 +178,7 @@ class PreviewCampaign:
         )
         cooldown = timedelta(minutes=policy["cooldown_minutes"])
         waited = longest_wait(contacts, max_retries=retries, retry_share=share, cooldown=cooldown)
-        return None if done is None else max(done, first_at + waited)
+        return None if done is None else max(done, bounds.after(first_at, waited))
 
 
 def _called_beside(load: CampaignLoad, contacts: int, planned: Planned) -> int:

@@ -25,6 +25,9 @@ CLOCKS_DIFFER: Final = timedelta(minutes=1)
 # provider wrote it down, clocks that differ included.
 UNNAMED_FOR: Final = timedelta(hours=1)
 
+# A call that nobody told us about is asked for within hours, after a restore within days.
+_ASKED_ABOUT_FOR: Final = timedelta(days=30)
+
 
 @dataclass(frozen=True, slots=True)
 class History:
@@ -124,7 +127,7 @@ def proven_by(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | 
     """Give the event that a provider's view of a call proves; None when it proves nothing."""
     return observe(
         call_status=found.call_status,
-        at=found.ended_at or at,
+        at=_ended_at(found, at),
         evidence=evidence,
         provider_call_id=found.provider_call_id,
         sip_status=found.sip_status,
@@ -132,3 +135,12 @@ def proven_by(found: LiveCall, at: datetime, evidence: Evidence) -> CallEvent | 
         duration_s=found.duration_s,
         hangup_by=found.hangup_by,
     )
+
+
+def _ended_at(found: LiveCall, at: datetime) -> datetime:
+    """Return when a record says the call ended, unless no call that is asked about can have then.
+
+    Cooldowns count from it: a date of 1970 would call the person again at once, one of 9999 never.
+    """
+    ended_at = found.ended_at
+    return ended_at if ended_at and at - _ASKED_ABOUT_FOR <= ended_at <= at else at

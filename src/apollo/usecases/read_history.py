@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from apollo.core import bounds
 from apollo.core.states import LIVE_BATCH, BatchStatus
 from apollo.errors import Invalid
 from apollo.ports import Clock
@@ -39,7 +40,7 @@ class ReadHistory:
         Raises NotFound, Invalid.
         """
         end = end or self._clock.now()
-        start = start or end - _SHOWN
+        start = start or bounds.before(end, _SHOWN)
         if start >= end:
             raise Invalid.field("start", "must be before end", where="query")
         async with self._db.transaction(snapshot=True) as connection:
@@ -48,7 +49,7 @@ class ReadHistory:
             actions = await storage.read_actions(
                 connection,
                 storage.BatchKey(batch["campaign_id"], batch["id"], principal.organization_id),
-                start - _CAUSED_WITHIN,
+                bounds.before(start, _CAUSED_WITHIN),
                 end,
                 at_most=_AT_MOST,
             )

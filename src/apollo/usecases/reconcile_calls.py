@@ -122,7 +122,7 @@ class ReconcileCalls:
         live = await self._list_live([c for c in ours if _must_search(c)])
         is_lagging = self._events_lag is not None and await self._events_lag()
         for call in overdue:
-            look = await self._look(call, live)
+            look = await self._look_alone(call, live)
             if is_lagging and isinstance(look.event, CallVanished | QuarantineOver):
                 look = _Look(again_at=call.read_at + _AFTER_LAG)
             _log.info(
@@ -193,7 +193,7 @@ class ReconcileCalls:
             raise
         except Exception:  # noqa: BLE001 - whatever it is, the others must be recorded
             if len(arrivals) == 1:
-                _log.exception("event.not_recorded", execution_id=_shown(arrivals[0]))
+                _log.exception("event.not_recorded", execution_id=arrivals[0].shown_id)
                 return Recorded()
         together = Recorded()
         for arrival in arrivals:
@@ -203,6 +203,16 @@ class ReconcileCalls:
             together.freed |= alone.freed
             together.completed += alone.completed
         return together
+
+    async def _look_alone(self, call: OverdueCall, live: "_LiveList") -> _Look:
+        """Look at one call; what its data breaks is set aside for a minute, the others go on."""
+        try:
+            return await self._look(call, live)
+        except (Unavailable, Stale):
+            raise
+        except Exception:  # noqa: BLE001 - whatever it is, the others must be looked at
+            _log.exception("call.look_failed", execution_id=ids.execution_id(call.id))
+            return _Look(again_at=call.read_at + _LOOK_EVERY)
 
     async def _look(self, call: OverdueCall, live: "_LiveList") -> _Look:
         if call.state is CallState.PLACING:
@@ -387,7 +397,3 @@ def observed_later(call: OverdueCall, event: CallEvent) -> bool:
     if call.state in {CallState.ACCEPTED, CallState.UNKNOWN}:
         return name in {"CallRinging", "CallAnswered"}
     return call.state is CallState.RINGING and name == "CallAnswered"
-
-
-def _shown(arrival: Arrival) -> str | None:
-    return None if arrival.execution_id is None else ids.execution_id(arrival.execution_id)

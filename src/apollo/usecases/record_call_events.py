@@ -65,6 +65,11 @@ class Arrival(msgspec.Struct, frozen=True):
     provider_call_id: str | None = None
     webhook: Webhook | None = None
 
+    @property
+    def shown_id(self) -> str | None:
+        """The call's public id, for a log; None when only the provider named it."""
+        return None if self.execution_id is None else ids.execution_id(self.execution_id)
+
 
 @dataclass(slots=True)
 class Recorded:

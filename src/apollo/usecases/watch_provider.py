@@ -143,7 +143,15 @@ class WatchProvider:
         ]
         if ends:
             _log.warning("calls.ended_unheard", calls=len(ends))
-            await asyncio.gather(*(self._take(end) for end in ends))
+            await asyncio.gather(*(self._hand_in(end) for end in ends))
+
+    async def _hand_in(self, end: Arrival) -> None:
+        try:
+            await self._take(end)
+        except (Unavailable, Stale):
+            raise
+        except Exception:  # noqa: BLE001 - what one call's data breaks must not hold up the others
+            _log.exception("call.end_not_taken", execution_id=end.shown_id)
 
     def _end_of(self, found: LiveCall) -> CallEnded | None:
         event = observe(

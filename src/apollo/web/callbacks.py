@@ -19,7 +19,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from apollo.core import ids
+from apollo.core import bounds, ids
 from apollo.core.signatures import is_signed
 from apollo.core.states import Off
 from apollo.errors import Stale, Unavailable
@@ -36,6 +36,10 @@ _log = structlog.get_logger("apollo.webhooks")
 BODY_BYTES_MAX: Final = 64 * 1024
 # Transcripts are long; an hour of talk is some 60 KB.
 _RESULT_BYTES_MAX: Final = 1024 * 1024
+# No call costs a billion of any currency, and no price list has more decimals.
+_COST_DIGITS_MAX: Final = 9
+_COST_DECIMALS_MAX: Final = 12
+_COST: Final = f"at most {_COST_DIGITS_MAX} digits before the point and {_COST_DECIMALS_MAX} after"
 # A process that is told to stop has given its requests ten seconds before this: in all it is less
 # than `apollo up` waits for it.
 _EFFECTS_WITHIN_S: Final = 5.0
@@ -189,8 +193,8 @@ async def _read(request: Request, bytes_max: int) -> bytes | None:
 def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
     try:
         result = _RESULT.decode(body)
-    except msgspec.DecodeError as e:
-        raise ValueError(str(e)) from e
+    except (ValueError, RecursionError, ArithmeticError) as e:
+        raise ValueError(f"not a call result: {e}") from None
     call_id = ids.parse_id("exec", result.execution_id)
     if call_id is None:
         raise ValueError("execution_id: not an execution id; expected exec_…")
@@ -201,7 +205,21 @@ def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
     for name, value in given.items():
         if isinstance(value, str) and "\x00" in value:
             raise ValueError(f"{name}: must not contain NUL characters")
+    if result.follow_up_at is not None:
+        try:
+            given["follow_up_at"] = bounds.instant(result.follow_up_at)
+        except ValueError as e:
+            raise ValueError(f"follow_up_at: {e}") from None
+    cost = result.total_cost
+    if cost is not None and not (cost.is_finite() and _is_amount(cost)):
+        raise ValueError(f"total_cost: must be a number of {_COST}, such as 0.0125")
     return call_id, CallResult(**given)
+
+
+def _is_amount(cost: Decimal) -> bool:
+    _, digits, exponent = cost.as_tuple()
+    decimals = -int(exponent)
+    return decimals <= _COST_DECIMALS_MAX and len(digits) - decimals <= _COST_DIGITS_MAX
 
 
 def _refuse(status: int, detail: str) -> Response:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Path, Query, Response
 from pydantic import BeforeValidator, Field
 
+from apollo.core import bounds
 from apollo.core.csv_rows import GivenContact
 from apollo.errors import Invalid
 from apollo.usecases.check_contacts import OnDuplicate
@@ -110,7 +111,9 @@ async def history(
 ) -> Response:
     """Tell when a batch moved."""
     return answered(
-        await uses.history.history(caller, batch_id, start=_aware(start), end=_aware(end))
+        await uses.history.history(
+            caller, batch_id, start=_instant("start", start), end=_instant("end", end)
+        )
     )
 
 
@@ -147,6 +150,11 @@ def _planned(body: PreviewBody) -> Planned:
     )
 
 
-def _aware(at: datetime | None) -> datetime | None:
+def _instant(name: str, at: datetime | None) -> datetime | None:
     """A time without an offset is UTC, as in every answer."""
-    return at if at is None or at.tzinfo is not None else at.replace(tzinfo=UTC)
+    if at is None:
+        return None
+    try:
+        return bounds.instant(at if at.tzinfo is not None else at.replace(tzinfo=UTC))
+    except ValueError as outside:
+        raise Invalid.field(name, str(outside), where="query") from None

@@ -56,7 +56,10 @@ async def _serve(settings: Settings) -> None:
             process=this_process("web", __version__, clock.now()),
             bus=line.bus,
             clock=clock,
-            report=lambda: {"hooks": callbacks.report.as_json(), "events": callbacks.queue()},
+            figures=[
+                lambda: {"hooks": callbacks.report.as_json()},
+                lambda: {"events": callbacks.queue()},
+            ],
         )
         explain = ExplainBatch(
             db=db, clock=clock, settings=diagnosis_settings(settings), own=heartbeat

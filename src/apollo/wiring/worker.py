@@ -71,12 +71,12 @@ async def _work(settings: Settings) -> None:
             process=process,
             bus=line.bus,
             clock=clock,
-            report=lambda: {
-                "provider_clock_offset_s": driver.clock_offset_s,
-                **worker.report(),
-                **watch.report(),
-                **line.report(),
-            },
+            figures=[
+                lambda: {"provider_clock_offset_s": driver.clock_offset_s},
+                worker.report,
+                watch.report,
+                line.report,
+            ],
         )
         _log.info("worker.started", provider=driver.provider, worker_id=str(process.id))
         try:

@@ -106,7 +106,7 @@ class Worker:
             self._forever(self._look_for_lost_calls),
             self._forever(self._watch_gate),
         ]
-        loops += [run() for run in beside]
+        loops += [self._kept_up(run) for run in beside]
         try:
             async with asyncio.TaskGroup() as group:
                 for loop in loops:
@@ -168,6 +168,17 @@ class Worker:
                 await asyncio.sleep(_AWAY_AGAIN_S)
             else:
                 self._faults.pop(turn.__name__, None)
+
+    async def _kept_up(self, run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run what is beside us, and begin it again when it fails: no defect of it ends calling."""
+        while True:
+            try:
+                await run()
+            except Exception:  # noqa: BLE001 - as in _forever
+                _log.exception("loop.failed", loop=getattr(run, "__qualname__", str(run)))
+                await asyncio.sleep(_AWAY_AGAIN_S)
+            else:
+                return
 
     def _note_fault(self, loop: str, error: Unavailable | Stale) -> None:
         sqlstate = getattr(error, "sqlstate", "")

@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
+from apollo.core import bounds
 from apollo.errors import DriverError, NotPlaced, OutcomeUnknown, WillNeverWork
 from apollo.ports import DialRequest, Placed, RateLimit
 
@@ -39,12 +40,15 @@ _KEY_MAY_NOT_DIAL: Final = "unauthorized createcall request"
 _RETRY_AFTER_DEFAULT_S: Final = 5.0
 # No rate limit we know has a window over an hour; a longer wait is a broken header or clock.
 _RETRY_AFTER_MAX_S: Final = 3600.0
+# "Mon, 01 Jan 2026 00:00:00 +0000" and room for a comment.
+_DATE_CHARS_MAX: Final = 100
 # Fits one line of a log and one field on a screen.
 _TEXT_CHARS_MAX: Final = 200
 
 _WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 # A bare run of 7 to 15 digits (E.164 allows 15), or anything that opens like "+44 7400 123".
 _PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]{5,}\d|(?<![\w.-])\d{7,15}(?![\w-])")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NAMES_TO: Final = re.compile(r"\bto (?:property|parameter|number)\b|\bto\.number\b")
 _NAMES_FROM: Final = re.compile(r"\bfrom (?:property|parameter|number)\b")
 
@@ -83,7 +87,7 @@ class _Said(msgspec.Struct):
 
 class _Created(msgspec.Struct):
     sid: ProviderCallId | None = None
-    call_id: str | None = msgspec.field(default=None, name="callId")
+    call_id: Any = msgspec.field(default=None, name="callId")
 
 
 def placed(answer: Answer) -> Placed:
@@ -92,7 +96,7 @@ def placed(answer: Answer) -> Placed:
         created = msgspec.json.decode(answer.body, type=_Created)
     except UNREADABLE:
         return Placed(None, None)
-    return Placed(created.sid, created.call_id or None)
+    return Placed(created.sid, bounds.text(created.call_id) or None)
 
 
 def refusal(answer: Answer, *, now: datetime, request: DialRequest | None = None) -> DriverError:
@@ -125,7 +129,7 @@ def rate_limit_of(headers: Mapping[str, str]) -> RateLimit | None:
     reset = headers.get("RateLimit-Reset", "")
     if not (_WHOLE_SECONDS.fullmatch(remaining) and _WHOLE_SECONDS.fullmatch(reset)):
         return None
-    return RateLimit(remaining=int(remaining), reset_s=float(reset))
+    return RateLimit(remaining=int(remaining), reset_s=min(float(reset), _RETRY_AFTER_MAX_S))
 
 
 def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float:
@@ -139,12 +143,20 @@ def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float:
 def _seconds_from(text: str, now: datetime) -> float | None:
     if _WHOLE_SECONDS.fullmatch(text):
         return float(text)
-    try:
-        until = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):  # not a date, or a year with too many digits
+    until = _date_of(text)
+    return None if until is None else (until - now).total_seconds()
+
+
+def _date_of(text: str) -> datetime | None:
+    """Read a date of HTTP as UTC; None for anything else, of which its parser raises any kind."""
+    if len(text) > _DATE_CHARS_MAX:
         return None
-    # "-0000" in a date means UTC without saying where.
-    return ((until if until.tzinfo else until.replace(tzinfo=UTC)) - now).total_seconds()
+    try:
+        at = parsedate_to_datetime(text)
+        # "-0000" in a date means UTC without saying where.
+        return bounds.instant(at if at.tzinfo else at.replace(tzinfo=UTC))
+    except (ValueError, OverflowError, TypeError, IndexError):
+        return None
 
 
 def _blames_number(text: str, request: DialRequest) -> bool:
@@ -164,15 +176,14 @@ def _presentable(text: str, request: DialRequest | None) -> str:
         for secret in (request.to, request.from_number):
             text = text.replace(secret, "[number]").replace(secret.lstrip("+"), "[number]")
         text = text.replace(request.agent_key, "[key]")
-    text = _PHONE_NUMBER.sub("[number]", " ".join(text.split()))
+    # Control characters too: PostgreSQL refuses a NUL, and a terminal obeys the others.
+    text = _CONTROL.sub("", " ".join(text.split()))
+    text = _PHONE_NUMBER.sub("[number]", text)
     return text[:_TEXT_CHARS_MAX] or "(nothing)"
 
 
 def clock_offset_s(said: str, read_at: datetime) -> float | None:
     """Say how far the clock behind a Date header is ahead of ours; None when it cannot be read."""
-    try:
-        at = parsedate_to_datetime(said)
-    except ValueError:
-        return None
+    at = _date_of(said)
     # Cut to whole seconds, so half of one is missing on average.
-    return (at.replace(tzinfo=at.tzinfo or UTC) - read_at).total_seconds() + 0.5
+    return None if at is None else (at - read_at).total_seconds() + 0.5

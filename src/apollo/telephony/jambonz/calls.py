@@ -1,20 +1,25 @@
 """The shapes of calls: what is sent to place one, and how the provider lists them.
 
 Only the fields that jambonz documents are sent, for it answers any other with a bare 500. Reading
-is lenient about fields and strict about types: a list that cannot be read must not look empty.
+is strict about what names a call, since a list that cannot be read must not look empty, and lenient
+about the rest: an odd value counts as unknown, so that the call it came with still ends.
 """
 
+import math
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from typing import Annotated, Final
+from datetime import datetime
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 
+from apollo.core import bounds
 from apollo.errors import WillNeverWork
 from apollo.ports import AgentRoute, DialRequest, LiveCall
 
 _AwareTime = Annotated[datetime, msgspec.Meta(tz=True)]
+# As long as an id of any provider; ours are UUIDs.
+_ID_CHARS_MAX: Final = 64
 
 # Who hung up, in our words. jambonz calls the far end "caller" in its status events, whichever
 # way the call went; our agent, a REST request and the time limit are all "jambonz".
@@ -90,10 +95,10 @@ class _Live(msgspec.Struct):
     direction: str | None = None
     to: str = ""
     from_number: str = msgspec.field(default="", name="from")
-    sip_status: int | None = None
-    sip_reason: str | None = None
-    duration: int | None = None
-    call_termination_by: str | None = None
+    sip_status: Any = None
+    sip_reason: Any = None
+    duration: Any = None
+    call_termination_by: Any = None
 
 
 class _Record(msgspec.Struct):
@@ -102,12 +107,12 @@ class _Record(msgspec.Struct):
     to: str = ""
     from_number: str = msgspec.field(default="", name="from")
     answered: bool = False
-    sip_status: int | None = None
-    duration: float | None = None
-    termination_reason: str | None = None
-    attempted_at: _AwareTime | None = None
-    answered_at: _AwareTime | None = None
-    terminated_at: _AwareTime | None = None
+    sip_status: Any = None
+    duration: Any = None
+    termination_reason: Any = None
+    attempted_at: Any = None
+    answered_at: Any = None
+    terminated_at: Any = None
 
 
 class _RecordPage(msgspec.Struct):
@@ -127,30 +132,37 @@ def _as_live(row: _Live) -> LiveCall | None:
     if not (row.call_sid and row.call_status):
         return None
     return LiveCall(
-        provider_call_id=row.call_sid,
-        to=row.to,
-        from_number=row.from_number,
+        provider_call_id=_kept_id(row.call_sid),
+        to=bounds.text(row.to) or "",
+        from_number=bounds.text(row.from_number) or "",
         call_status=row.call_status,
-        sip_status=row.sip_status,
-        sip_reason=row.sip_reason,
-        duration_s=row.duration,
-        hangup_by=HANGUP_BY.get(row.call_termination_by or ""),
+        sip_status=bounds.whole(row.sip_status, bounds.SIP_STATUSES),
+        sip_reason=bounds.text(row.sip_reason),
+        duration_s=bounds.whole(row.duration, bounds.DURATIONS_S),
+        hangup_by=HANGUP_BY.get(bounds.text(row.call_termination_by) or ""),
     )
+
+
+def _kept_id(call_sid: str) -> str:
+    """Return an id that can be stored; an odd one still stands for a call that there is."""
+    return bounds.text(call_sid, _ID_CHARS_MAX) or "?"
 
 
 def _as_records(rows: list[_Record]) -> Iterator[LiveCall]:
     for row in rows:
         if not row.call_sid or row.direction == "inbound":
             continue
-        word = "completed" if row.answered else _WORD_FOR.get(row.sip_status or 0, "failed")
+        sip_status = bounds.whole(row.sip_status, bounds.SIP_STATUSES)
+        word = "completed" if row.answered else _WORD_FOR.get(sip_status or 0, "failed")
+        ended_by = bounds.text(row.termination_reason) or ""
         yield LiveCall(
-            provider_call_id=row.call_sid,
+            provider_call_id=_kept_id(row.call_sid),
             to=_with_plus(row.to),
             from_number=_with_plus(row.from_number),
             call_status=word,
-            sip_status=row.sip_status,
-            duration_s=int(row.duration) if row.answered and row.duration is not None else None,
-            hangup_by=_TERMINATED_BY.get(row.termination_reason or "") if row.answered else None,
+            sip_status=sip_status,
+            duration_s=_seconds(row.duration) if row.answered else None,
+            hangup_by=_TERMINATED_BY.get(ended_by) if row.answered else None,
             attempted_at=_utc(row.attempted_at),
             # An unanswered call's record says 1970 here.
             answered_at=_utc(row.answered_at) if row.answered else None,
@@ -160,11 +172,23 @@ def _as_records(rows: list[_Record]) -> Iterator[LiveCall]:
 
 def _with_plus(number: str) -> str:
     """Put back the plus that call-detail records lose; names and SIP addresses have none."""
+    number = bounds.text(number) or ""
     return f"+{number}" if number.isdecimal() else number
 
 
-def _utc(at: datetime | None) -> datetime | None:
-    return None if at is None else at.astimezone(UTC)
+def _utc(at: object) -> datetime | None:
+    """Read a record's time; None for what is no time, or none that can be stored."""
+    try:
+        return None if at is None else bounds.instant(msgspec.convert(at, _AwareTime, strict=True))
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(value: object) -> int | None:
+    """Cut a duration to whole seconds; records count in fractions."""
+    if isinstance(value, float) and math.isfinite(value):
+        value = int(value)
+    return bounds.whole(value, bounds.DURATIONS_S)
 
 
 def _call_hook_url(hook: str, request: DialRequest) -> str:

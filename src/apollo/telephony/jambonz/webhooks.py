@@ -5,11 +5,12 @@ is harmless because events are ranked, so a signature of any age is good.
 """
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
 
+from apollo.core import bounds
 from apollo.core.events import Evidence
 from apollo.core.ids import parse_id
 from apollo.core.observed import observe
@@ -17,19 +18,23 @@ from apollo.ports import StatusEvent
 from apollo.telephony.jambonz.answers import UNREADABLE, ProviderCallId
 from apollo.telephony.jambonz.calls import HANGUP_BY
 
+# jambonz's longest is "early-media"; without NUL, which PostgreSQL refuses.
+_Word = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]{0,64}\Z")]
+
 
 class _Status(msgspec.Struct):
     call_sid: ProviderCallId
-    call_status: str
-    call_id: str | None = None
-    sip_status: int | None = None
-    sip_reason: str | None = None
-    duration: int | None = None
-    call_termination_by: str | None = None
-    parent_call_sid: str | None = None
+    call_status: _Word
+    # Of whatever type: an odd value counts as unknown, and the event is an event all the same.
+    call_id: Any = None
+    sip_status: Any = None
+    sip_reason: Any = None
+    duration: Any = None
+    call_termination_by: Any = None
+    parent_call_sid: Any = None
     # The one key that jambonz does not write in snake_case; other releases may.
-    customer_data_camel: dict[str, Any] | None = msgspec.field(default=None, name="customerData")
-    customer_data: dict[str, Any] | None = None
+    customer_data_camel: Any = msgspec.field(default=None, name="customerData")
+    customer_data: Any = None
 
 
 _STATUS: Final = msgspec.json.Decoder(_Status)
@@ -50,18 +55,19 @@ def read_status(body: bytes, received_at: datetime) -> StatusEvent:
             at=received_at,
             evidence=Evidence.WEBHOOK,
             provider_call_id=status.call_sid,
-            sip_call_id=status.call_id,
-            sip_status=status.sip_status,
-            sip_reason=status.sip_reason,
-            duration_s=status.duration,
-            hangup_by=HANGUP_BY.get(status.call_termination_by or ""),
+            sip_call_id=bounds.text(status.call_id),
+            sip_status=bounds.whole(status.sip_status, bounds.SIP_STATUSES),
+            sip_reason=bounds.text(status.sip_reason),
+            duration_s=bounds.whole(status.duration, bounds.DURATIONS_S),
+            hangup_by=HANGUP_BY.get(bounds.text(status.call_termination_by) or ""),
         ),
         body=body,
-        is_child_leg=status.parent_call_sid is not None,
+        is_child_leg=isinstance(status.parent_call_sid, str),
     )
 
 
 def _execution_id(status: _Status) -> UUID | None:
     """Read our tag; None when there is none or it is somebody else's."""
-    tag = (status.customer_data_camel or status.customer_data or {}).get("execution_id")
+    said = status.customer_data_camel or status.customer_data
+    tag = said.get("execution_id") if isinstance(said, dict) else None
     return parse_id("exec", tag) if isinstance(tag, str) else None
