@@ -159,7 +159,7 @@ def event(kind: type[CallEvent], at: datetime, **more: object) -> CallEvent:
         NumberRefused: {"reason": "bad_number"},
         RequestLost: {"reason": "timeout"},
         CallEnded: {"call_status": "no-answer", "sip_status": 487},
-        CallVanished: {"evidence": Evidence.ASSUMED},
+        CallVanished: {"may_retry": True, "evidence": Evidence.ASSUMED},
         QuarantineOver: {"may_retry": False, "evidence": Evidence.ASSUMED},
     }
     fields = {"at": at, "evidence": Evidence.WEBHOOK, **needed.get(kind, {}), **more}

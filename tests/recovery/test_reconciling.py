@@ -247,7 +247,8 @@ async def test_an_unknown_call_whose_name_is_known_ends_when_the_quarantine_is_o
 @pytest.mark.parametrize(
     ("state", "overdue", "then"),
     [
-        ("accepted", "61 minutes", ("ended", "no_answer", "no_end_event")),
+        # Nobody was asked about it, so nobody may be called again for it.
+        ("accepted", "61 minutes", ("ended", "failed", "outcome_unknown")),
         ("answered", "61 minutes", ("ended", "completed", "no_end_event")),
         ("unknown", "61 minutes", ("ended", "failed", "outcome_unknown")),
         ("placing", "61 minutes", ("unknown", None, None)),
@@ -289,3 +290,90 @@ async def test_a_look_up_puts_no_deadline_off_that_an_answer_has_set_meanwhile(
     await reconcile(world, driver).run()
     (call,) = await world.sql("select state, deadline_at - answered_at as left from calls")
     assert (call["state"], call["left"]) == ("answered", timedelta(minutes=32))
+
+
+async def beside(world: World, driver: JambonzDriver, stand_in: StandIn) -> list[str]:
+    """Three calls past their deadline: the first and the last are over, the second is nowhere."""
+    names = await overdue_calls(world, driver, 3, "3 minutes")
+    numbers = await world.sql("select provider_call_id, phone_number, id from calls order by 1")
+    for n in (0, 2):
+        name = names[n]
+        over = live(name, "busy", 486, to=numbers[n]["phone_number"])
+        stand_in.calls[name] = over
+        stand_in.records.append(record_of(over))
+        await world.sql(
+            "update calls set heard_at = requested_at, ringing_at = requested_at,"
+            " requested_at = requested_at + $2::interval, state = 'ended', deadline_at = null,"
+            " ended_at = requested_at + $2::interval + interval '10 seconds',"
+            " outcome = 'busy', evidence = 'webhook' where provider_call_id = $1",
+            name,
+            timedelta(seconds=20 * (n - 1)),
+        )
+    return names
+
+
+async def fate(world: World, name: str) -> tuple[str, str | None, str | None, str]:
+    (row,) = await world.sql(
+        "select k.state, k.outcome, k.hangup_reason, c.status"
+        " from calls k join contacts c using (batch_id, position) where provider_call_id = $1",
+        name,
+    )
+    return tuple(row)
+
+
+async def test_who_is_in_neither_place_is_called_again_where_both_know_the_calls_beside(
+    world: World, driver: JambonzDriver, stand_in: StandIn
+) -> None:
+    names = await beside(world, driver, stand_in)
+    await reconcile(world, driver).run()
+    assert await fate(world, names[1]) == ("ended", "no_answer", "no_end_event", "retrying")
+
+
+@pytest.mark.parametrize("blind", ["live list", "records", "both"])
+async def test_nobody_is_called_again_while_a_place_knows_nothing_of_that_time(
+    world: World, driver: JambonzDriver, stand_in: StandIn, blind: str
+) -> None:
+    names = await beside(world, driver, stand_in)
+    if blind != "records":
+        stand_in.calls.clear()  # Redis is away, or came back empty: `[]`, and 404 for each call
+    if blind != "live list":
+        stand_in.records.clear()
+    await reconcile(world, driver).run()
+    assert await fate(world, names[1]) == ("accepted", None, None, "dispatched")
+    (call,) = await world.sql(
+        "select deadline_at > now() as later from calls where state <> 'ended'"
+    )
+    assert call["later"], "it is looked for again"
+
+
+@pytest.mark.parametrize(
+    ("age", "is_over"), [("3 minutes", False), ("32 minutes", False), ("33 minutes", True)]
+)
+async def test_the_only_call_there_is_is_held_when_it_must_be_over_and_not_called_again(
+    world: World, driver: JambonzDriver, age: str, *, is_over: bool
+) -> None:
+    (name,) = await overdue_calls(world, driver, 1, age)
+    await reconcile(world, driver).run()
+    held = ("ended", "failed", "outcome_unknown", "failed")
+    assert await fate(world, name) == (held if is_over else ("accepted", None, None, "dispatched"))
+
+
+async def test_a_call_that_is_back_when_the_others_were_asked_for_is_not_gone(
+    world: World, driver: JambonzDriver, stand_in: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = await beside(world, driver, stand_in)
+    real, asked = driver.read_call, list[str]()
+
+    async def read_call(name: str) -> Any:
+        if not asked:  # the list of calls was away for this one look
+            asked.append(name)
+            return None
+        asked.append(name)
+        return await real(name)
+
+    (row,) = await world.sql("select phone_number from calls where state = 'accepted'")
+    stand_in.calls[names[1]] = live(names[1], "trying", 100, to=row["phone_number"])
+    monkeypatch.setattr(driver, "read_call", read_call)
+    await reconcile(world, driver).run()
+    assert asked == [names[1], names[0], names[2], names[1]]
+    assert (await fate(world, names[1]))[0] == "accepted"

@@ -159,7 +159,9 @@ class Stage:
             case "lease_expired":
                 return LeaseExpired(**base)
             case "vanished":
-                return CallVanished(at=self.now, evidence=Evidence.ASSUMED)
+                return CallVanished(
+                    at=self.now, evidence=Evidence.ASSUMED, may_retry=plain != ["unproven"]
+                )
             case "quarantine_over":
                 return QuarantineOver(
                     at=self.now, evidence=Evidence.ASSUMED, may_retry=plain == ["may_retry"]

@@ -405,12 +405,42 @@ def reopen_batch(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     return [{"organization_id": batch["organization_id"], "campaign_id": batch["campaign_id"]}]
 
 
+PROVIDERS_OWN = {"webhook", "poll", "cdr"}
+
+
+def read_existing_between(
+    t: Transaction, now: datetime, provider: str, since: datetime, until: datetime, at_most: int
+) -> Rows:
+    del now
+    found = [
+        c
+        for c in t.rows("calls")
+        if c["provider"] == provider
+        and since <= c["requested_at"] <= until
+        and c["provider_call_id"] is not None
+        and c["state"] != "released"
+        and (
+            any(c[at] is not None for at in ("heard_at", "ringing_at", "answered_at"))
+            or c["evidence"] in PROVIDERS_OWN
+        )
+    ]
+    found.sort(key=lambda c: c["requested_at"])
+    return [
+        {
+            **c,
+            "has_rung": any(c[at] is not None for at in ("ringing_at", "answered_at"))
+            or c["outcome"] == "completed",
+        }
+        for c in found[:at_most]
+    ]
+
+
 STATEMENTS = {
     name: globals()[name]
     for name in (
         *("find_by_provider_ids", "lock_calls", "find_other_calls", "write_moves"),
         *("lock_batches", "complete_batches", "pause_refused_batch", "note_action"),
         *("notify_campaigns", "take_overdue", "read_silent", "set_deadlines"),
-        *("read_known_provider_ids", "write_result", "reopen_batch"),
+        *("read_known_provider_ids", "write_result", "reopen_batch", "read_existing_between"),
     )
 }

@@ -400,8 +400,12 @@ async def look(both: Both, dice: Random, _: uuid.UUID) -> None:
         again = {replace(c, version=version): c.read_at + timedelta(seconds=20) for c in first}
         await overdue.set_deadlines(connection, again)
         known = await overdue.read_known_provider_ids(connection, {"sid-1", "sid-2", "none"})
+        existing = await overdue.read_existing_between(
+            connection, PROVIDER, both.now - turn * 3, both.now - turn, at_most=1_000
+        )
+        existing.sort(key=lambda c: c.provider_call_id)
         ids = {c.id for c in taken}, {c.id for c in silent}, set(unsent)
-        return known, [{both.twin[i] if is_memory else i for i in found} for found in ids]
+        return existing, known, [{both.twin[i] if is_memory else i for i in found} for found in ids]
 
     real, mine = await both.do(work)
     assert real == mine

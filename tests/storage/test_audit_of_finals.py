@@ -87,7 +87,7 @@ async def test_what_a_record_corrected_is_right(world: World) -> None:
     (call,) = await calls(world, retry_policy=NO_RETRIES)
     await world.record(
         (call, CallTrying(at=NOW, evidence=Evidence.WEBHOOK)),
-        (call, CallVanished(at=NOW, evidence=Evidence.ASSUMED)),
+        (call, CallVanished(at=NOW, evidence=Evidence.ASSUMED, may_retry=True)),
         (call, msgspec.structs.replace(ended(486), evidence=Evidence.RECORD)),
     )
     (shown,) = await world.sql("select k.outcome, c.status from calls k, contacts c")

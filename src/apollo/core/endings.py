@@ -46,6 +46,8 @@ def read_ending(call: Call, event: CallEvent, declines_before: int) -> Ending:
             return Ending(Outcome.FAILED, blame, "outcome_unknown")
         case CallVanished() if call.answered_at is not None:
             return Ending(Outcome.COMPLETED, Blame.NOBODY, "no_end_event")
+        case CallVanished(may_retry=False):
+            return Ending(Outcome.FAILED, Blame.NUMBER, "outcome_unknown")
         case _:
             return Ending(Outcome.NO_ANSWER, Blame.PERSON, "no_end_event")
 

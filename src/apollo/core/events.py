@@ -83,7 +83,12 @@ class CallEnded(CallEvent, frozen=True, kw_only=True):
 
 
 class CallVanished(CallEvent, frozen=True, kw_only=True):
-    """Past its deadline, and the provider knows nothing of it any more."""
+    """Past its deadline, and the provider knows nothing of it any more.
+
+    `may_retry`: that is proven, and the person may be called again (see `absence`).
+    """
+
+    may_retry: bool
 
 
 class QuarantineOver(CallEvent, frozen=True, kw_only=True):

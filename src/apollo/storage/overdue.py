@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from apollo.core.absence import OtherCall
 from apollo.core.states import CallState
 from apollo.storage.database import Connection, Record, load_queries
 
@@ -69,6 +70,19 @@ def _overdue(r: Record) -> OverdueCall:
         was_answered=r["answered_at"] is not None,
         read_at=r["read_at"],
     )
+
+
+async def read_existing_between(
+    connection: Connection, provider: str, since: datetime, until: datetime, *, at_most: int
+) -> list[OtherCall]:
+    """Read calls asked for in a stretch of time that certainly existed, the earliest first."""
+    rows = await _Q["read_existing_between"].rows(
+        connection, provider=provider, since=since, until=until, at_most=at_most
+    )
+    return [
+        OtherCall(r["provider_call_id"], r["requested_at"], r["ended_at"], bool(r["has_rung"]))
+        for r in rows
+    ]
 
 
 async def set_deadlines(connection: Connection, again: Mapping[OverdueCall, datetime]) -> None:

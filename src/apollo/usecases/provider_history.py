@@ -11,10 +11,12 @@ from typing import Final
 
 import structlog
 
-from apollo.core.events import CallEvent, Evidence
+from apollo.core.events import CallEnded, CallEvent, Evidence
 from apollo.core.observed import observe
+from apollo.core.states import CallState
 from apollo.errors import DriverError
 from apollo.ports import LiveCall, TelephonyDriver
+from apollo.storage.overdue import OverdueCall
 from apollo.storage.recovery import OurCall
 
 _log = structlog.get_logger("apollo.recovery")
@@ -144,3 +146,13 @@ def _ended_at(found: LiveCall, at: datetime) -> datetime:
     """
     ended_at = found.ended_at
     return ended_at if ended_at and at - _ASKED_ABOUT_FOR <= ended_at <= at else at
+
+
+def observed_later(call: OverdueCall, event: CallEvent) -> bool:
+    """Tell whether a poll shows more than we knew: then the call gets its next deadline."""
+    if isinstance(event, CallEnded):
+        return True
+    name = type(event).__name__
+    if call.state in {CallState.ACCEPTED, CallState.UNKNOWN}:
+        return name in {"CallRinging", "CallAnswered"}
+    return call.state is CallState.RINGING and name == "CallAnswered"

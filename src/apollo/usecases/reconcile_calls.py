@@ -14,22 +14,17 @@ from typing import Any, Final
 import structlog
 
 from apollo.core import ids
-from apollo.core.events import (
-    CallEnded,
-    CallEvent,
-    CallVanished,
-    Evidence,
-    LeaseExpired,
-    QuarantineOver,
-)
-from apollo.core.model import Deadlines, OnUnresolved
+from apollo.core.absence import conclude
+from apollo.core.events import CallEvent, Evidence, LeaseExpired
+from apollo.core.model import Deadlines
 from apollo.core.states import CallState
 from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import Clock, HangUpAnswer, LiveCall, TelephonyDriver
 from apollo.storage import overdue as storage
 from apollo.storage.database import Database
 from apollo.storage.overdue import OverdueCall
-from apollo.usecases.provider_history import proven_by
+from apollo.usecases.prove_absence import ProveAbsence
+from apollo.usecases.provider_history import observed_later, proven_by
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded
 
 _log = structlog.get_logger("apollo.reconcile")
@@ -74,10 +69,14 @@ _Question = Callable[[], Awaitable[list[LiveCall]]]
 
 @dataclass(slots=True)
 class _Look:
-    """What a look-up found: an event, or when to look again."""
+    """What a look-up found: an event, when to look again, or nothing at all."""
 
     event: CallEvent | None = None
     again_at: datetime | None = None
+    # Every place that was asked has no such call, or there is none to ask.
+    is_absent: bool = False
+    # And the provider says that its session is over.
+    is_over: bool = False
 
 
 class ReconcileCalls:
@@ -100,6 +99,7 @@ class ReconcileCalls:
         self._record = record
         # Whether status events wait somewhere unread: silence proves nothing meanwhile.
         self._events_lag = events_lag
+        self._prove_absence = ProveAbsence(db=db, driver=driver)
         self._polled_at = -_POLL_EVERY_S
         # The calls whose records were asked for in a silence, and when.
         self._records_asked: dict[str, float] = {}
@@ -121,10 +121,15 @@ class ReconcileCalls:
         ours = [c for c in overdue if c.provider == self._driver.provider]
         live = await self._list_live([c for c in ours if _must_search(c)])
         is_lagging = self._events_lag is not None and await self._events_lag()
-        for call in overdue:
-            look = await self._look_alone(call, live)
-            if is_lagging and isinstance(look.event, CallVanished | QuarantineOver):
+        looks = {call: await self._look_alone(call, live) for call in overdue}
+        absent = [call for call, look in looks.items() if look.is_absent and not look.is_over]
+        proven = await self._prove_absence.run(absent, self._deadlines.on_unresolved)
+        for call, first_look in looks.items():
+            look = first_look
+            if look.is_absent and is_lagging:
                 look = _Look(again_at=call.read_at + _AFTER_LAG)
+            elif look.is_absent:
+                look = self._conclude(call, is_proven=look.is_over or call.id in proven)
             _log.info(
                 "call.looked_up",
                 execution_id=ids.execution_id(call.id),
@@ -218,7 +223,7 @@ class ReconcileCalls:
         if call.state is CallState.PLACING:
             return _Look(LeaseExpired(at=call.read_at, evidence=Evidence.ASSUMED))
         if call.provider != self._driver.provider:
-            return self._gone(call)
+            return _Look(is_absent=True)
         if _must_search(call):
             return await self._search(call, live)
         return await self._ask(call)
@@ -260,7 +265,7 @@ class ReconcileCalls:
                     return _Look(proven_by(record, call.read_at, Evidence.RECORD))
         records_answered = records_answered or age >= _RECORDS_PATIENCE
         if age >= self._deadlines.quarantine and records_answered and live.is_complete:
-            return _Look(self._give_up(call))
+            return _Look(is_absent=True)
         coming = [call.requested_at + after for after in _LOOKS]
         later = [at for at in coming if at > call.read_at]
         return _Look(again_at=later[0] if later else call.read_at + _LOOK_EVERY)
@@ -286,6 +291,7 @@ class ReconcileCalls:
     async def _ask(self, call: OverdueCall) -> _Look:
         """Past its deadline: ask, hang up what still lives, and conclude from what is gone."""
         provider_call_id = call.provider_call_id or ""
+        is_over = False
         try:
             found = await self._driver.read_call(provider_call_id)
             if found is not None:
@@ -295,6 +301,7 @@ class ReconcileCalls:
                 said = await self._driver.hang_up(provider_call_id, was_answered=call.was_answered)
                 if said is HangUpAnswer.ENDED:
                     return _Look(again_at=call.read_at + _AFTER_HANG_UP)
+                is_over = said is HangUpAnswer.GONE
         except DriverError as e:
             return self._ask_again(call, e)
         try:
@@ -306,20 +313,20 @@ class ReconcileCalls:
             record = None
         if record is not None:
             return _Look(proven_by(record, call.read_at, Evidence.RECORD))
-        return self._gone(call)
+        return _Look(is_absent=True, is_over=is_over)
 
-    def _gone(self, call: OverdueCall) -> _Look:
-        """Conclude: the provider knows nothing of it any more, or there is nobody to ask it."""
-        age = call.read_at - call.requested_at
-        if call.state is CallState.UNKNOWN and age < self._deadlines.quarantine:
-            return _Look(again_at=call.read_at + _LOOK_EVERY)
-        return _Look(self._give_up(call))
+    # ------------------------------------------------------------------- a call that is nowhere
 
-    def _give_up(self, call: OverdueCall) -> CallEvent:
-        if call.state is CallState.UNKNOWN:
-            may_retry = self._deadlines.on_unresolved is OnUnresolved.RELEASE
-            return QuarantineOver(at=call.read_at, evidence=Evidence.ASSUMED, may_retry=may_retry)
-        return CallVanished(at=call.read_at, evidence=Evidence.ASSUMED)
+    def _conclude(self, call: OverdueCall, *, is_proven: bool) -> _Look:
+        event = conclude(
+            state=call.state,
+            was_answered=call.was_answered,
+            age=call.read_at - call.requested_at,
+            read_at=call.read_at,
+            deadlines=self._deadlines,
+            is_proven=is_proven,
+        )
+        return _Look(event) if event else _Look(again_at=call.read_at + _LOOK_EVERY)
 
     def _ask_again(self, call: OverdueCall, error: DriverError) -> _Look:
         _log.warning("call.not_looked_up", execution_id=ids.execution_id(call.id), error=str(error))
@@ -387,13 +394,3 @@ def _proven(
 def _must_search(call: OverdueCall) -> bool:
     """Tell whether the provider's id of this call is not known."""
     return call.state is not CallState.PLACING and call.provider_call_id is None
-
-
-def observed_later(call: OverdueCall, event: CallEvent) -> bool:
-    """Tell whether a poll shows more than we knew: then the call gets its next deadline."""
-    if isinstance(event, CallEnded):
-        return True
-    name = type(event).__name__
-    if call.state in {CallState.ACCEPTED, CallState.UNKNOWN}:
-        return name in {"CallRinging", "CallAnswered"}
-    return call.state is CallState.RINGING and name == "CallAnswered"

@@ -253,6 +253,18 @@ select id, state, version, provider, phone_number, from_number, provider_call_id
  order by told_at
  limit :at_most::integer;
 
+-- name: read_existing_between
+-- Calls asked for in a stretch of time, of which the provider itself has told that they existed.
+select provider_call_id, requested_at, ended_at,
+       ringing_at is not null or answered_at is not null or outcome = 'completed' as has_rung
+  from calls
+ where provider = :provider and requested_at between :since and :until
+   and provider_call_id is not null and state <> 'released'
+   and (heard_at is not null or ringing_at is not null or answered_at is not null
+        or evidence in ('webhook', 'poll', 'cdr'))
+ order by requested_at
+ limit :at_most::integer;
+
 -- name: set_deadlines
 -- When to look at these calls again; what has moved since they were read has its own deadline.
 update calls k
