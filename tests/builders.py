@@ -202,8 +202,8 @@ class World:
     def dial(
         self, *, ring_timeout_s: int = 30, per_second: float | None = None, seed: int = 1
     ) -> DialContacts:
-        """A worker's hands, in front of a provider nobody listens at."""
-        return DialContacts(
+        """A worker's hands, in front of a provider that is known to work and does not answer."""
+        dial = DialContacts(
             db=self.db,
             driver=JambonzDriver(
                 base_url="http://127.0.0.1:9/v1",
@@ -224,6 +224,8 @@ class World:
             worker_id=uuid.uuid4(),
             random=Random(seed),
         )
+        dial.breaker.succeeded(self.clock.monotonic())
+        return dial
 
     async def claim(self, campaign_id: uuid.UUID, slots: int = 64) -> Claimed:
         """Claim once, as a worker does."""

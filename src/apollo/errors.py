@@ -133,7 +133,10 @@ class DriverError(ApolloError):
 
 
 class NotPlaced(DriverError):
-    """No call exists. `cause`: connect, unauthorised, rate_limited, no_capacity, redirect."""
+    """No call exists.
+
+    `cause`: connect, unauthorised, rate_limited, no_capacity, store_down, redirect.
+    """
 
     def __init__(
         self, msg: str, *, status: int | None = None, cause: str, retry_after_s: float = 0.0
@@ -147,7 +150,10 @@ class WillNeverWork(DriverError):
 
 
 class OutcomeUnknown(DriverError):
-    """There may be a call. `cause`: server_error, timeout, reset, broken_body, too_many."""
+    """There may be a call, or a question has no answer.
+
+    `cause`: server_error, timeout, reset, broken_body, too_many, store_down.
+    """
 
 
 class Misconfigured(ApolloError):

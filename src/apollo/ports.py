@@ -53,7 +53,11 @@ class RateLimit:
     """What the provider's headers said about its request budget."""
 
     remaining: int
+    # Seconds until it is full again.
     reset_s: float
+    # All requests of a window; None when the provider does not say.
+    limit: int | None = None
+    said_s_ago: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

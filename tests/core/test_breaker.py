@@ -29,6 +29,37 @@ def test_a_provider_that_never_answered_is_tried_with_three_requests() -> None:
     assert Breaker().may_send(0.0, 2) == 2
 
 
+def test_a_good_answer_speaks_for_five_seconds_and_then_three_find_out_again() -> None:
+    breaker = proven(100.0)
+    assert (breaker.risk(105.0), breaker.may_send(105.0, PLENTY)) == (None, PLENTY)
+    assert (breaker.risk(105.1), breaker.may_send(105.1, PLENTY)) == (3, 3)
+    breaker.succeeded(105.2)
+    assert breaker.risk(105.2) is None
+
+
+def test_after_the_first_bad_answer_three_people_are_risked_and_no_more() -> None:
+    breaker = proven(100.0)
+    breaker.failed(100.1, "server_error", "500")
+    assert (breaker.risk(100.1), breaker.may_send(100.1, PLENTY)) == (3, 3)
+
+
+def test_an_answered_question_closes_it_for_one_request_and_a_failure_opens_it_again() -> None:
+    breaker = down(100.0)
+    breaker.found_well(106.0)
+    assert (breaker.risk(106.0), breaker.may_send(106.0, PLENTY)) == (1, 1)
+    breaker.failed(106.5, "server_error", "fetch failed")
+    assert breaker.may_send(106.5, PLENTY) == 0
+    breaker.found_well(112.0)
+    breaker.succeeded(112.5)
+    assert breaker.may_send(112.5, PLENTY) == PLENTY
+
+
+def test_an_answered_question_says_nothing_about_the_carrier() -> None:
+    breaker = carrier_down()
+    breaker.found_well(106.0)
+    assert breaker.is_shut
+
+
 def test_three_failures_in_a_row_open_it() -> None:
     breaker = proven()
     for n in range(3):
@@ -89,10 +120,10 @@ def test_one_probe_leaves_after_five_seconds_and_then_every_thirty() -> None:
 
 def test_a_probe_that_reached_nobody_is_sent_again_after_five_seconds() -> None:
     breaker = down(100.0)
-    for at in (105.0, 110.0, 115.0):
+    for at, cause in ((105.0, "connect"), (110.0, "store_down"), (115.0, "connect")):
         assert breaker.may_send(at - 0.1, PLENTY) == 0
         assert breaker.may_send(at, PLENTY) == 1
-        breaker.failed(at, "connect", "refused connection")
+        breaker.failed(at, cause, "refused connection")
 
 
 def test_what_had_left_before_it_opened_does_not_put_off_the_probe() -> None:
@@ -156,7 +187,7 @@ def test_a_provider_that_says_wait_is_left_alone_for_so_long() -> None:
     breaker.told_to_wait(10.0, 2.5, "429")
     assert breaker.state is GateState.RATE_LIMITED
     assert breaker.may_send(12.4, PLENTY) == 0
-    assert breaker.may_send(12.5, PLENTY) == PLENTY
+    assert breaker.may_send(12.5, PLENTY) == 3, "its last good answer is a while ago"
     assert not breaker.is_shut
 
 
@@ -243,6 +274,7 @@ def test_a_call_that_the_carrier_takes_closes_it_and_old_failures_are_forgotten(
     breaker = carrier_down()
     breaker.carrier_told(103.0, CarrierTally(failures=12, carried=44))
     assert breaker.state is GateState.OK
+    breaker.succeeded(103.0)
     assert breaker.may_send(103.0, PLENTY) == PLENTY
     breaker.carrier_told(104.0, CarrierTally(failures=13, carried=44, failures_in_a_row=1))
     assert breaker.state is GateState.OK

@@ -23,7 +23,12 @@ SECRET = "wh_secret_for_tests"
 # Everybody rings until hung up, except this one, who answers.
 ANSWERS = "+14155550123"
 
-LIMIT_HEADERS = {"RateLimit-Limit": "600", "RateLimit-Remaining": "596", "RateLimit-Reset": "300"}
+LIMIT_HEADERS = {
+    "RateLimit-Policy": "600;w=300",
+    "RateLimit-Limit": "600",
+    "RateLimit-Remaining": "596",
+    "RateLimit-Reset": "300",
+}
 
 
 class Cut(Enum):

@@ -45,6 +45,14 @@ REFUSALS = [
     (Reply(308, headers={"Location": "/v1/elsewhere"}), NotPlaced, "redirect"),
     (Reply(500, b"Internal Server Error"), OutcomeUnknown, "server_error"),
     (Reply(500, {"msg": "fetch failed"}), OutcomeUnknown, "server_error"),
+    (Reply(500, {"msg": "connect ECONNREFUSED 127.0.0.1:3306"}), NotPlaced, "store_down"),
+    (Reply(502, {"msg": "connect ECONNREFUSED 127.0.0.1:3306"}), OutcomeUnknown, "server_error"),
+    (Reply(500, b"fetch failed: connect ECONNREFUSED"), OutcomeUnknown, "server_error"),
+    (
+        Reply(500, {"msg": "connect ECONNREFUSED 10.0.0.5:3306"}, cut=Cut.MIDWAY),
+        OutcomeUnknown,
+        "broken_body",
+    ),
     (Reply(502, b"<html>Bad Gateway</html>"), OutcomeUnknown, "server_error"),
     (Reply(503), OutcomeUnknown, "server_error"),
     (Reply(504), OutcomeUnknown, "server_error"),
@@ -182,7 +190,7 @@ async def test_the_request_budget_is_that_of_the_last_answer(
         stand_in.script.append(Reply(503, headers=headers))
         await refused(driver)
         told.append(driver.rate_limit)
-    assert told == [None, RateLimit(596, 300.0), RateLimit(0, 9.0), None]
+    assert told == [None, RateLimit(596, 300.0, 600), RateLimit(0, 9.0), None]
 
 
 async def test_a_used_up_budget_is_full_again_when_the_provider_said(
@@ -192,9 +200,20 @@ async def test_a_used_up_budget_is_full_again_when_the_provider_said(
     stand_in.script.append(Reply(429, headers=used_up))
     await refused(driver)
     clock.seconds = 8.0
-    assert driver.rate_limit == RateLimit(0, 1.0)
+    assert driver.rate_limit == RateLimit(0, 1.0, None, 8.0)
     clock.seconds = 9.0
-    assert driver.rate_limit is None
+    assert driver.rate_limit is None, "it did not say how large the next one is"
+
+
+async def test_the_next_window_is_taken_to_be_as_the_policy_says_until_it_is_told(
+    driver: JambonzDriver, clock: StoppedClock
+) -> None:
+    told = [driver.rate_policy]
+    await driver.probe()
+    told.append(driver.rate_policy)
+    assert told == [None, (600, 300.0)]
+    clock.seconds = 300.0
+    assert driver.rate_limit == RateLimit(600, 300.0, 600, 300.0)
 
 
 # ------------------------------------------------------- the connection, below HTTP

@@ -107,6 +107,14 @@ def lock_pace(t: Transaction, now: datetime, provider: str) -> Rows:
     return [{"ahead_s": 0.0 if booked is None else max((booked - now).total_seconds(), 0.0)}]
 
 
+def read_load(t: Transaction, now: datetime, provider: str, risky_for: timedelta) -> Rows:
+    calls = [c for c in t.rows("calls") if c["provider"] == provider and c["ended_at"] is None]
+    placing = [c for c in calls if c["state"] == "placing"]
+    unknown = [c for c in calls if c["state"] == "unknown" and c["requested_at"] > now - risky_for]
+    at_risk = len(placing) + len(unknown)
+    return [{"open_calls": len(calls), "placing": len(placing), "at_risk": at_risk}]
+
+
 def book_requests(t: Transaction, now: datetime, provider: str, seconds: float) -> Rows:
     row = t.get("providers", provider)
     assert row is not None
@@ -428,6 +436,7 @@ STATEMENTS = {
     name: globals()[name]
     for name in (
         *("lock_campaign", "read_loads", "read_caller_id_loads", "lock_pace", "book_requests"),
+        "read_load",
         "read_carrier",
         *(
             "claim_contacts",

@@ -460,8 +460,9 @@ async def pace(both: Both, dice: Random, _: uuid.UUID) -> None:
     async def work(connection: Any, is_memory: bool) -> Any:
         del is_memory
         ahead = await dialling.lock_pace(connection, PROVIDER)
+        load = await dialling.read_load(connection, PROVIDER, risky_for=timedelta(seconds=30))
         await dialling.book_requests(connection, PROVIDER, seconds)
-        return round(ahead, 6)
+        return round(ahead, 6), load
 
     real, mine = await both.do(work)
     assert real == mine

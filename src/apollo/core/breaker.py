@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from apollo.core.carrier import CarrierTally
+from apollo.core.request_budget import RISKED_MAX
 
 
 class GateState(enum.StrEnum):
@@ -20,14 +21,18 @@ class GateState(enum.StrEnum):
     RATE_LIMITED = "rate_limited"  # told to wait
 
 
+# A provider's good answer speaks for the requests of the next seconds: what broke it may have come
+# since, and a freed crowd of slots must not find that out with one person each.
+_GOOD_FOR_S: Final = 5.0
 # Three in a row is no accident; five and a fifth of a minute's requests is no accident either.
 _FAILURES_IN_A_ROW = 3
 _FAILURES_A_MINUTE = 5
 _FAILURE_SHARE = 0.2
 _FIRST_PROBE_AFTER_S = 5.0
 _PROBE_EVERY_S = 30.0
-# A request that reaches nobody costs nobody anything, and can be tried soon again.
-_REACHES_NOBODY: Final = "connect"
+# A request that reaches nobody costs nobody anything, and can be tried soon again: there was no
+# connection, or the provider could not reach its own store, which it needs before it dials.
+_REACHES_NOBODY: Final = frozenset({"connect", "store_down"})
 _MINUTE_S = 60.0
 # The provider takes the calls, and the carrier behind it fails as many as it carries: a poor list
 # alone has some in ten that no carrier can reach, now and then three in a row.
@@ -47,6 +52,8 @@ class Breaker:
     last_success_at: float | None = None
     _in_a_row: int = 0
     _is_probing: bool = False
+    # A question was answered, which proves less than a call that was taken.
+    _is_on_trial: bool = False
     _recent: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=10_000))
     _carrier: CarrierTally | None = None
     # When it was looked at, how many calls had failed since the look before, how many not.
@@ -56,20 +63,27 @@ class Breaker:
 
     def may_send(self, now: float, wanted: int) -> int:
         """Say how many requests may leave now; a probe counts as taken once it is allowed."""
+        if self.state is GateState.RATE_LIMITED and now >= self.retry_at:
+            self._open(GateState.OK, now, "", 0.0)
         if self.state is GateState.OK:
-            if self.last_success_at is None or self._in_a_row:
-                # Nothing good is known of it lately: risk no more than it takes to find out.
-                return min(wanted, _FAILURES_IN_A_ROW)
-            return wanted
+            risk = self.risk(now)
+            return wanted if risk is None else min(wanted, risk)
         if now < self.retry_at or self._is_probing:
             return 0
-        if self.state is GateState.RATE_LIMITED:
-            self._open(GateState.OK, now, "", 0.0)
-            return wanted
         if self.state is GateState.UNAUTHORISED:
             return 0
         self._is_probing = True
         return min(wanted, 1)
+
+    def risk(self, now: float) -> int | None:
+        """Say how many people may be risked at a time; None while the provider is known to work.
+
+        Where nothing good is known of it just now, that is no more than it takes to find out.
+        """
+        if self.state in {GateState.DOWN, GateState.UNAUTHORISED} or self._is_on_trial:
+            return 1
+        is_fresh = self.last_success_at is not None and now - self.last_success_at <= _GOOD_FOR_S
+        return None if is_fresh and not self._in_a_row else RISKED_MAX
 
     @property
     def is_shut(self) -> bool:
@@ -84,6 +98,7 @@ class Breaker:
         """A request was accepted, or a webhook showed that it was."""
         self._note(now, "accepted")
         self._in_a_row = 0
+        self._is_on_trial = False
         self.last_success_at = now
         if self.waits_for_carrier:
             # To be accepted proves nothing here: what becomes of the probe does.
@@ -93,6 +108,15 @@ class Breaker:
             self._open(GateState.OK, now, "", 0.0)
         self._is_probing = False
 
+    def found_well(self, now: float) -> None:
+        """A question was answered while nobody was due: it is not down, as far as that shows.
+
+        The next request goes alone, and a failure opens it again.
+        """
+        if self.state is GateState.DOWN and not self.waits_for_carrier:
+            self._open(GateState.OK, now, "", 0.0)
+            self._is_on_trial = True
+
     def failed(self, now: float, cause: str, error: str) -> None:
         """A request was not placed for the provider's own reasons, or its fate is unknown."""
         self._note(now, cause)
@@ -101,10 +125,12 @@ class Breaker:
         if self.state is GateState.DOWN:
             # Requests that had left before it opened do not put off a probe that is not due yet.
             if self._is_probing or now >= self.retry_at:
-                is_cheap = cause == _REACHES_NOBODY
+                is_cheap = cause in _REACHES_NOBODY
                 self.retry_at = now + (_FIRST_PROBE_AFTER_S if is_cheap else _PROBE_EVERY_S)
             self._is_probing = False
-        elif self._in_a_row >= _FAILURES_IN_A_ROW or self._fails_too_often(now):
+        elif (
+            self._in_a_row >= _FAILURES_IN_A_ROW or self._is_on_trial or self._fails_too_often(now)
+        ):
             self._open(GateState.DOWN, now, cause, now + _FIRST_PROBE_AFTER_S)
 
     def refused(self, now: float, error: str) -> None:
@@ -131,7 +157,7 @@ class Breaker:
         """The provider answered about this one request; that says nothing against it."""
         self._note(now, cause)
         self._in_a_row = 0
-        self._is_probing = False
+        self._is_probing = self._is_on_trial = False
         if self.state is GateState.DOWN and not self.waits_for_carrier:
             self._open(GateState.OK, now, "", 0.0)
 
@@ -185,7 +211,7 @@ class Breaker:
     def _open(self, state: GateState, now: float, cause: str, retry_at: float) -> None:
         self.state, self.since, self.cause, self.retry_at = state, now, cause, retry_at
         self._in_a_row = 0
-        self._is_probing = False
+        self._is_probing = self._is_on_trial = False
 
     def _note(self, now: float, kind: str) -> None:
         self._recent.append((now, kind))

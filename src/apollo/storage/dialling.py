@@ -10,6 +10,7 @@ from apollo.core.carrier import CarrierTally
 from apollo.core.eligibility import BatchLoad
 from apollo.core.ids import ContactKey
 from apollo.core.model import NumberStrategy
+from apollo.core.request_budget import Load
 from apollo.core.states import CallKind
 from apollo.core.windows import Window
 from apollo.ports import AgentRoute
@@ -129,6 +130,12 @@ async def read_caller_id_loads(connection: Connection, campaign_id: uuid.UUID) -
 async def lock_pace(connection: Connection, provider: str) -> float:
     """Lock a provider's pace; gives the seconds that are booked ahead already."""
     return float(await _Q["lock_pace"].value(connection, provider=provider) or 0.0)
+
+
+async def read_load(connection: Connection, provider: str, *, risky_for: timedelta) -> Load:
+    """Count a provider's open calls; one of unknown fate is at risk `risky_for` its request."""
+    row = await _Q["read_load"].row(connection, provider=provider, risky_for=risky_for)
+    return Load() if row is None else Load(row["open_calls"], row["placing"], row["at_risk"])
 
 
 async def book_requests(connection: Connection, provider: str, seconds: float) -> None:

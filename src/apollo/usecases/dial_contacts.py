@@ -23,7 +23,6 @@ from apollo.core.eligibility import (
     CampaignFacts,
     Wait,
     choose_caller_ids,
-    grant_pace,
     may_dial,
     share_slots,
 )
@@ -47,6 +46,7 @@ from apollo.storage import dialling as storage
 from apollo.storage.database import Connection, Database
 from apollo.storage.dialling import ClaimedCall, Loads, LockedCampaign
 from apollo.usecases.detect_restore import OtherDatabase
+from apollo.usecases.grant_requests import BudgetSeen, Granted, GrantRequests
 
 _log = structlog.get_logger("apollo.dial")
 
@@ -57,8 +57,6 @@ LEASE: Final = timedelta(seconds=30)
 SEND_WITHIN_S: Final = 2.0
 # Nor later than this, whatever else holds: the claim's facts are stale by then.
 _DIAL_WITHIN: Final = timedelta(seconds=45)
-# A second is booked ahead, so nothing is lost while a few requests gather for the next claim.
-_PACE_GATHER_S: Final = 0.05
 # The same refusal for three numbers is not about the numbers.
 _REFUSALS_THAT_PAUSE: Final = 3
 
@@ -114,6 +112,8 @@ class DialContacts:
         self._worker_id = worker_id
         self._random = random
         self.breaker = Breaker()
+        self._requests = GrantRequests(driver, clock, settings.calls_per_second)
+        self._under_way = 0
         # The one that was compared with the provider; None: whichever answers.
         self.database: str | None = None
         self._refusals: dict[uuid.UUID, int] = {}
@@ -147,16 +147,16 @@ class DialContacts:
             loads = await storage.read_loads(connection, campaign, request_slots)
             free = min(request_slots, campaign.concurrency_limit - loads.open_calls)
             shares = share_slots(loads.batches, free)
-            delay_s, wait_s = 0.0, None
-            per_second = self._settings.calls_per_second
-            if shares and per_second:
-                shares, delay_s, wait_s = await self._keep_pace(connection, shares, per_second)
+            granted = await self._requests.grant(
+                connection, shares, risk=self.breaker.risk(self._clock.monotonic())
+            )
+            shares, again_s = granted.shares, granted.again_s
             if not shares:
-                return Claimed([], wait_s=wait_s, has_more=wait_s is not None)
+                return Claimed([], wait_s=again_s, has_more=again_s is not None)
             taken = await self._take(connection, campaign, verdict.window, shares, loads)
         has_more = len(taken) == request_slots or _skipped_some(loads, shares, len(taken))
-        placed = self._to_place(campaign, verdict.window, taken, asked_at, delay_s)
-        return Claimed(placed, wait_s=wait_s, has_more=has_more)
+        placed = self._to_place(campaign, verdict.window, taken, asked_at, granted)
+        return Claimed(placed, wait_s=again_s, has_more=has_more)
 
     async def ask_for_carrier(self) -> None:
         """Look whether the carrier takes calls again, for a breaker that waits for it."""
@@ -174,30 +174,6 @@ class DialContacts:
         until = coming.opens_at if coming else None
         wait = Wait(Reason.OUTSIDE_WINDOW, until)
         return Claimed([], wait, _seconds_until(until, campaign.read_at))
-
-    async def _keep_pace(
-        self, connection: Connection, shares: list[tuple[uuid.UUID, int]], per_second: float
-    ) -> tuple[list[tuple[uuid.UUID, int]], float, float | None]:
-        """Book instants for the requests.
-
-        Gives what may be taken, in how many seconds the first may leave, and when to ask for more.
-        """
-        provider = self._driver.provider
-        ahead_s = await storage.lock_pace(connection, provider)
-        wanted = sum(take for _, take in shares)
-        granted = grant_pace(wanted, booked_ahead_s=ahead_s, per_second=per_second)
-        if granted == 0:
-            return [], 0.0, _pace_again_s(ahead_s)
-        await storage.book_requests(connection, provider, granted / per_second)
-        trimmed = []
-        left = granted
-        for batch_id, take in shares:
-            if left > 0:
-                trimmed.append((batch_id, min(take, left)))
-                left -= min(take, left)
-        if granted == wanted:
-            return trimmed, ahead_s, None
-        return trimmed, ahead_s, _pace_again_s(ahead_s + granted / per_second)
 
     async def _take(
         self,
@@ -237,18 +213,17 @@ class DialContacts:
         window: Window,
         taken: Sequence[ClaimedCall],
         asked_at: float,
-        delay_s: float,
+        granted: Granted,
     ) -> list[ToPlace]:
         route = campaign.route or self._settings.default_route or AgentRoute()
         left = min(_DIAL_WITHIN, window.closes_at - self._settings.ring_timeout - campaign.read_at)
         send_before = asked_at + min(SEND_WITHIN_S, left.total_seconds())
-        step_s = 1.0 / self._settings.calls_per_second if self._settings.calls_per_second else 0.0
         return [
             ToPlace(
                 call=call,
                 request=self._request(call, route),
                 send_before=send_before,
-                not_before=asked_at + delay_s + n * step_s,
+                not_before=asked_at + granted.delay_s + n * granted.step_s,
             )
             for n, call in enumerate(taken)
         ]
@@ -296,10 +271,17 @@ class DialContacts:
         if self.breaker.is_shut:
             # Calls claimed in one set: the first answers already said that the rest is in vain.
             return self._not_sent(self.breaker.cause)
+        risk = self.breaker.risk(now)
+        if risk is not None and self._under_way >= risk:
+            self.breaker.give_back()
+            return self._not_sent("provider_unsure")
+        self._under_way += 1
         try:
             placed = await self._driver.place(job.request)
         except DriverError as error:
             return self._failed(job.call, error)
+        finally:
+            self._under_way -= 1
         self.breaker.succeeded(self._clock.monotonic())
         self._refusals.pop(job.call.contact.batch_id, None)
         return CallAccepted(
@@ -308,6 +290,11 @@ class DialContacts:
             provider_call_id=placed.provider_call_id,
             sip_call_id=placed.sip_call_id,
         )
+
+    @property
+    def budget(self) -> BudgetSeen | None:
+        """Give the provider's request budget as the last claim saw it."""
+        return self._requests.budget
 
     def note(self, event: CallEvent, off: Off | None) -> None:
         """Hear what became of a recorded answer: a webhook may have shown the call meanwhile."""
@@ -387,11 +374,6 @@ def _hours(table: bytes, enforced: bool, timezone: str) -> WorkingHours:
 
 def _seconds_until(until: datetime | None, now: datetime) -> float | None:
     return None if until is None else max((until - now).total_seconds(), 0.0)
-
-
-def _pace_again_s(booked_ahead_s: float) -> float:
-    """Say in how many seconds requests may be booked again."""
-    return max(booked_ahead_s - 1.0, 0.0) + _PACE_GATHER_S
 
 
 def _skipped_some(loads: Loads, shares: Sequence[tuple[uuid.UUID, int]], taken: int) -> bool:

@@ -7,7 +7,7 @@ campaign after the other, and never polls. The sweep only catches what a lost wa
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -25,6 +25,7 @@ from apollo.usecases.dial_contacts import SEND_WITHIN_S, Claimed, DialContacts, 
 from apollo.usecases.perform_effects import PerformEffects
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded
+from apollo.worker.gate import Gate
 from apollo.worker.timers import Timers
 
 _log = structlog.get_logger("apollo.worker")
@@ -75,6 +76,7 @@ class Worker:
         self._bus = bus
         self._driver = driver
         self._clock = clock
+        self._gate = Gate(dial, driver, clock)
         # Has to come to its end before anything is claimed from a database.
         self._before_dialling = before_dialling
         self._is_cleared = before_dialling is None
@@ -128,7 +130,6 @@ class Worker:
 
     def report(self) -> dict[str, Any]:
         """Describe this worker for its heartbeat."""
-        breaker, now = self._dial.breaker, self._clock.monotonic()
         loop_now = asyncio.get_running_loop().time()
         return {
             "is_cleared": self._is_cleared,
@@ -140,16 +141,7 @@ class Worker:
             "last_request_at": _iso(self._last_request_at),
             "database_faults": list(self._faults.values()),
             "status_hook_url": self._driver.status_hook_url,
-            "provider": {
-                "provider": self._driver.provider,
-                "state": breaker.state.value,
-                "since": self._wall(breaker.since),
-                "cause": breaker.cause,
-                "last_error": breaker.last_error,
-                "last_success_at": self._wall(breaker.last_success_at),
-                "retry_at": self._wall(breaker.retry_at),
-                "answers": breaker.answers(now),
-            },
+            "provider": self._gate.report(),
         }
 
     # -------------------------------------------------------------------------------- loops
@@ -200,10 +192,7 @@ class Worker:
                 compared = await self._before_dialling()
             except DriverError as e:
                 # Nobody could be called now anyhow, and the diagnosis has to say why.
-                if e.cause == "unauthorised":
-                    breaker.refused(self._clock.monotonic(), str(e))
-                else:
-                    breaker.failed(self._clock.monotonic(), e.cause, str(e))
+                self._gate.failed(e)
                 await asyncio.sleep(_CLEAR_AGAIN_S)
             else:
                 self._dial.database = compared.database
@@ -218,7 +207,7 @@ class Worker:
             await self._give_back_unsent()
         self._work.clear()
         while self._pending:
-            allowed = self._allowed()
+            allowed = self._gate.allowed(REQUEST_SLOTS, under_way=len(self._in_flight))
             if allowed == 0:
                 return
             campaign_id = next(iter(self._pending))
@@ -281,26 +270,14 @@ class Worker:
             await self._dial.ask_for_carrier()
         if breaker.is_shut and self._clock.monotonic() < breaker.retry_at:
             return
-        if breaker.state is GateState.UNAUTHORISED:
-            try:
-                await self._driver.probe()
-            except DriverError as e:
-                breaker.refused(self._clock.monotonic(), str(e))
-                return
-            breaker.succeeded(self._clock.monotonic())
+        nobody_is_due = breaker.is_shut and not self._pending
+        if breaker.state is GateState.UNAUTHORISED or (
+            breaker.state is GateState.DOWN and nobody_is_due and not breaker.waits_for_carrier
+        ):
+            await self._gate.ask()
         self._work.set()
 
     # --------------------------------------------------------------------- claim and place
-
-    def _allowed(self) -> int:
-        free = REQUEST_SLOTS - len(self._in_flight)
-        budget = self._driver.rate_limit
-        breaker, now = self._dial.breaker, self._clock.monotonic()
-        if free > 0 and budget is not None and budget.remaining < free:
-            if budget.remaining == 0 and breaker.state is GateState.OK:
-                breaker.told_to_wait(now, budget.reset_s, "the request budget is used up")
-            free = max(budget.remaining, 1)
-        return breaker.may_send(now, free) if free > 0 else 0
 
     async def _claim(self, campaign_id: uuid.UUID, allowed: int) -> None:
         try:
@@ -382,12 +359,6 @@ class Worker:
                 # As if we had been killed: reconciliation finds out what became of it.
                 task.cancel()
         await self._recorder.drain(_RECORDED_WITHIN_S)
-
-    def _wall(self, monotonic: float | None) -> str | None:
-        if not monotonic:
-            return None
-        ago = timedelta(seconds=self._clock.monotonic() - monotonic)
-        return _iso(self._clock.now() - ago)
 
 
 def _iso(at: datetime | None) -> str | None:

@@ -65,6 +65,16 @@ values (:provider)
 on conflict (provider) do update set provider = excluded.provider
 returning greatest(extract(epoch from p.next_request_at - clock_timestamp()), 0)::float8;
 
+-- name: read_load
+-- The open calls at a provider, over all campaigns. At risk: asked for and not answered yet, or
+-- answered so, and lately, that there may be a call.
+select count(*)::integer as open_calls,
+       (count(*) filter (where state = 'placing'))::integer as placing,
+       (count(*) filter (where state = 'placing' or state = 'unknown'
+          and requested_at > clock_timestamp() - :risky_for::interval))::integer as at_risk
+  from calls
+ where provider = :provider and ended_at is null;
+
 -- name: book_requests
 -- Books the next requests of the pace.
 update providers

@@ -32,6 +32,10 @@ _NOT_PLACED: Final = {
     480: "no_capacity",  # no feature server is registered
 }
 _REFUSED: Final = frozenset({400, NOT_FOUND, UNPROCESSABLE})
+_SERVER_ERROR: Final = 500
+# jambonz could not reach one of its own stores: MySQL at a call or a key, the record store at a
+# record. Node writes it so, followed by the address.
+_STORE_DOWN: Final = "connect ECONNREFUSED"
 # A key of the service provider may never dial; jambonz says so with a 400.
 _KEY_MAY_NOT_DIAL: Final = "unauthorized createcall request"
 
@@ -46,6 +50,8 @@ _DATE_CHARS_MAX: Final = 100
 _TEXT_CHARS_MAX: Final = 200
 
 _WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,9}")
+# As in "600;w=300".
+_POLICY: Final = re.compile(r"([0-9]{1,9}); ?w=([0-9]{1,9})")
 # A bare run of 7 to 15 digits (E.164 allows 15), or anything that opens like "+44 7400 123".
 _PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]{5,}\d|(?<![\w.-])\d{7,15}(?![\w-])")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -109,18 +115,30 @@ def refusal(answer: Answer, *, now: datetime, request: DialRequest | None = None
     shown = f"the provider answered {status}: {_presentable(text, request)}"
     if not answer.is_whole:
         return OutcomeUnknown(shown + " (broken off)", status=status, cause="broken_body")
-    if status in _NOT_PLACED:
-        cause = _NOT_PLACED[status]
+    if cause := _why_not_placed(status, text, asks_for_call=request is not None):
         wait_s = _retry_after_s(answer.headers, now) if cause == "rate_limited" else 0.0
         return NotPlaced(shown, status=status, cause=cause, retry_after_s=wait_s)
-    if 300 <= status <= 399:  # noqa: PLR2004 - the 3xx class
-        return NotPlaced(shown, status=status, cause="redirect")
     if status in _REFUSED:
-        if _KEY_MAY_NOT_DIAL in text.lower():
-            return NotPlaced(shown, status=status, cause="unauthorised")
         cause = "number" if request and _blames_number(text, request) else "request"
         return WillNeverWork(shown, status=status, cause=cause)
-    return OutcomeUnknown(shown, status=status, cause="server_error")
+    cause = "store_down" if _is_store_down(status, text) else "server_error"
+    return OutcomeUnknown(shown, status=status, cause=cause)
+
+
+def _why_not_placed(status: int, text: str, *, asks_for_call: bool) -> str:
+    """Name the cause of an answer that is given before anything dials; else empty."""
+    if status in _NOT_PLACED:
+        return _NOT_PLACED[status]
+    if 300 <= status <= 399:  # noqa: PLR2004 - the 3xx class
+        return "redirect"
+    if status in _REFUSED and _KEY_MAY_NOT_DIAL in text.lower():
+        return "unauthorised"
+    # A feature server that cannot be reached is "fetch failed" instead: that may have been late.
+    return "store_down" if asks_for_call and _is_store_down(status, text) else ""
+
+
+def _is_store_down(status: int, text: str) -> bool:
+    return status == _SERVER_ERROR and text.startswith(_STORE_DOWN)
 
 
 def rate_limit_of(headers: Mapping[str, str]) -> RateLimit | None:
@@ -129,7 +147,15 @@ def rate_limit_of(headers: Mapping[str, str]) -> RateLimit | None:
     reset = headers.get("RateLimit-Reset", "")
     if not (_WHOLE_SECONDS.fullmatch(remaining) and _WHOLE_SECONDS.fullmatch(reset)):
         return None
-    return RateLimit(remaining=int(remaining), reset_s=min(float(reset), _RETRY_AFTER_MAX_S))
+    policy = rate_policy_of(headers)
+    reset_s = min(float(reset), _RETRY_AFTER_MAX_S)
+    return RateLimit(int(remaining), reset_s, None if policy is None else policy[0])
+
+
+def rate_policy_of(headers: Mapping[str, str]) -> tuple[int, float] | None:
+    """Read how many requests are allowed in how many seconds; None when it does not tell."""
+    found = _POLICY.fullmatch(headers.get("RateLimit-Policy", ""))
+    return None if found is None else (int(found[1]), min(float(found[2]), _RETRY_AFTER_MAX_S))
 
 
 def _retry_after_s(headers: Mapping[str, str], now: datetime) -> float:

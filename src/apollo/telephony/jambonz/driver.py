@@ -7,6 +7,7 @@ that places a call, follows no redirect, and puts neither numbers nor keys into 
 import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, TypeVar
 from urllib.parse import quote
@@ -81,8 +82,10 @@ class JambonzDriver:
         self._clock = clock
         self._connections_max = connections_max
         self._timeout = aiohttp.ClientTimeout(total=total_timeout_s, connect=connect_timeout_s)
-        # With the monotonic instant at which the provider's budget is full again.
+        # With the monotonic instant at which it was said.
         self._rate_limit: tuple[RateLimit, float] | None = None
+        # Requests allowed in so many seconds.
+        self._rate_policy: tuple[int, float] | None = None
         self._dated: tuple[str | None, datetime] | None = None
         self._open_session: aiohttp.ClientSession | None = None
 
@@ -93,12 +96,25 @@ class JambonzDriver:
 
     @property
     def rate_limit(self) -> RateLimit | None:
-        """Tell what is left of what the last answer said; None when it said nothing, or is over."""
+        """Tell what is left of what the last answer said; None when it said nothing.
+
+        Once the window is over, the next one is taken to be as its policy says.
+        """
         if self._rate_limit is None:
             return None
-        said, until = self._rate_limit
-        left_s = until - self._clock.monotonic()
-        return RateLimit(said.remaining, left_s) if left_s > 0 else None
+        said, at = self._rate_limit
+        ago_s = self._clock.monotonic() - at
+        if ago_s < said.reset_s:
+            return replace(said, reset_s=said.reset_s - ago_s, said_s_ago=ago_s)
+        if self._rate_policy is None:
+            return None
+        limit, window_s = self._rate_policy
+        return RateLimit(limit, window_s, limit, ago_s)
+
+    @property
+    def rate_policy(self) -> tuple[int, float] | None:
+        """Give the requests that are allowed in so many seconds; None when it did not say."""
+        return self._rate_policy
 
     @property
     def clock_offset_s(self) -> float | None:
@@ -260,8 +276,8 @@ class JambonzDriver:
                 method, url, data=body, params=params, allow_redirects=False
             ) as response:
                 said = answers.rate_limit_of(response.headers)
-                until = self._clock.monotonic() + (said.reset_s if said else 0.0)
-                self._rate_limit = (said, until) if said else None
+                self._rate_limit = (said, self._clock.monotonic()) if said else None
+                self._rate_policy = answers.rate_policy_of(response.headers)
                 # Parsed when somebody asks: an answer costs a thousandth of a worker's second.
                 self._dated = (response.headers.get("Date"), self._clock.now())
                 return await _read_answer(response, bytes_max)
