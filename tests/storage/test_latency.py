@@ -9,7 +9,7 @@ import pytest
 from apollo.core.longest import Longest
 from apollo.errors import Unavailable
 from apollo.storage.database import Database
-from apollo.storage.latency import answered_within
+from apollo.storage.latency import answered_within, parts_of
 
 
 async def _longest(db: Database, statement: str) -> float:
@@ -31,6 +31,19 @@ async def test_a_slow_statement_and_a_slow_commit_count(database_url: str) -> No
             " for each row execute function dawdle()"
         )
     assert 0.2 < await _longest(db, "insert into slow values (1)") < 5
+    await db.close()
+
+
+async def test_the_parts_of_a_transaction_tell_what_was_slow(database_url: str) -> None:
+    db = await Database.connect(database_url, connections_max=1)
+    times = Longest()
+    async with db.transaction(timed=times) as connection:
+        await connection.execute("select pg_sleep(1)")
+    parts = parts_of(times.took(asyncio.get_running_loop().time()))
+    assert parts is not None
+    assert parts["work_s"] > 0.2
+    assert parts["work_s"] > 10 * max(parts["begin_s"], parts["commit_s"])
+    assert parts_of(Longest().took(asyncio.get_running_loop().time())) is None
     await db.close()
 
 

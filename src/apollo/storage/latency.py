@@ -6,10 +6,11 @@ here. Must never blame the database for it: what is given is the least that it c
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Coroutine, Generator
+import itertools
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, Final, Protocol, TypeVar
 
-from apollo.core.longest import Longest
+from apollo.core.longest import Longest, Took
 from apollo.errors import ApolloError, Unavailable
 
 # Fine enough to see a busy loop, and no turn at all for the few milliseconds that most work takes.
@@ -17,6 +18,8 @@ _TICK_S: Final = 0.01
 # What a transaction asks for, `begin` and `commit` among them: each answer may have waited for one
 # turn of the loop.
 _ANSWERS: Final = 8
+
+_PARTS: Final = ("begin_s", "work_s", "commit_s")
 
 _T = TypeVar("_T")
 # Work that nobody waits for any more, until the driver has let go of it.
@@ -34,7 +37,17 @@ class Stopwatch:
         self._loop = asyncio.get_running_loop()
         self._began = self._due = self._loop.time()
         self._longest_turn_s = 0.0
+        self._laps = [self._began]
         self._wait()
+
+    def lap(self) -> None:
+        """End one part of what is timed; the next begins."""
+        self._laps.append(self._loop.time())
+
+    def parts(self) -> list[float]:
+        """Give the seconds of each part that ended, one turn of the loop left out."""
+        times = (ended - began for began, ended in itertools.pairwise(self._laps))
+        return [max(seconds - self._longest_turn_s, 0.0) for seconds in times]
 
     def stop(self, *, answers: int = _ANSWERS) -> float:
         """Give the seconds that the database took at least, for so many answers."""
@@ -56,17 +69,37 @@ class Stopwatch:
 
 
 @contextlib.contextmanager
-def timing(longest: Longest | None) -> Generator[None]:
-    """Note how long the database took for what is done inside; None: nobody wants to know."""
+def timing(longest: Longest | None) -> Generator[Callable[[], None]]:
+    """Note how long the database took for what is done inside; None: nobody wants to know.
+
+    Gives what ends one part of it; the last part ends with all.
+    """
     if longest is None:
-        yield
+        yield _no_lap
         return
     watch = Stopwatch()
     try:
-        yield
+        yield watch.lap
     finally:
+        watch.lap()
         took_s = watch.stop()
-        longest.note(asyncio.get_running_loop().time(), took_s)
+        longest.note(asyncio.get_running_loop().time(), took_s, watch.parts())
+
+
+def parts_of(transaction: Took) -> dict[str, float] | None:
+    """Give the seconds of a transaction's parts by name, which tell whose doing it was.
+
+    `begin` reads nothing: where it is slow, so is the way to the database, or its machine. `commit`
+    waits for its disk. What is slow between two quick ones was asked for in a way that reads much.
+    """
+    if len(transaction.parts) != len(_PARTS):
+        return None
+    named = zip(_PARTS, transaction.parts, strict=True)
+    return {name: round(seconds, 4) for name, seconds in named}
+
+
+def _no_lap() -> None:
+    """Do nothing: nobody wants to know."""
 
 
 @contextlib.asynccontextmanager

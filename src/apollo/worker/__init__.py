@@ -18,6 +18,7 @@ from apollo.core.events import CallEvent, Evidence, RequestNotPlaced
 from apollo.core.states import Off
 from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import Bus, Clock, TelephonyDriver
+from apollo.storage.latency import parts_of
 from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.collector import Collector
 from apollo.usecases.detect_restore import Compared, OtherDatabase
@@ -130,14 +131,15 @@ class Worker:
 
     def report(self) -> dict[str, Any]:
         """Describe this worker for its heartbeat."""
-        loop_now = asyncio.get_running_loop().time()
+        slowest = self._dial.claim_times.took(asyncio.get_running_loop().time(), nth=3)
         return {
             "is_cleared": self._is_cleared,
             "in_flight": len(self._in_flight),
             "request_slots": REQUEST_SLOTS,
             "last_claim_at": _iso(self._last_claim_at),
             # One slow claim is an accident, three in a minute are not.
-            "slowest_claim_s": round(self._dial.claim_times.of_the_minute(loop_now, nth=3), 3),
+            "slowest_claim_s": round(slowest.seconds, 3),
+            "slowest_claim": parts_of(slowest),
             "last_request_at": _iso(self._last_request_at),
             "database_faults": list(self._faults.values()),
             "status_hook_url": self._driver.status_hook_url,

@@ -7,13 +7,18 @@ select provider_call_id, id
 -- name: lock_calls
 -- Calls with their contacts, locked in one order. The batches are locked (key share) first, so that
 -- a cancel either comes before, and is seen, or waits for us.
-with held as materialized (
+with named as materialized (
+  -- The batch is matched here and not in the calls below, which are to be found by their ids alone:
+  -- a planner that takes batches for small ones would go through all calls of a large one.
+  select id, batch_id from calls where id = any(:call_ids::uuid[])
+),
+held as materialized (
   select b.id, b.status, b.max_retries_override, b.campaign_id,
          (select n.next_position <= b.total_contacts
             from batch_cursors n
            where n.batch_id = b.id) as has_fresh_contacts
     from batches b
-   where b.id in (select k.batch_id from calls k where k.id = any(:call_ids::uuid[]))
+   where b.id in (select batch_id from named)
    order by b.id
      for key share
 )
@@ -29,8 +34,9 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        h.has_fresh_contacts,
        v.declines_in_a_row, v.calls_failed, v.calls_carried, v.failed_in_a_row, v.failed_at,
        v.failed_with, clock_timestamp() as read_at
-  from held h
-  join calls k on k.batch_id = h.id and k.id = any(:call_ids::uuid[])
+  from named n
+  join held h on h.id = n.batch_id
+  join calls k on k.id = n.id
   join campaigns p on p.id = h.campaign_id
   join contacts c on c.batch_id = k.batch_id and c.position = k.position
   left join due_contacts d on d.batch_id = k.batch_id and d.position = k.position

@@ -1,9 +1,14 @@
 -- name: read_page
--- Upload order. Positions have no holes, so a page is a range, whatever its depth.
+-- Upload order. Positions have no holes, so a page is a range, whatever its depth. Due times are
+-- looked up one by one (`offset 0`): joined, a planner that takes batches for small ones would go
+-- through all that waits in the batch, for each contact.
 select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.retry_count,
        c.follow_up_count, c.last_attempted_at, d.due_at, d.is_due
   from contacts c
-  left join due_contacts d on d.batch_id = c.batch_id and d.position = c.position
+  left join lateral (select w.due_at, w.is_due
+                       from due_contacts w
+                      where w.batch_id = c.batch_id and w.position = c.position
+                     offset 0) as d on true
  where c.batch_id = :batch_id
    and c.position > :skip and c.position <= :skip + :limit
  order by c.position;
@@ -13,7 +18,10 @@ select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.
 select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.retry_count,
        c.follow_up_count, c.last_attempted_at, d.due_at, d.is_due
   from contacts c
-  left join due_contacts d on d.batch_id = c.batch_id and d.position = c.position
+  left join lateral (select w.due_at, w.is_due
+                       from due_contacts w
+                      where w.batch_id = c.batch_id and w.position = c.position
+                     offset 0) as d on true
  where c.batch_id = :batch_id and c.status = :status
  order by c.position
 offset :skip
@@ -25,6 +33,9 @@ select c.position, c.phone_number, c.status, c.wait_reason, c.attempts, c.tries,
        c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at, c.updated_at,
        d.turn, d.due_at
   from contacts c
-  left join due_contacts d on d.batch_id = c.batch_id and d.position = c.position
+  left join lateral (select w.turn, w.due_at
+                       from due_contacts w
+                      where w.batch_id = c.batch_id and w.position = c.position
+                     offset 0) as d on true
  where c.batch_id = :batch_id and c.position = :position
    for update of c;

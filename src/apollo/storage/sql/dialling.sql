@@ -32,24 +32,39 @@ select declines_in_a_row, calls_failed, calls_carried, failed_in_a_row, failed_a
 -- name: read_loads
 -- A statement of its own, after the lock: its snapshot sees every claim that came before.
 -- One row for each batch that may dial; `ready` is counted no further than `at_most`.
-select b.id as batch_id,
-       coalesce(b.concurrency_limit, :campaign_limit::integer) as concurrency_limit,
-       (select count(*) from calls o
-         where o.campaign_id = b.campaign_id and o.batch_id = b.id
-           and o.ended_at is null)::integer as open_calls,
-       (b.total_contacts - k.next_position + 1
-         + (select count(*) from (select from due_contacts d
-                                   where d.batch_id = b.id and d.is_due
-                                   limit :at_most::integer) as waiting))::integer as ready,
-       (select count(*) from calls o
-         where o.campaign_id = b.campaign_id and o.ended_at is null)::integer
-         as campaign_open_calls
-  from batches b
-  join batch_cursors k on k.batch_id = b.id
- where b.campaign_id = :campaign_id
-   and b.status = 'in_progress'
-   and (b.ends_at is null or b.ends_at > clock_timestamp())
- order by b.created_at, b.id;
+with open_calls as materialized (
+  -- Counted once, for all batches. Only an index of open calls can serve this, whatever the planner
+  -- believes; for one batch at a time it might choose to go through all calls the batch ever had.
+  select batch_id, count(*)::integer as calls
+    from calls
+   where campaign_id = :campaign_id and ended_at is null
+   group by batch_id
+),
+running as materialized (
+  select b.id, b.created_at,
+         coalesce(b.concurrency_limit, :campaign_limit::integer) as concurrency_limit,
+         b.total_contacts + 1
+           - (select k.next_position from batch_cursors k where k.batch_id = b.id)
+           + (select count(*)
+                from (select from due_contacts d
+                       where d.batch_id = b.id and d.is_due
+                       order by d.turn, d.due_at, d.position
+                       limit :at_most::integer) as waiting)::integer as ready
+    from batches b
+   where b.campaign_id = :campaign_id
+     and b.status = 'in_progress'
+     and (b.ends_at is null or b.ends_at > clock_timestamp())
+)
+-- Grouped and not joined: that takes one pass however many batches there are.
+select batch_id, max(concurrency_limit) as concurrency_limit,
+       coalesce(sum(calls), 0)::integer as open_calls, max(ready) as ready,
+       (select coalesce(sum(calls), 0) from open_calls)::integer as campaign_open_calls
+  from (select id as batch_id, created_at, concurrency_limit, ready, null as calls from running
+        union all
+        select batch_id, null, null, null, calls from open_calls) as one
+ group by batch_id
+having count(ready) = 1
+ order by max(created_at), batch_id;
 
 -- name: read_caller_id_loads
 -- Open calls by caller id, for the least loaded one.
@@ -104,17 +119,26 @@ due as materialized (
       limit q.take
         for update skip locked) as d
 ),
-fresh as materialized (
-  select c.batch_id, c.position
+bounds as materialized (
+  -- What is left of each batch's quota is a range of positions.
+  select q.batch_id, k.next_position as first,
+         k.next_position + q.take
+           - (select count(*) from due d where d.batch_id = q.batch_id)::integer as beyond
     from quota q
-    join batch_cursors k on k.batch_id = q.batch_id
    cross join lateral (
-     select count(*)::integer as contacts from due d where d.batch_id = q.batch_id) as taken
-    join contacts c
-      on c.batch_id = q.batch_id
-     and c.position >= k.next_position
-     and c.position < k.next_position + q.take - taken.contacts
-   where c.status = 'pending'
+     select b.next_position from batch_cursors b where b.batch_id = q.batch_id offset 0) as k
+),
+fresh as materialized (
+  -- Looked up by itself for each batch (`offset 0`): joined, the planner might leave a bound of the
+  -- range aside and read the rest of a batch, by statistics that are missing or an average.
+  select c.batch_id, c.position
+    from bounds w
+   cross join lateral (
+     select r.batch_id, r.position
+       from contacts r
+      where r.batch_id = w.batch_id and r.position >= w.first and r.position < w.beyond
+        and r.status = 'pending'
+     offset 0) as c
 ),
 picked as materialized (
   select p.batch_id, p.position, p.turn, p.due_at, c.phone_number, c.attempts, c.updated_at,
@@ -227,10 +251,11 @@ select id
 -- What fell due becomes claimable, in a set; gives the campaigns that may have something to dial.
 -- It waits for nobody: a cancel that holds a million contacts must not meet it in a deadlock.
 with ripe as materialized (
+  -- In a subquery the instant is one value, which an index can be searched for.
   select d.batch_id, d.position
     from due_contacts d
     join contacts c on c.batch_id = d.batch_id and c.position = d.position
-   where not d.is_due and d.due_at <= clock_timestamp()
+   where not d.is_due and d.due_at <= (select clock_timestamp())
    order by d.due_at
    limit :at_most::integer
      for update of d, c skip locked
