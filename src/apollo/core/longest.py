@@ -20,6 +20,12 @@ class Took(NamedTuple):
     seconds: float
     parts: tuple[float, ...] = ()
 
+    def named(self, *names: str) -> dict[str, float] | None:
+        """Give the seconds of each part under its name; None when it was timed in other parts."""
+        if len(names) != len(self.parts):
+            return None
+        return {name: round(part, 4) for name, part in zip(names, self.parts, strict=True)}
+
 
 class Longest:
     """Remembers the long ones of the last minute."""

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from typing import Any, Final, Protocol, TypeVar
 
-from apollo.core.longest import Longest, Took
+from apollo.core.longest import Longest
 from apollo.errors import ApolloError, Unavailable
 
 # Fine enough to see a busy loop, and no turn at all for the few milliseconds that most work takes.
@@ -18,8 +18,6 @@ _TICK_S: Final = 0.01
 # What a transaction asks for, `begin` and `commit` among them: each answer may have waited for one
 # turn of the loop.
 _ANSWERS: Final = 8
-
-_PARTS: Final = ("begin_s", "work_s", "commit_s")
 
 _T = TypeVar("_T")
 # Work that nobody waits for any more, until the driver has let go of it.
@@ -84,18 +82,6 @@ def timing(longest: Longest | None) -> Generator[Callable[[], None]]:
         watch.lap()
         took_s = watch.stop()
         longest.note(asyncio.get_running_loop().time(), took_s, watch.parts())
-
-
-def parts_of(transaction: Took) -> dict[str, float] | None:
-    """Give the seconds of a transaction's parts by name, which tell whose doing it was.
-
-    `begin` reads nothing: where it is slow, so is the way to the database, or its machine. `commit`
-    waits for its disk. What is slow between two quick ones was asked for in a way that reads much.
-    """
-    if len(transaction.parts) != len(_PARTS):
-        return None
-    named = zip(_PARTS, transaction.parts, strict=True)
-    return {name: round(seconds, 4) for name, seconds in named}
 
 
 def _no_lap() -> None:
