@@ -216,10 +216,6 @@ async def test_the_description_names_the_token_the_errors_and_every_key(api: Api
             if path.startswith("/api/v1"):
                 assert operation["security"] == [{"HTTPBearer": []}]
                 assert {"401", "404", "409", "422", "503"} <= set(operation["responses"])
-    page = (await api.ask("GET", "/docs", token="")).body
-    assert "POST /api/v1/campaigns/{campaign_id}/pause" in page
-    assert "<script" not in page
-    assert "//" not in page.replace("<!doctype", "")
 
 
 class TestOtherRoutes:

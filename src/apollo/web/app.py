@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import Final
 
 from fastapi import FastAPI, Security
-from fastapi.responses import HTMLResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CollectorRegistry
 from starlette.requests import Request
@@ -26,7 +25,7 @@ from apollo.web import (
     lifecycle,
     stories,
 )
-from apollo.web.docs import docs_page
+from apollo.web.docs import docs_router
 from apollo.web.faults import add_fault_answers
 from apollo.web.health import health_router
 from apollo.web.requests import UseCases
@@ -76,11 +75,7 @@ def create_app(
         app.include_router(router, prefix=API, responses=ERRORS, dependencies=[Security(_BEARER)])
     app.include_router(agents.router)
     app.include_router(health_router(registry))
-
-    async def docs() -> HTMLResponse:
-        return HTMLResponse(docs_page(app.openapi()))
-
-    app.add_api_route("/docs", docs, include_in_schema=False)
+    app.include_router(docs_router())
     return Shell(
         _beside(app, routes), authenticate=use_cases.authenticate, figures=Figures(registry)
     )

@@ -1,40 +1,80 @@
-"""One page that lists every endpoint, made from the OpenAPI document; it loads nothing else.
+"""The interactive page about the API: Swagger UI over our own OpenAPI document, without internet.
 
-FastAPI's own page needs a content delivery network, which an operator's network often has not.
+Owns `/docs` and the files that it loads. They come with the package (`vendored/manifest.json` names
+their version, licence and hashes), because an operator's network often reaches no other host.
 """
 
-import html
-from typing import Any, Final
+from importlib.resources import files
+from typing import Final
+
+from fastapi import APIRouter
+from starlette.responses import HTMLResponse, Response
 
 _PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto }}
-table {{ border-collapse: collapse; width: 100% }}
-td {{ padding: .3rem .6rem; border-top: 1px solid #8884; vertical-align: top }}
-code {{ font: 13px ui-monospace, monospace; white-space: nowrap }}
-</style></head><body><h1>{title} {version}</h1><p>{description}</p>
-<p>The whole description, with every field: <a href="/openapi.json">/openapi.json</a>.</p>
-{sections}</body></html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Apollo: the API</title>
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="docs/swagger-ui.css">
+</head>
+<body>
+<main id="api"></main>
+<noscript>This page needs JavaScript. The same text is in <a href="openapi.json">openapi.json</a>.
+</noscript>
+<script src="docs/swagger-ui-bundle.js"></script>
+<script src="docs/start.js"></script>
+</body>
+</html>
 """
-
-
-def docs_page(openapi: dict[str, Any]) -> str:
-    """Write the page for an OpenAPI document."""
-    by_tag: dict[str, list[str]] = {}
-    for path, methods in openapi["paths"].items():
-        for method, operation in methods.items():
-            tag = (operation.get("tags") or ["other"])[0]
-            by_tag.setdefault(tag, []).append(_row(method, path, operation))
-    sections = "".join(
-        f"<h2>{html.escape(tag)}</h2><table>{''.join(rows)}</table>" for tag, rows in by_tag.items()
+# A token that was typed in is gone with the tab.
+_START: Final = """SwaggerUIBundle({
+  url: "openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  displayRequestDuration: true,
+  docExpansion: "list",
+  defaultModelsExpandDepth: 0,
+  filter: true,
+  persistAuthorization: false,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+});
+"""
+_ONLY_FROM_HERE: Final = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
-    described = {k: html.escape(openapi["info"].get(k, "")) for k in _DESCRIBED}
-    return _PAGE.format(sections=sections, **described)
+}
+_FILES: Final = {
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
+}
 
 
-_DESCRIBED: Final = ("title", "version", "description")
+def docs_router() -> APIRouter:
+    """Return the routes of the page and its files; none of them needs a token."""
+    router = APIRouter(include_in_schema=False)
+    vendored = files("apollo.web") / "vendored"
 
+    @router.get("/docs")
+    async def page() -> Response:
+        return HTMLResponse(_PAGE, headers=_ONLY_FROM_HERE)
 
-def _row(method: str, path: str, operation: dict[str, Any]) -> str:
-    text = html.escape(operation.get("description") or operation.get("summary", ""))
-    return f"<tr><td><code>{method.upper()} {html.escape(path)}</code></td><td>{text}</td></tr>"
+    @router.get("/docs/start.js")
+    async def start() -> Response:
+        return Response(_START, media_type="text/javascript")
+
+    def add(name: str, media_type: str) -> None:
+        packed = (vendored / f"{name}.gz").read_bytes()
+        headers = {"Content-Encoding": "gzip", "Cache-Control": "public, max-age=86400"}
+
+        @router.get(f"/docs/{name}", name=name)
+        async def file() -> Response:
+            return Response(packed, media_type=media_type, headers=headers)
+
+    for name, media_type in _FILES.items():
+        add(name, media_type)
+    return router
