@@ -2,13 +2,27 @@
 
 import asyncio
 import time
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
 import pytest
 from tests.rotary.test_webhooks import ANSWERED, signed_by
-from tests.rotary.world import PERSON, SECRET, Receiver, World, person, running, until
+from tests.rotary.world import (
+    ACCOUNT,
+    CALLER_ID,
+    PERSON,
+    SECRET,
+    Receiver,
+    World,
+    person,
+    running,
+    until,
+)
+
+from apollo.rotary.faults import FaultPlan, Faults
+from apollo.rotary.ledger import Entry
+from apollo.rotary.record_store import RecordStore
 
 OTHER = person(1)
 # Long enough for what is asked meanwhile, on any machine.
@@ -298,3 +312,156 @@ async def test_changing_faults_takes_the_key_and_sense(world: World) -> None:
 
 def seconds_between(earlier: str, later: str) -> float:
     return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+def attempted(sid: str, microsecond: int, *, was_answered: bool = True) -> Entry:
+    """A call that is over, placed in one and the same second."""
+    at = datetime(2026, 11, 30, 12, 0, 0, microsecond, UTC)
+    return Entry(
+        call_sid=sid,
+        call_id=sid,
+        trace_id=sid,
+        account_sid=ACCOUNT,
+        to=PERSON,
+        from_=CALLER_ID,
+        nth_request=1,
+        requested_at=at,
+        placed_at=at,
+        answered_at=at if was_answered else None,
+    )
+
+
+@pytest.mark.parametrize(("fault", "kept"), [(None, "abcd"), ({}, "bcd"), ({"within_ms": 9}, "cd")])
+def test_the_record_of_a_call_may_overwrite_that_of_another_of_the_same_moment(
+    fault: dict[str, int] | None, kept: str
+) -> None:
+    plan = FaultPlan(Faults.model_validate({"cdr_overwritten": fault}), 1)
+    store = RecordStore(plan)
+    for entry in (
+        attempted("a", 1_000),
+        attempted("b", 1_999),
+        # One that was not answered has another place.
+        attempted("c", 1_500, was_answered=False),
+        attempted("d", 2_000),
+    ):
+        store.write(entry, 0.0)
+    assert "".join(entry.call_sid for entry, _ in store) == kept
+
+
+async def test_a_living_call_may_be_missing_from_the_list_and_by_its_name() -> None:
+    async with running({"people": TALK, "faults": {"call_not_listed": {"numbers": [PERSON]}}}) as w:
+        sid, other = await w.call(), await w.call(OTHER)
+        listed = (await w.ask("GET", "Calls")).body
+        assert [one["call_sid"] for one in listed] == [other]
+        assert (await w.ask("GET", f"Calls?to={PERSON.replace('+', '%2B')}")).body == []
+        for method in ("GET", "PUT", "DELETE"):
+            reply = await w.ask(method, f"Calls/{sid}", {"call_status": "completed"})
+            assert (reply.status, reply.text) == (404, "Not Found"), method
+        await w.set_faults(call_not_listed=None)
+        assert (await w.ask("GET", f"Calls/{sid}")).status == 200, "nothing had happened to it"
+
+
+async def test_without_its_store_of_calls_the_api_says_there_is_none(receiver: Receiver) -> None:
+    async with running({"people": TALK}, receiver=receiver) as world:
+        sid = await world.call()
+        await world.set_faults(call_store_away={"answers_after_s": 0.05})
+        begun = time.monotonic()
+        reply = await world.ask("POST", "Calls", world.order(OTHER))
+        assert (reply.status, reply.body) == (
+            480,
+            {"msg": "no available feature servers at this time"},
+        )
+        assert time.monotonic() - begun >= 0.05
+        reply = await world.ask("GET", "Calls")
+        assert (reply.status, reply.body) == (200, [])
+        for method in ("GET", "PUT"):
+            reply = await world.ask(method, f"Calls/{sid}", {"call_status": "no-answer"})
+            assert reply.status == 404, method
+        await until(lambda: receiver.events(sid) == ANSWERED, "webhooks go on meanwhile")
+        await world.set_faults(call_store_away=None)
+        assert (await world.ask("GET", f"Calls/{sid}")).body["call_status"] == "completed"
+
+
+async def test_a_store_of_calls_that_was_emptied_stays_empty() -> None:
+    async with running({"people": TALK}) as world:
+        sid = await world.call()
+        await world.set_faults(call_store_away={"forgets": True})
+        await world.set_faults(call_store_away=None)
+        assert (await world.ask("GET", "Calls")).body == []
+        assert (await world.ask("PUT", f"Calls/{sid}", {"call_status": "no-answer"})).status == 404
+        other = await world.call(OTHER)
+        assert [one["call_sid"] for one in (await world.ask("GET", "Calls")).body] == [other]
+
+
+async def test_without_its_store_of_keys_everything_is_500_and_nothing_is_forwarded() -> None:
+    async with running(faulty(key_store_away=True)) as world:
+        for method, path in (
+            ("POST", "Calls"),
+            ("GET", "Calls"),
+            ("GET", "RecentCalls?page=1&count=1"),
+        ):
+            reply = await world.ask(method, path, world.order(), key="nope")
+            assert reply.status == 500, path
+            assert reply.body == {"msg": "connect ECONNREFUSED 127.0.0.1:3306"}
+        assert (await world.ask("GET", "Calls", key=None)).status == 401, "no key to look for"
+        assert await world.ledger() == []
+
+
+async def test_without_its_store_of_records_they_are_neither_read_nor_written() -> None:
+    async with running(faulty(record_store_away=True)) as world:
+        await world.called()
+        reply = await world.ask("GET", "RecentCalls?page=1&count=9")
+        assert (reply.status, reply.body) == (500, {"msg": "connect ECONNREFUSED 127.0.0.1:8086"})
+        await world.set_faults(record_store_away=False)
+        await world.called(OTHER)
+        page = (await world.ask("GET", "RecentCalls?page=1&count=9")).body
+        assert [one["to"] for one in page["data"]] == [OTHER[1:]]
+
+
+@pytest.mark.parametrize(("servers", "then"), [(1, 480), (2, 201)])
+async def test_a_dead_feature_server_is_asked_until_it_is_registered_no_more(
+    servers: int, then: int
+) -> None:
+    dead = {"dead_feature_server": {"registered_s": 0.2}}
+    async with running({"api": {"feature_servers": servers}, "faults": dead}) as world:
+        reply = await world.ask("POST", "Calls", world.order())
+        assert (reply.status, reply.body) == (500, {"msg": "fetch failed"})
+        async with asyncio.timeout(10):
+            while reply.status == 500:
+                reply = await world.ask("POST", "Calls", world.order(OTHER))
+        assert reply.status == then
+        lines = await world.ledger()
+    assert (lines[0]["reply"], lines[0]["placed_at"]) == ("500", None)
+    assert lines[0]["faults"] == ["dead_feature_server"]
+
+
+async def test_a_refusal_may_have_words_of_its_own() -> None:
+    says = "connect ECONNREFUSED 127.0.0.1:3306"
+    async with running(faulty(refuse={"status": 500, "says": says})) as world:
+        reply = await world.ask("POST", "Calls", world.order())
+        assert (reply.status, reply.body) == (500, {"msg": says})
+        [line] = await world.ledger()
+    assert (line["reply"], line["placed_at"]) == ("500", None)
+
+
+async def test_look_ups_may_be_slow_while_calls_are_placed_at_once() -> None:
+    slow = faulty(lookups_slow={"answers_after_s": [0.1, 0.2]})
+    async with running(slow) as world:
+        begun = time.monotonic()
+        await world.call()
+        placed = time.monotonic()
+        await world.ask("GET", "Calls")
+        assert time.monotonic() - placed >= 0.1 > placed - begun
+
+
+async def test_a_delay_may_be_drawn_between_two_bounds_and_is_shown_as_given() -> None:
+    async with running(faulty(delay_before_placing={"delay_s": [0.05, 0.1]})) as world:
+        first, second = await world.called(), await world.called(OTHER)
+        waited = [seconds_between(x["requested_at"], x["placed_at"]) for x in (first, second)]
+        assert all(0.05 <= seconds < 0.2 for seconds in waited)
+        assert waited[0] != waited[1]
+        shown = (await world.ask("GET", "/rotary/faults")).body
+        assert shown == {"delay_before_placing": {"delay_s": [0.05, 0.1]}}
+        await world.set_faults(delay_before_placing={"delay_s": 0.5})
+        shown = (await world.ask("GET", "/rotary/faults")).body
+        assert shown == {"delay_before_placing": {"delay_s": 0.5}}

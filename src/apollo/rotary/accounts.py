@@ -19,6 +19,8 @@ from apollo.rotary.answers import (
     FORBIDDEN,
     NO_FEATURE_SERVER,
     NO_KEY,
+    NO_KEY_STORE,
+    NO_RECORD_STORE,
     NOT_FOUND,
     TOO_MANY,
     WRONG_KEY,
@@ -33,7 +35,7 @@ from apollo.rotary.clock import utc_now
 from apollo.rotary.exchange import Exchange
 from apollo.rotary.faults import FaultPlan, RateLimit
 from apollo.rotary.ledger import Ledger
-from apollo.rotary.lookups import listed_calls, recent_calls
+from apollo.rotary.lookups import is_hidden, listed_calls, recent_calls
 from apollo.rotary.placing import Placing
 from apollo.rotary.scenario import Application, HookAddress, Scenario
 from apollo.rotary.settings import RotarySettings, is_uuid
@@ -89,8 +91,9 @@ class Accounts:
         self._ledger = ledger
         self._feature_servers = scenario.api.feature_servers
         self._applications = {str(sid): one for sid, one in scenario.applications.items()}
-        self._placing = Placing(exchange, ledger, plan, self._applications)
+        self._placing = Placing(exchange, ledger, plan, self._applications, self._feature_servers)
         self._plan = plan
+        self._waits = 0
         self._rate_limit = scenario.api.rate_limit
         self._budget = Budget()
 
@@ -105,8 +108,12 @@ class Accounts:
         content = self._content(request, body)
         if isinstance(content, Answer):
             return content, headers
+        if request.bearer is not None and self._plan.rules.key_store_away:
+            return NO_KEY_STORE, headers
         if (refusal := self.unauthorised(request)) is not None:
             return refusal, headers
+        if slow := self._plan.rules.lookups_slow:
+            await self._late(request, slow.answers_after_s)
         return await self._route(request, content[0], requested_at), headers
 
     def unauthorised(self, request: Request) -> Answer | None:
@@ -116,6 +123,16 @@ class Accounts:
             return NO_KEY
         known = hmac.compare_digest(token.encode(), self._settings.api_key.encode())
         return None if known else WRONG_KEY
+
+    async def _late(self, request: Request, wait: tuple[float, float]) -> None:
+        """Wait before any answer but the one to a request for a call."""
+        if request.method != "POST" or request.parts[-1] != "Calls":
+            await self._wait(wait)
+
+    async def _wait(self, wait: tuple[float, float]) -> None:
+        self._waits += 1
+        seconds = self._plan.drawn_s(wait, "request", self._waits)
+        await asyncio.sleep(seconds * self._exchange.scale)
 
     def _content(self, request: Request, body: bytes) -> tuple[object] | Answer:
         if not body or not request.is_json:
@@ -134,8 +151,11 @@ class Accounts:
             case ["Applications", sid] if request.method == "GET":
                 return self._application(sid)
             case ["Accounts", account, *rest]:
-                if request.method == "POST" and rest == ["Calls"] and not self._feature_servers:
-                    return NO_FEATURE_SERVER
+                if request.method == "POST" and rest == ["Calls"]:
+                    if away := self._plan.rules.call_store_away:
+                        await self._wait(away.answers_after_s)
+                    if away or not self._feature_servers:
+                        return NO_FEATURE_SERVER
                 if not is_uuid(account):
                     return BAD_REQUEST
                 if account != self._settings.account_sid:
@@ -151,14 +171,19 @@ class Accounts:
             case "POST", ["Calls"]:
                 return await self._placing.create(body, requested_at)
             case "GET", ["Calls"]:
-                return Answer(200, listed_calls(exchange, request.query))
+                return Answer(200, listed_calls(exchange, request.query, self._plan))
             case "GET", ["CallCount"]:
                 return Answer(200, {"inbound": 0, "outbound": self._ledger.live_now})
             case "GET", ["RecentCalls"]:
-                return recent_calls(exchange.detail_records, request.query, utc_now())
+                return self._records(request.query)
             case method, ["Calls", sid]:
                 return self._one_call(method, sid, body)
         return NOT_FOUND
+
+    def _records(self, query: dict[str, str]) -> Answer:
+        if self._plan.rules.record_store_away:
+            return NO_RECORD_STORE
+        return recent_calls(self._exchange.detail_records, query, utc_now())
 
     def _application(self, sid: str) -> Answer:
         application = self._applications.get(sid)
@@ -184,7 +209,9 @@ class Accounts:
 
     def _visible(self, sid: str) -> Call | None:
         call = self._exchange.calls.get(sid)
-        return call if call is not None and self._exchange.visible(call) else None
+        if call is None or not self._exchange.visible(call) or is_hidden(call, self._plan):
+            return None
+        return call
 
     def _update(self, call: Call, name: str, value: object) -> Answer:
         if call.recreated:

@@ -44,5 +44,8 @@ TOO_LARGE = message(413, "request entity too large")
 TOO_MANY = text(429, "Too many requests, please try again later.", HTML)
 NO_FEATURE_SERVER = message(480, "no available feature servers at this time")
 FETCH_FAILED = message(500, "fetch failed")  # the feature server broke off: the call may be up
+# What is away behind the API: nothing was forwarded.
+NO_KEY_STORE = message(500, "connect ECONNREFUSED 127.0.0.1:3306")
+NO_RECORD_STORE = message(500, "connect ECONNREFUSED 127.0.0.1:8086")
 REFUSED_BY_FEATURE_SERVER = text(500, "Internal Server Error")
 UNAVAILABLE = text(503, "Service Unavailable")  # what a proxy in front of jambonz says

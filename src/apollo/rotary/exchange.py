@@ -21,6 +21,7 @@ from apollo.rotary.faults import FaultPlan
 from apollo.rotary.hooks import Hook
 from apollo.rotary.ledger import REMEMBERED_CALLS, Entry, Ledger
 from apollo.rotary.people import PICKS_UP, People
+from apollo.rotary.record_store import RecordStore
 from apollo.rotary.records import STATUS_OF, reason_of
 from apollo.rotary.scenario import Scenario
 from apollo.rotary.schema import plain_number
@@ -50,7 +51,7 @@ class Exchange:
         self.calls: dict[str, Call] = {}
         self.calls_to: dict[str, list[Call]] = {}
         self.unsettled: dict[str, Call] = {}  # something may still happen to these
-        self.detail_records: deque[tuple[Entry, float]] = deque(maxlen=REMEMBERED_CALLS)
+        self.detail_records = RecordStore(plan)
         self.scale = scenario.time_scale
         self.post = PostOffice(
             secret=secret,
@@ -75,9 +76,9 @@ class Exchange:
         """Take up work; the ledger is open already."""
         self._loop = asyncio.get_running_loop()
         await self.post.open()
-        self.detail_records.extend(
-            (entry, 0.0) for entry in self._ledger.recent if entry.reached_carrier
-        )
+        for entry in self._ledger.recent:
+            if entry.reached_carrier and "cdr_lost" not in entry.faults:
+                self.detail_records.write(entry, 0.0)
 
     async def close(self) -> None:
         """Hang up everything at once, without a word to anybody."""
@@ -165,6 +166,11 @@ class Exchange:
         """Delete the record. The call itself goes on, as in jambonz."""
         call.expires_at = -inf
         call.indexed = False
+
+    def forget_all(self) -> None:
+        """Delete every record: the store of calls was restarted and had kept nothing."""
+        for call in self.calls.values():
+            self.forget(call)
 
     def crash(self) -> int:
         """Every feature server dies: all live calls go silent. Answers how many did."""
@@ -260,12 +266,12 @@ class Exchange:
             if not self._plan.strike(rules.cdr_lost, "cdr_lost", entry):
                 late = self._plan.strike(rules.cdr_late, "cdr_late", entry)
                 wrong = self._plan.strike(rules.wrong_clock, "wrong_clock", entry)
-                line = (entry, wrong.offset_s if wrong else 0.0)
+                offset_s = wrong.offset_s if wrong else 0.0
                 if late:
                     delay_s = late.delay_s * self.scale
-                    self._loop.call_later(delay_s, self.detail_records.append, line)
+                    self._loop.call_later(delay_s, self.detail_records.write, entry, offset_s)
                 else:
-                    self.detail_records.append(line)
+                    self.detail_records.write(entry, offset_s)
         self._tell(call, status, sip_status, reason, lost)
         self.post.call_over(call.line)
         self._settle(call.line)

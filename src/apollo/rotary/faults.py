@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 from apollo.errors import Misconfigured
 from apollo.rotary.dice import chance
 from apollo.rotary.ledger import Entry
-from apollo.rotary.schema import LONGEST_S, Number, Part, Seconds, Share, complaints
+from apollo.rotary.schema import LONGEST_S, Number, Part, Seconds, Share, Wait, complaints
 
 Event = Literal[
     "trying",  # the INVITE was sent
@@ -44,9 +44,9 @@ class HookFault(Fault):
 
 
 class Delay(Fault):
-    """Waiting, in simulated seconds."""
+    """Waiting, in simulated seconds: as long each time, or a [least, most] drawn for each call."""
 
-    delay_s: Seconds = 5.0
+    delay_s: Wait = (5.0, 5.0)
 
 
 class LateHook(HookFault):
@@ -59,6 +59,7 @@ class Refusal(Fault):
     """The request is refused before any call is placed, in the words jambonz uses."""
 
     status: Literal[400, 401, 403, 404, 429, 480, 500, 503] = 480
+    says: str | None = None  # answered as {"msg": says} instead of the usual words of the status
     retry_after_s: Annotated[int, Field(ge=0, le=int(LONGEST_S))] = 1  # sent with 429
 
 
@@ -78,6 +79,45 @@ class Expiry(Fault):
     """The call record is gone this long after the call was answered or refused."""
 
     delay_s: Seconds = 0.0
+
+
+class Overwritten(Fault):
+    """The record of a call replaces that of another one that was attempted in the same moment.
+
+    jambonz's record store knows a record by the millisecond of its attempt, its trunk and whether
+    it was answered: of two that share all three only the one written last is left.
+    """
+
+    within_ms: Annotated[int, Field(ge=1, le=60_000)] = 1  # what counts as the same moment
+
+
+class Outage(Part):
+    """A part of jambonz behind the API is away, for everybody, while this is on."""
+
+
+class CallStoreAway(Outage):
+    """Redis is away: no call is known, and requests for calls wait before they are refused."""
+
+    # Its client tries again and again: 0.5, 9.5, 32 and 42 s were measured, in simulated seconds.
+    answers_after_s: Wait = (0.5, 42.0)
+    # It was restarted and keeps nothing: what it knew when this was switched on is gone for good.
+    forgets: bool = False
+
+
+class SlowLookups(Outage):
+    """Answers to every other request than one for a call come late; in simulated seconds."""
+
+    answers_after_s: Wait = (10.0, 40.0)
+
+
+class DeadServer(Fault):
+    """A feature server that died is still registered, and this share of the requests goes to it.
+
+    After `registered_s` from the first of them it is registered no more: requests go to the others,
+    or get 480 when there is no other (`api.feature_servers` counts it in).
+    """
+
+    registered_s: Seconds = 60.0
 
 
 class LateRecord(Fault):
@@ -100,6 +140,7 @@ class RateLimit(Part):
 
 
 T = TypeVar("T", bound=Fault)
+T_Outage = TypeVar("T_Outage", bound=Outage)
 
 
 def _rate_alone(value: object) -> object:
@@ -108,6 +149,11 @@ def _rate_alone(value: object) -> object:
     return value
 
 
+def _switched_on(value: object) -> object:
+    return {} if value is True else None if value is False else value
+
+
+Away = Annotated[T_Outage | None, BeforeValidator(_switched_on)]
 Maybe = Annotated[T | None, BeforeValidator(_rate_alone)]
 
 
@@ -116,7 +162,13 @@ class Faults(Part):
 
     # About every request.
     request_budget: RateLimit | None = None  # while it is on, it stands for `api.rate_limit`
+    # About what lies behind the API. `true` is on as well as {}.
+    key_store_away: Away[Outage] = None  # MySQL: each key is answered 500, and nothing forwarded
+    call_store_away: Away[CallStoreAway] = None  # Redis: no call is known, every request gets 480
+    record_store_away: Away[Outage] = None  # InfluxDB: records are neither read nor written
+    lookups_slow: Away[SlowLookups] = None
     # About the request that places a call.
+    dead_feature_server: Maybe[DeadServer] = None
     delay_before_placing: Maybe[Delay] = None
     delay_after_placing: Maybe[Delay] = None
     drop_reply: Maybe[Fault] = None  # the call is placed, the connection breaks without an answer
@@ -136,8 +188,10 @@ class Faults(Part):
     call_silent: Maybe[Crash] = None  # the feature server of this one call dies
     crash: Maybe[Crash] = None  # every call that is live at that moment goes silent
     record_expires: Maybe[Expiry] = None
+    call_not_listed: Maybe[Fault] = None  # live or not, the list lacks it and its name gets 404
     cdr_late: Maybe[LateRecord] = None
     cdr_lost: Maybe[Fault] = None
+    cdr_overwritten: Maybe[Overwritten] = None
     wrong_clock: Maybe[WrongClock] = None
 
 
@@ -159,6 +213,11 @@ class FaultPlan:
     def clear(self) -> None:
         """Lift every fault."""
         self.rules = Faults()
+
+    def drawn_s(self, wait: tuple[float, float], *words: object) -> float:
+        """Simulated seconds between the least and the most; the same ones for the same words."""
+        least, most = wait
+        return least + (most - least) * chance(self._seed, "seconds", *words)
 
     def in_force(self) -> dict[str, object]:
         """The faults that are on, as JSON would write them."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from apollo.rotary.answers import Answer, message
+from apollo.rotary.call import Call
 from apollo.rotary.exchange import Exchange
+from apollo.rotary.faults import FaultPlan
 from apollo.rotary.ledger import Entry
 from apollo.rotary.records import TRUNK, detail_record
 from apollo.rotary.schema import plain_number
@@ -15,7 +17,17 @@ from apollo.rotary.schema import plain_number
 COUNT_MAX = 500  # call-detail records on a page
 
 
-def listed_calls(exchange: Exchange, query: dict[str, str]) -> list[dict[str, object]]:
+def is_hidden(call: Call, plan: FaultPlan) -> bool:
+    """Whether a fault keeps this call out of every answer about calls."""
+    rules = plan.rules
+    if rules.call_store_away:
+        return True
+    return plan.strike(rules.call_not_listed, "call_not_listed", call.entry) is not None
+
+
+def listed_calls(
+    exchange: Exchange, query: dict[str, str], plan: FaultPlan
+) -> list[dict[str, object]]:
     """The call records that match exactly; unknown filters are ignored, as in jambonz."""
     filters = {
         field: query[asked]
@@ -33,7 +45,7 @@ def listed_calls(exchange: Exchange, query: dict[str, str]) -> list[dict[str, ob
         candidates = list(exchange.calls.values())
     found: list[dict[str, object]] = []
     for call in candidates:
-        if not call.indexed:
+        if not call.indexed or is_hidden(call, plan):
             continue
         if exchange.visible(call):
             record = call.record()

@@ -107,6 +107,8 @@ class Pages:
     def _change_faults(self, request: Request, body: bytes) -> Answer:
         try:
             self._plan.change(msgspec.json.decode(body, type=dict[str, object]))
+            if (away := self._plan.rules.call_store_away) and away.forgets:
+                self._exchange.forget_all()
         except msgspec.DecodeError as error:
             return Answer(422, {"faults": [f"body: should be a JSON object ({error})"]})
         except Misconfigured as error:

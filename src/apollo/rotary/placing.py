@@ -17,12 +17,13 @@ from apollo.rotary.answers import (
     UNAVAILABLE,
     WRONG_KEY,
     Answer,
+    message,
 )
 from apollo.rotary.call import Call
 from apollo.rotary.checks import read_order
 from apollo.rotary.exchange import Exchange
 from apollo.rotary.faults import FaultPlan, Refusal
-from apollo.rotary.ledger import Ledger
+from apollo.rotary.ledger import Entry, Ledger
 from apollo.rotary.scenario import Application
 from apollo.rotary.webhooks import FINAL
 from apollo.rotary.wire import Dropped
@@ -51,11 +52,14 @@ class Placing:
         ledger: Ledger,
         plan: FaultPlan,
         applications: dict[str, Application],
+        feature_servers: int,
     ) -> None:
         self._exchange = exchange
         self._ledger = ledger
         self._plan = plan
         self._applications = applications
+        self._feature_servers = feature_servers
+        self._dead_since_s: float | None = None
 
     async def create(self, body: object, requested_at: datetime) -> Answer:
         """Place the call and answer; raises Dropped if a fault eats the answer."""
@@ -68,8 +72,12 @@ class Placing:
             entry.reply = str(refusal.status)
             self._ledger.settle(entry)
             return _refused(refusal)
+        if (unreached := self._not_forwarded(entry)) is not None:
+            entry.reply = str(unreached.status)
+            self._ledger.settle(entry)
+            return unreached
         if delay := plan.strike(rules.delay_before_placing, "delay_before_placing", entry):
-            await asyncio.sleep(delay.delay_s * self._exchange.scale)
+            await self._wait(delay.delay_s, "before", entry)
         answer = Answer(201, {"sid": entry.call_sid, "callId": entry.call_id})
         if plan.strike(rules.never_place, "never_place", entry):
             entry.reply = str(answer.status)
@@ -87,14 +95,34 @@ class Placing:
         if first:
             await _delivered(call, first.events)
         if delay:
-            await asyncio.sleep(delay.delay_s * self._exchange.scale)
+            await self._wait(delay.delay_s, "after", entry)
         if dropped:
             raise Dropped
         return answer
 
+    async def _wait(self, wait: tuple[float, float], name: str, entry: Entry) -> None:
+        words = name, entry.number, entry.nth_request
+        await asyncio.sleep(self._plan.drawn_s(wait, *words) * self._exchange.scale)
+
+    def _not_forwarded(self, entry: Entry) -> Answer | None:
+        """What a request hears that is sent to a feature server which is dead; None to another."""
+        now_s = asyncio.get_running_loop().time()
+        rule = self._plan.rules.dead_feature_server
+        if rule is None:
+            self._dead_since_s = None
+        if (dead := self._plan.strike(rule, "dead_feature_server", entry)) is None:
+            return None
+        if self._dead_since_s is None:
+            self._dead_since_s = now_s
+        if now_s < self._dead_since_s + dead.registered_s * self._exchange.scale:
+            return FETCH_FAILED
+        return None if self._feature_servers > 1 else NO_FEATURE_SERVER
+
 
 def _refused(refusal: Refusal) -> Answer:
     answer = REFUSALS[refusal.status]
+    if refusal.says is not None:
+        answer = message(refusal.status, refusal.says)
     if answer is not TOO_MANY:
         return answer
     wait_s = b"%d" % refusal.retry_after_s

@@ -6,7 +6,15 @@ would be right. Must not know any particular part.
 
 from typing import Annotated, Any, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+)
 
 LONGEST_S = 86_400.0  # a day: nothing in a rehearsal is longer, and larger is a mistake in units
 
@@ -23,6 +31,14 @@ def _rising(span: tuple[float, float]) -> tuple[float, float]:
     if span[0] > span[1]:
         raise ValueError("the first number should not be larger than the second")
     return span
+
+
+def _both(wait: object) -> object:
+    return (wait, wait) if isinstance(wait, int | float) else wait
+
+
+def _shown(span: tuple[float, float]) -> object:
+    return span[0] if span[0] == span[1] else span
 
 
 def plain_number(number: str) -> str:
@@ -44,6 +60,8 @@ def _number_as_text(value: object) -> object:
 Seconds = Annotated[float, Field(ge=0, le=LONGEST_S)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Span = Annotated[tuple[Seconds, Seconds], AfterValidator(_rising)]
+# A number of seconds, or the least and the most of them.
+Wait = Annotated[Span, BeforeValidator(_both), PlainSerializer(_shown)]
 Number = Annotated[str, BeforeValidator(_number_as_text), AfterValidator(_digits)]
 
 
