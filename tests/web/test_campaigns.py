@@ -304,15 +304,14 @@ async def test_null_puts_an_optional_field_back_to_its_default(api: ApiWorld) ->
         assert places(await api.ask("PATCH", path, json={name: None})) == [["body", name]]
 
 
-async def test_what_is_not_the_clients_to_change_is_refused(api: ApiWorld) -> None:
+async def test_what_is_not_the_clients_to_change_stays(api: ApiWorld) -> None:
     created = await api.campaign()
     path = f"/api/v1/campaigns/{created['campaign_id']}"
-    for name in created:
-        if name in {"campaign_id", "status", "created_at", "updated_at"} or "_calls" in name:
-            reply = await api.ask("PATCH", path, json={name: created[name]})
-            assert places(reply) == [["body", name]], name
-    reply = await api.ask("PATCH", path, json={"organization_id": "org_acme"})
-    assert places(reply) == [["body", "organization_id"]]
+    for name in ("campaign_id", "status", "created_at"):
+        reply = await api.ask("PATCH", path, json={name: "another"})
+        assert places(reply) == [["body", name]], name
+    reply = await api.ask("PATCH", path, json={"organization_id": "org_other"})
+    assert reply.status == 403
     assert (await api.ask("GET", path)).body == created
 
 

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from apollo.core.states import BatchStatus, CallKind, ContactStatus, PausedBy
 from apollo.usecases.check_contacts import OnDuplicate, OnInvalid
-from apollo.web.schemas import Answer, Body, Timestamp
+from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp
 
 _TIME: Final = (
     "With an offset (`Z`, `+05:30`) an instant; without one a wall time in the campaign's timezone."
@@ -118,13 +118,52 @@ class UploadQuery(Body):
     default_region: Region = None
 
 
-class BatchChanges(Body):
+class BatchChanges(Changes):
     """What may be changed while a batch lives; null puts a key back to its default."""
+
+    fixed = frozenset(
+        {
+            "batch_id",
+            "campaign_id",
+            "organization_id",
+            "status",
+            "scheduled_start",
+            "call_context",
+            "created_at",
+        }
+    )
+    moving = frozenset(
+        {
+            "total_contacts",
+            "counters",
+            "paused_by",
+            "pause_reason",
+            "rejected",
+            "rejected_count",
+            "completed_at",
+            "updated_at",
+        }
+    )
 
     concurrency_limit: Limit = None
     max_retries_override: Retries = None
     ends_at: End = None
-    metadata: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = Field(default=None, description="Kept with the batch.")
+    batch_id: ReadOnly
+    campaign_id: ReadOnly
+    organization_id: ReadOnly
+    status: ReadOnly
+    total_contacts: ReadOnly
+    scheduled_start: ReadOnly
+    call_context: ReadOnly
+    counters: ReadOnly
+    paused_by: ReadOnly
+    pause_reason: ReadOnly
+    rejected: ReadOnly
+    rejected_count: ReadOnly
+    completed_at: ReadOnly
+    created_at: ReadOnly
+    updated_at: ReadOnly
 
 
 class FollowUpBody(Body):

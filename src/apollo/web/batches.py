@@ -16,7 +16,7 @@ from apollo.web.batch_shapes import (
     FollowUpBody,
 )
 from apollo.web.requests import Caller, StrictRoute, Uses, check_organization
-from apollo.web.schemas import OrganizationQuery, PageLimit, Skip, answered
+from apollo.web.schemas import OrganizationQuery, PageLimit, RowsLimit, Skip, answered
 
 BatchId = Annotated[str, Path(description="The batch, `btc_…`.")]
 
@@ -70,7 +70,10 @@ async def change_batch(
     caller: Caller, uses: Uses, batch_id: BatchId, changes: BatchChanges
 ) -> Response:
     """Change a live batch; keys that are left out stay. It holds from the next call on."""
-    given = changes.model_dump(include=changes.model_fields_set)
+    check_organization(caller, changes.organization_id)
+    if changes.fixed & changes.model_fields_set:
+        changes.check_fixed(await uses.read_batches.batch(caller, batch_id))
+    given = changes.settings()
     if "metadata" in given:
         given["metadata"] = given["metadata"] or {}
     return answered(await uses.change_batches.change(caller, batch_id, given))
@@ -87,7 +90,7 @@ async def list_contacts(
     include_calls: Annotated[bool, Query(description="With every call of each contact.")] = False,
     status: Annotated[ContactStatus | None, Query(description="Only in this status.")] = None,
     skip: Skip = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Give at most so many.")] = 100,
+    limit: RowsLimit = 100,
     explain: Annotated[bool, Query(description="With what holds each contact back.")] = False,
 ) -> Response:
     """List the contacts of a batch, in upload order."""

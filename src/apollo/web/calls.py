@@ -5,10 +5,10 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Response
 
 from apollo.web.batch_shapes import CallInFull, CallOfContact
-from apollo.web.requests import Caller, Uses
-from apollo.web.schemas import Skip, answered
+from apollo.web.requests import Caller, KnownQueryRoute, Uses
+from apollo.web.schemas import RowsLimit, Skip, answered
 
-router = APIRouter(tags=["calls"])
+router = APIRouter(tags=["calls"], route_class=KnownQueryRoute)
 
 
 @router.get("/calls/{execution_id}", response_model=CallInFull)
@@ -32,7 +32,7 @@ async def list_calls(
         str | None, Query(description="Only of this batch; alone: all its calls, upload order.")
     ] = None,
     skip: Skip = 0,
-    limit: Annotated[int, Query(ge=1, le=1000, description="Give at most so many.")] = 100,
+    limit: RowsLimit = 100,
 ) -> Response:
     """List the calls to a number, or of a batch; at least one of both must be given."""
     shown = await uses.read_batches.calls(

@@ -8,15 +8,16 @@ from pydantic import Field
 from apollo.core import ids
 from apollo.core.campaign_settings import warnings_of
 from apollo.core.states import CampaignStatus
-from apollo.errors import Invalid
 from apollo.usecases.manage_campaigns import CampaignRecord
 from apollo.web import idempotency
 from apollo.web.requests import Caller, StrictRoute, Uses, check_organization
 from apollo.web.schemas import (
     Answer,
     Body,
+    Changes,
     OrganizationQuery,
     PageLimit,
+    ReadOnly,
     Skip,
     Timestamp,
 )
@@ -24,6 +25,11 @@ from apollo.web.schemas import (
 router = APIRouter(tags=["campaigns"], route_class=StrictRoute)
 _HOURS = {"monday": {"start": "09:00", "end": "18:00", "enabled": True}}
 _RETRY = {"max_retries": 3, "strategy": "fixed", "cooldown_minutes": 30}
+
+
+COUNTERS = frozenset(
+    {"completed_calls", "failed_calls", "busy_calls", "no_answer_calls", "follow_up_calls"}
+)
 
 
 class CampaignFields(Body):
@@ -73,11 +79,24 @@ class CampaignCreate(CampaignFields):
     organization_id: str | None = Field(None, description="The token's own, or left out.")
 
 
-class CampaignPatch(CampaignFields):
+class CampaignPatch(CampaignFields, Changes):
     """The keys to replace; null puts an optional one back to its default."""
 
-    name: str | None = None
-    organization_id: str | None = Field(None, description="Cannot be changed.")
+    fixed = frozenset({"campaign_id", "organization_id", "status", "created_at"})
+    moving = frozenset({"updated_at", "warnings", *COUNTERS})
+
+    name: str | None = Field(None, description="What people call it.")
+    campaign_id: ReadOnly
+    organization_id: ReadOnly
+    status: ReadOnly
+    completed_calls: ReadOnly
+    failed_calls: ReadOnly
+    busy_calls: ReadOnly
+    no_answer_calls: ReadOnly
+    follow_up_calls: ReadOnly
+    warnings: ReadOnly
+    created_at: ReadOnly
+    updated_at: ReadOnly
 
 
 class Warned(Answer):
@@ -172,11 +191,11 @@ async def change_campaign(
     campaign_id: str, body: CampaignPatch, uses: Uses, caller: Caller
 ) -> CampaignAnswer:
     """Replace the top-level keys given; applies to the calls that are placed from now on."""
-    if "organization_id" in body.model_fields_set:
-        check_organization(caller, body.organization_id)
-        raise Invalid.field("organization_id", "cannot be changed; leave it out")
-    fields = body.model_dump(exclude_unset=True)
-    return show(await uses.campaigns.change(caller, campaign_id, fields))
+    check_organization(caller, body.organization_id)
+    if body.fixed & body.model_fields_set:
+        current = show(await uses.campaigns.read(caller, campaign_id))
+        body.check_fixed(current.model_dump(mode="json"))
+    return show(await uses.campaigns.change(caller, campaign_id, body.settings()))
 
 
 @router.delete("/campaigns/{campaign_id}", status_code=204, response_class=Response)

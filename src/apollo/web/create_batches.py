@@ -26,7 +26,7 @@ from apollo.web.idempotency import (
     replay,
     settled,
 )
-from apollo.web.requests import Caller, Uses, check_organization, decode_json
+from apollo.web.requests import Caller, KnownQueryRoute, Uses, check_organization, decode_json
 
 
 def _inlined(schema: Any, known: dict[str, Any] | None = None) -> Any:
@@ -88,7 +88,7 @@ _CSV_INPUT: Final[dict[str, Any]] = {
 }
 
 
-router = APIRouter(tags=["batches"])
+router = APIRouter(tags=["batches"], route_class=KnownQueryRoute)
 
 
 @router.post(

@@ -15,7 +15,7 @@ from apollo.core.diagnosis import Verdict
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.usecases.explain_batch import as_json
-from apollo.web.requests import Caller, Uses
+from apollo.web.requests import Caller, KnownQueryRoute, Uses
 
 _DESCRIPTION = """
 Why a batch does what it does: use it when a batch is `in_progress` and no calls seem to go out.
@@ -194,7 +194,7 @@ class DebugAnswer(BaseModel):
     diagnostics: DiagnosticsAnswer
 
 
-router = APIRouter(tags=["batches"])
+router = APIRouter(tags=["batches"], route_class=KnownQueryRoute)
 
 
 @router.get(

@@ -4,13 +4,16 @@ Owns how a body is read: JSON that PostgreSQL could not keep is refused here, wi
 fault, and never reaches a use-case. Must never know a route.
 """
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 import msgspec
 from fastapi import Depends, Request, Response
+from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
+from pydantic import BaseModel
 
 from apollo.errors import FieldError, Forbidden, Invalid
 from apollo.usecases.authenticate import Authenticate, Principal
@@ -32,6 +35,11 @@ from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 
 # Real variables nest two or three deep; every level costs a stack frame here and in PostgreSQL.
 DEPTH_MAX: Final = 20
+# As many faults of one kind as a reader takes in; a client may send thousands.
+_FAULTS_MAX: Final = 100
+# Longer than any name of ours.
+_NAME_MAX: Final = 80
+_EXTRA: Final = "extra_forbidden"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +87,44 @@ def check_organization(caller: Principal, organization_id: str | None) -> None:
         raise Forbidden("The token belongs to another organization_id: leave it out")
 
 
-class StrictRoute(APIRoute):
+class KnownQueryRoute(APIRoute):
+    """A route that refuses an unknown query parameter: a misspelt filter would filter nothing."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the handler, with the names of the query compared before anything is read."""
+        answer = super().get_route_handler()
+        known = sorted(_query_names(self.dependant))
+
+        async def compare_then_answer(request: Request) -> Response:
+            unknown = sorted(set(request.query_params) - set(known))[:_FAULTS_MAX]
+            if unknown:
+                raise Invalid([_unknown_parameter(name[:_NAME_MAX], known) for name in unknown])
+            return await answer(request)
+
+        return compare_then_answer
+
+
+def _query_names(dependant: Dependant) -> Iterator[str]:
+    for field in dependant.query_params:
+        model = field.field_info.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            yield from model.model_fields
+        else:
+            yield field.alias
+    for one in dependant.dependencies:
+        yield from _query_names(one)
+
+
+def _unknown_parameter(name: str, known: Sequence[str]) -> FieldError:
+    """Return the fault of one unknown name, with the nearest known one and all of them."""
+    if not known:
+        return FieldError(("query", name), "unknown parameter; this path takes none", _EXTRA)
+    meant = "".join(f"; did you mean {near}?" for near in get_close_matches(name, known, n=1))
+    listed = ", ".join(known)
+    return FieldError(("query", name), f"unknown parameter{meant}; it takes {listed}", _EXTRA)
+
+
+class StrictRoute(KnownQueryRoute):
     """A route whose body is read by `decode_json`; errors keep the place of the fault."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:

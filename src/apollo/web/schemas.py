@@ -4,23 +4,47 @@ Owns how a time, a page and an error look. Must never hold a rule of its own: us
 """
 
 from datetime import datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
 from fastapi import Query, Response
-from pydantic import BaseModel, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+)
+from pydantic_core import PydanticCustomError
 
 from apollo.core.diagnosis.words import stamp
+from apollo.errors import FieldError, Invalid
 
 SKIP_MAX: Final = 10**9  # the schema's positions end before
+ROWS_MAX: Final = 1000  # contacts or calls of one answer
 
 Timestamp = Annotated[
     datetime,
     PlainSerializer(stamp, return_type=str),
     WithJsonSchema({"type": "string", "format": "date-time", "examples": ["2026-05-10T09:05:00Z"]}),
 ]
-Skip = Annotated[int, Query(ge=0, le=SKIP_MAX, description="Leave out so many from the start.")]
-PageLimit = Annotated[int, Query(ge=1, le=500, description="Give at most so many.")]
+Skip = Annotated[int, Query(ge=0, le=SKIP_MAX, description="How many items to skip.")]
+PageLimit = Annotated[int, Query(ge=1, le=500, description="The most items to return.")]
+
+
+def _within_a_page(limit: int) -> int:
+    if limit > ROWS_MAX:
+        text = "must be at most 1000; a whole batch is in GET /api/v1/batches/{id}/results.csv"
+        raise PydanticCustomError("less_than_equal", "{text}", {"text": text})
+    return limit
+
+
+RowsLimit = Annotated[
+    int,
+    Query(ge=1, description="The most items to return.", json_schema_extra={"maximum": ROWS_MAX}),
+    AfterValidator(_within_a_page),
+]
 OrganizationQuery = Annotated[
     str | None, Query(description="The token's own organisation; another one is a 403.")
 ]
@@ -41,6 +65,38 @@ class Answer(BaseModel):
     """An answer: built by us, so not checked again."""
 
     model_config = ConfigDict(frozen=True)
+
+
+ReadOnly = Annotated[
+    Any, Field(default=None, description="Read-only: the value that was read is accepted.")
+]
+
+
+class Changes(Body):
+    """A body of PATCH: keys that may be changed, and read-only ones that a client sends back.
+
+    So that the body of a GET, edited, is a body of PATCH. Some read-only values move by themselves
+    and are ignored; one of `fixed` is refused when it is not the object's own.
+    """
+
+    fixed: ClassVar[frozenset[str]] = frozenset()
+    moving: ClassVar[frozenset[str]] = frozenset()
+
+    def settings(self) -> dict[str, Any]:
+        """Return the keys to change that the client gave."""
+        return self.model_dump(exclude_unset=True, exclude={*self.fixed, *self.moving})
+
+    def check_fixed(self, view: Any) -> None:
+        """Raise Invalid for each read-only value that differs from the object's own answer."""
+        shown = msgspec.json.decode(msgspec.json.encode(view))
+        given = self.model_dump(include=set(self.fixed & self.model_fields_set))
+        wrong = [
+            FieldError(("body", key), f"cannot be changed from {shown[key]!r}; leave it out")
+            for key, value in given.items()
+            if value is not None and value != shown[key]
+        ]
+        if wrong:
+            raise Invalid(wrong)
 
 
 class Problem(Answer):

@@ -135,7 +135,7 @@ async def preview(
 
 def _planned(body: PreviewBody) -> Planned:
     given = body.model_dump(exclude={"contacts", "on_duplicate", "changes"})
-    changes = {} if body.changes is None else body.changes.model_dump(exclude_unset=True)
+    changes = {} if body.changes is None else body.changes.settings()
     if "organization_id" in changes:
         msg = "cannot be changed; leave it out"
         raise Invalid.field("changes.organization_id", msg)
