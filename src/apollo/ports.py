@@ -5,7 +5,7 @@ Storage has no port: PostgreSQL is the truth, and a second truth would only disa
 
 import enum
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -127,8 +127,13 @@ class TelephonyDriver(Protocol):
     async def read_call(self, provider_call_id: str) -> LiveCall | None:
         """Look one call up in the live list; None when it is not there. Raises DriverError."""
 
-    async def list_live(self, to: str | None = None) -> list[LiveCall]:
-        """List live outbound calls, to one number or all. Raises DriverError."""
+    async def list_live(
+        self, to: str | None = None, *, keep: Callable[[LiveCall], bool] | None = None
+    ) -> list[LiveCall]:
+        """List live outbound calls, to one number or all. Raises DriverError.
+
+        An hour of finished calls may be among them: only what `keep` wants is held in memory.
+        """
 
     async def list_records(self, since: datetime, *, matching: str | None) -> list[LiveCall]:
         """List call-detail records, newest first, numbers as `+E.164`. Raises DriverError."""

@@ -369,7 +369,7 @@ async def test_a_request_that_waits_in_vain_for_a_free_connection_places_nothing
 
 
 async def test_idle_connections_are_let_go_before_the_server_does(driver: JambonzDriver) -> None:
-    connector = driver._session().connector
+    connector = driver._wire._session().connector
     assert connector is not None
     assert connector._keepalive_timeout == 2.0
 

@@ -21,8 +21,10 @@ from apollo.core.events import CallEnded, Evidence
 from apollo.core.signatures import is_signed
 from apollo.core.windows import local_start
 from apollo.errors import DriverError, Invalid
+from apollo.ports import LiveCall
 from apollo.telephony.jambonz import JambonzDriver, answers, calls, webhooks
 from apollo.telephony.jambonz.answers import UNREADABLE, Answer
+from apollo.telephony.jambonz.rows import ListReader
 from apollo.usecases.provider_history import proven_by
 from apollo.web.batch_shapes import BatchHead
 from apollo.web.callbacks import _read_result
@@ -136,6 +138,21 @@ RECORD = (
 )
 
 
+REFUSED_ROWS = (
+    *("malformed", "out of range", "surrogate"),
+    *("list of objects", "breaks off", "no JSON"),
+)
+
+
+def read_live_list(body: bytes) -> list[LiveCall | None]:
+    """Read a live list that arrives in pieces of seven bytes."""
+    reader, found = ListReader(), []
+    for at in range(0, len(body), 7):
+        found += [calls.read_row(row) for row in reader.feed(body[at : at + 7])]
+    reader.close()
+    return found
+
+
 @many
 @given(
     st.lists(
@@ -146,12 +163,13 @@ RECORD = (
 )
 def test_no_row_of_the_live_list_is_lost_for_an_odd_value(rows: list[str]) -> None:
     try:
-        found = calls.read_live_list(f"[{','.join(rows)}]".encode(), None)
+        found = read_live_list(f"[{','.join(rows)}]".encode())
     except UNREADABLE as refused:
-        assert "malformed" in str(refused) or "out of range" in str(refused)  # noqa: PT017 - one of two is right
+        assert any(why in str(refused) for why in REFUSED_ROWS), refused  # noqa: PT017 - one of them
         return
     assert len(found) == len(rows)
     for one in found:
+        assert one is not None
         check_end(proven_by(one, NOW, Evidence.POLL), NOW)
 
 
@@ -180,7 +198,7 @@ def test_no_record_is_lost_for_an_odd_value(rows: list[str]) -> None:
 def test_any_answer_of_the_provider_is_read_or_unreadable(body: bytes) -> None:
     for read in (
         calls.read_live,
-        lambda body: calls.read_live_list(body, "+1"),
+        read_live_list,
         calls.read_record_page,
         calls.read_status_hook,
     ):

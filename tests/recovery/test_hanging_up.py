@@ -115,7 +115,7 @@ async def test_what_the_provider_does_not_know_may_be_up_and_what_is_refused_is_
     report = await site.hang_up().run(actor="tests")
     assert (report.gone, report.not_found) == (0, 1)
     await site.driver.close()
-    site.driver._api_key = KEY + "x"  # a key that is refused
+    site.driver._wire._api_key = KEY + "x"  # a key that is refused
     report = await site.hang_up().run(actor="tests")
     assert dict(report.failed) == {"unauthorised": 1}
     assert await recorded(site) == [

@@ -5,7 +5,7 @@ raise. Reads webhooks with the real reader. Must never send a request twice.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from tests.simulation.loop import Process
@@ -74,11 +74,14 @@ class SimDriver:
         call = self._provider.find(provider_call_id)
         return None if call is None else self._provider.live_record(call)
 
-    async def list_live(self, to: str | None = None) -> list[LiveCall]:
+    async def list_live(
+        self, to: str | None = None, *, keep: Callable[[LiveCall], bool] | None = None
+    ) -> list[LiveCall]:
         """List live calls."""
         await self._ask("list_fails")
         calls = [c for c in self._provider.ledger if to is None or c.to == to]
-        return [x for x in map(self._provider.live_record, calls) if x is not None]
+        found = [x for x in map(self._provider.live_record, calls) if x is not None]
+        return [x for x in found if keep is None or keep(x)]
 
     async def list_records(self, since: datetime, *, matching: str | None) -> list[LiveCall]:
         """List call-detail records, newest first."""

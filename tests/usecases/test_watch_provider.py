@@ -1,7 +1,7 @@
 """The provider's view beside ours: what is reported, of a provider that the test made up."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -25,9 +25,11 @@ class Listed:
         self.live: list[LiveCall] = []
         self.asked = 0
 
-    async def list_live(self, _to: str | None = None) -> list[LiveCall]:
+    async def list_live(
+        self, _to: str | None = None, *, keep: Callable[[LiveCall], bool]
+    ) -> list[LiveCall]:
         self.asked += 1
-        return self.live
+        return [one for one in self.live if keep(one)]
 
 
 class Watched:

@@ -111,8 +111,16 @@ class ProveAbsence:
         """
         names = _names(beside)
         own = [call.provider_call_id for call in calls]
-        if len(names) > _ONE_BY_ONE_MAX or None in own:
-            return await self._driver.list_live() if names else []
+        if not names:
+            return []
+        unnamed = [call for call in calls if call.provider_call_id is None]
+        if len(names) > _ONE_BY_ONE_MAX or unnamed:
+            wanted = {*names, *own}
+            return await self._driver.list_live(
+                keep=lambda one: (
+                    one.provider_call_id in wanted or any(_is_it(call, one) for call in unnamed)
+                )
+            )
         found = [await self._driver.read_call(name) for name in (*names, *own) if name]
         return [one for one in found if one is not None]
 

@@ -46,7 +46,9 @@ async def read_history(
     """Read live list and call-detail records. Raises DriverError when the list cannot be read."""
     if not caller_ids:
         return History([], has_records=True)
-    found = {call.provider_call_id: call for call in await driver.list_live()}
+    ours = {_bare(number) for number in caller_ids}
+    listed = await driver.list_live(keep=lambda call: _bare(call.from_number) in ours)
+    found = {call.provider_call_id: call for call in listed}
     has_records = True
     try:
         # A record says more than the list: when, and how it ended.
@@ -54,7 +56,6 @@ async def read_history(
     except DriverError as e:
         _log.warning("records.failed", error=str(e))
         has_records = False
-    ours = {_bare(number) for number in caller_ids}
     calls = [call for call in found.values() if _bare(call.from_number) in ours]
     return History(sorted(calls, key=_begun_at), has_records)
 

@@ -179,7 +179,7 @@ class ReconcileCalls:
 
     def _live(self, calls: Mapping[str, OverdueCall]) -> list[_Question]:
         if len(calls) > _ONE_BY_ONE_MAX:
-            return [self._driver.list_live]
+            return [partial(self._driver.list_live, keep=lambda x: x.provider_call_id in calls)]
         return [partial(_as_list, self._driver.read_call, name) for name in calls]
 
     def _records(self, calls: Mapping[str, OverdueCall]) -> list[_Question]:
@@ -238,7 +238,8 @@ class ReconcileCalls:
             if len(calls) <= _ONE_BY_ONE_MAX:
                 found = [x for c in calls for x in await self._driver.list_live(c.phone_number)]
             else:
-                found = await self._driver.list_live()
+                wanted = {(c.phone_number, c.from_number) for c in calls}
+                found = await self._driver.list_live(keep=lambda x: (x.to, x.from_number) in wanted)
         except DriverError as e:
             _log.warning("live_list.failed", error=str(e))
             return _LiveList([], is_complete=False)

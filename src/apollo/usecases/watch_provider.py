@@ -109,7 +109,12 @@ class WatchProvider:
 
     async def _compare(self, calls: list[OpenCall]) -> None:
         """Find open calls that the provider does not have, twice in a row."""
-        listed = await self._driver.list_live() if calls else []
+        ours = {call.provider_call_id for call in calls}
+        listed = []
+        if calls:
+            listed = await self._driver.list_live(
+                keep=lambda one: one.call_status in _LISTED or one.provider_call_id in ours
+            )
         alive = {one.provider_call_id for one in listed if one.call_status in _LISTED}
         await self._hand_in_ends(calls, listed)
         missing = {

@@ -20,6 +20,7 @@ from apollo.ports import DialRequest, Placed, RateLimit
 # Everything decoding can raise: bad JSON and wrong types, bad UTF-8, nesting without end.
 UNREADABLE: Final = (ValueError, RecursionError)
 
+OK: Final = 200
 CREATED: Final = 201
 NOT_FOUND: Final = 404
 UNPROCESSABLE: Final = 422
