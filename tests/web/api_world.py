@@ -19,6 +19,7 @@ from apollo.core import ids
 from apollo.storage.database import Database
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.web.app import UseCases, create_app
+from apollo.web.listening import config_of
 from apollo.wiring.serve import make_use_cases
 
 CAMPAIGN = {"name": "Renewals", "agent_id": "agent_1", "phone_numbers": ["+14155550123"]}
@@ -117,7 +118,7 @@ async def running_api(
 
 @contextlib.asynccontextmanager
 async def _served(app: Any) -> AsyncIterator[str]:
-    config = uvicorn.Config(app, host="127.0.0.1", port=0, lifespan="off", log_config=None)
+    config = config_of(app, "127.0.0.1", 0)
     config.load()
     server = uvicorn.Server(config)
     server.lifespan = config.lifespan_class(config)

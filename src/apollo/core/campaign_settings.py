@@ -28,6 +28,8 @@ NAME_MAX: Final = 200
 PHONE_NUMBERS_MAX: Final = 1000
 # Variables travel with each call of the campaign.
 OBJECT_BYTES_MAX: Final = 64 * 1024
+# More than a person mistypes; an answer is not to be larger than its question.
+_UNKNOWN_NAMED_MAX: Final = 10
 _COOLDOWN_MAX_MIN: Final = int(COOLDOWN_MAX.total_seconds()) // 60
 
 # No table bounds the hours in which people are called.
@@ -149,7 +151,7 @@ def warnings_of(settings: CampaignSettings) -> list[dict[str, str]]:
 
 def _checked_retry_policy(given: dict[str, Any], errors: list[FieldError]) -> dict[str, Any]:
     policy = dict(RETRY_DEFAULTS) | {k: v for k, v in given.items() if v is not None}
-    for unknown in sorted(policy.keys() - RETRY_DEFAULTS.keys()):
+    for unknown in sorted(policy.keys() - RETRY_DEFAULTS.keys())[:_UNKNOWN_NAMED_MAX]:
         known = ", ".join(RETRY_DEFAULTS)
         errors.append(_fault("retry_policy", f"unknown key; it has {known}", unknown))
     retries = policy["max_retries"]

@@ -27,6 +27,8 @@ WEEKDAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "satu
 _HORIZON: Final = 8
 # A table whose only window falls into a gap opens a week later; a year and a month is ample.
 _SEARCH_DAYS: Final = 400
+# Seven days, and as many again that are misspelt.
+_NAMES_MAX: Final = 14
 # Windows are looked for around a date; at the very ends of the calendar there is no "around".
 _READABLE: Final = (datetime(2, 1, 1, tzinfo=UTC), datetime(9997, 1, 1, tzinfo=UTC))
 _DAY_MIN: Final = 24 * 60
@@ -167,6 +169,8 @@ def parse_working_hours(
     table: Mapping[str, object], *, enforced: bool, timezone: str
 ) -> WorkingHours:
     """Check a weekly table as a client sent it; raises Invalid naming every wrong field at once."""
+    if len(table) > _NAMES_MAX:  # each name would be compared with all weekdays
+        raise Invalid([_fault(f"has {len(table)} keys; write {', '.join(WEEKDAYS)}")])
     errors: list[FieldError] = []
     week: dict[str, DayHours | None] = dict.fromkeys(WEEKDAYS)
     for name, day in table.items():

@@ -142,6 +142,8 @@ class Intake:
         if len(self._bad_rows) < BAD_ROWS_NAMED_MAX:
             where = ("body", self._rules.rows_are, given.row)
             self._bad_rows.append(FieldError((*where, field) if field else where, reason))
+        if len(self._bad_rows) == BAD_ROWS_NAMED_MAX:
+            raise Invalid(self._bad_rows)  # nothing after it would be named
 
     def _reject(self, given: GivenContact, reason: str) -> None:
         self.rejected_count += 1

@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from apollo.core import bounds, ids
-from apollo.core.signatures import is_signed
+from apollo.core.signatures import is_present, is_signed
 from apollo.core.states import Off
 from apollo.errors import Stale, Unavailable
 from apollo.ports import Clock, Stream, TelephonyDriver
@@ -114,14 +114,14 @@ class Callbacks:
 
     async def call_status(self, request: Request) -> Response:
         """Take one status event of the provider."""
+        if not is_present(request.headers):
+            return self._refuse_signature()
         body = await _read(request, BODY_BYTES_MAX)
         if body is None:
             return _refuse(413, f"a status event is at most {BODY_BYTES_MAX} bytes")
         now = self._clock.now()
         if not self._driver.verify_status(body, request.headers):
-            self.report.refused_signature += 1
-            self.report.last_refused_at = now
-            return _refuse(401, "the signature does not fit: is the webhook secret the account's?")
+            return self._refuse_signature()
         self.report.received += 1
         self.report.last_received_at = now
         try:
@@ -134,10 +134,19 @@ class Callbacks:
             return _refuse(503, "not stored: the database is away or busy; send it again")
         return Response(status_code=200)
 
+    def _refuse_signature(self) -> Response:
+        self.report.refused_signature += 1
+        self.report.last_refused_at = self._clock.now()
+        return _refuse(401, "the signature does not fit: is the webhook secret the account's?")
+
     async def call_result(self, request: Request) -> Response:
         """Take what the agent adds after a call."""
         if self._result_secret is None:
             return _refuse(404, "closed: set APOLLO_RESULT_SECRET to open it")
+        if not is_present(request.headers):
+            return _refuse(
+                401, "no signature: send Jambonz-Signature, made with APOLLO_RESULT_SECRET"
+            )
         body = await _read(request, _RESULT_BYTES_MAX)
         if body is None:
             return _refuse(413, f"a call result is at most {_RESULT_BYTES_MAX} bytes")

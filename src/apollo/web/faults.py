@@ -18,6 +18,8 @@ from apollo.errors import ApolloError, Invalid, Refused, Stale, Unauthorised, Un
 _log = structlog.get_logger("apollo.web")
 # An outage or a lost race is mostly over by then, and a client that waits less only adds to it.
 _RETRY_AFTER_S: Final = "1"
+# As many as a person reads; a body of errors must not become an answer fifty times its size.
+SHOWN_MAX: Final = 100
 # Every method that HTTP clients send.
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 INTERNAL: Final = "Something is wrong on our side; the log has it under this X-Request-Id"
@@ -27,8 +29,10 @@ def answer_to(error: ApolloError) -> JSONResponse:
     """Give the answer to a request that ended in this error."""
     match error:
         case Invalid():
-            faults = [{"loc": e.loc, "msg": e.msg, "type": e.type} for e in error.errors]
-            return JSONResponse({"detail": faults}, error.http_status)
+            faults = [
+                {"loc": e.loc, "msg": e.msg, "type": e.type} for e in error.errors[:SHOWN_MAX]
+            ]
+            return JSONResponse(_detail(faults, len(error.errors)), error.http_status)
         case Unauthorised():
             headers = {"WWW-Authenticate": "Bearer"}
             return JSONResponse({"detail": str(error)}, error.http_status, headers)
@@ -55,7 +59,8 @@ def add_fault_answers(app: FastAPI) -> None:
     async def on_validation_error(_: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):
             raise error
-        return JSONResponse({"detail": _shown(error.errors())}, 422)
+        errors = error.errors()
+        return JSONResponse(_detail(_shown(errors[:SHOWN_MAX]), len(errors)), 422)
 
     async def on_defect(_: Request, _error: Exception) -> JSONResponse:
         return JSONResponse({"detail": INTERNAL}, 500)
@@ -74,6 +79,13 @@ def add_fault_answers(app: FastAPI) -> None:
     app.add_exception_handler(405, on_wrong_method)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(Exception, on_defect)
+
+
+def _detail(faults: list[dict[str, Any]], found: int) -> dict[str, Any]:
+    if found > len(faults):
+        msg = f"{found - len(faults)} more errors are not shown; correct these first"
+        faults.append({"loc": ("body",), "msg": msg, "type": "too_many_errors"})
+    return {"detail": faults}
 
 
 def _shown(errors: Sequence[Any]) -> list[dict[str, Any]]:

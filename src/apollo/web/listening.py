@@ -1,6 +1,7 @@
 """Serves an ASGI application with uvicorn until cancelled, with the settings its callers need."""
 
 import asyncio
+import logging
 import socket
 
 import structlog
@@ -8,28 +9,38 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from apollo.errors import Misconfigured
+from apollo.web.wire import GuardedProtocol
 
 _log = structlog.get_logger("apollo")
 
 
-async def listen(app: ASGIApp, host: str, port: int) -> None:
-    """Serve until cancelled, then finish what is under way. Raises Misconfigured."""
-    config = uvicorn.Config(
+def config_of(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
+    """Return how an application is served."""
+    return uvicorn.Config(
         app,
         host=host,
         port=port,
+        http=GuardedProtocol,
+        ws="none",
         # Our own log says what matters, once per decision; a line per request says nothing more.
         access_log=False,
         log_config=None,
+        # What a stranger sends may not fill the log, whatever is wrong with it.
+        log_level=logging.ERROR,
         # Nobody asks where a request came from.
         proxy_headers=False,
+        server_header=False,
         lifespan="off",
         # Longer than the provider's own keep-alive, so that it never writes to a closing socket.
         timeout_keep_alive=75,
         timeout_graceful_shutdown=10,
     )
+
+
+async def listen(app: ASGIApp, host: str, port: int) -> None:
+    """Serve until cancelled, then finish what is under way. Raises Misconfigured."""
     _check_port(host, port)
-    server = uvicorn.Server(config)
+    server = uvicorn.Server(config_of(app, host, port))
     _log.info("api.started", url=f"http://{host}:{port}")
     serving = asyncio.create_task(server._serve())  # noqa: SLF001 - `serve` takes the signals that are ours
     try:

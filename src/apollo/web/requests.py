@@ -40,6 +40,8 @@ _FAULTS_MAX: Final = 100
 # Longer than any name of ours.
 _NAME_MAX: Final = 80
 _EXTRA: Final = "extra_forbidden"
+# The longest list there is, of contacts to preview, has 10 000.
+MEMBERS_MAX: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,6 +154,7 @@ class _StrictRequest(Request):
                 msg = "the body must be JSON; send Content-Type: application/json"
                 raise Invalid.field("content-type", msg, where="header")
             self._decoded = decode_json(body)
+            _refuse_crowds(self._decoded, ())
 
     async def json(self) -> Any:
         return self._decoded
@@ -173,6 +176,17 @@ def decode_json(body: bytes) -> Any:
     if body.count(b"{") + body.count(b"[") > DEPTH_MAX:
         _refuse_depth(value, DEPTH_MAX)
     return value
+
+
+def _refuse_crowds(value: Any, place: tuple[str | int, ...]) -> None:
+    """Refuse long lists and objects before each of their members is checked, and complained of."""
+    if not isinstance(value, dict | list):
+        return
+    if len(value) > MEMBERS_MAX:
+        msg = f"has {len(value)} members; at most {MEMBERS_MAX} are allowed"
+        raise Invalid([FieldError(("body", *place), msg, "too_long")])
+    for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+        _refuse_crowds(inner, (*place, name))
 
 
 def _refuse_depth(value: Any, levels: int) -> None:

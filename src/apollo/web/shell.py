@@ -4,15 +4,19 @@ Owns everything that must hold before a route is even chosen, so that no route c
 Must never read a body.
 """
 
+import asyncio
 import os
 import re
 import time
-from collections.abc import Callable
+from collections import Counter as Counts
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from starlette.datastructures import Headers
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -29,9 +33,17 @@ BODY_MAX: Final = _MIB
 _BATCH_PATHS: Final = frozenset({f"{API}/batches", f"{API}/batches/upload"})
 # Streams into the database row by row and counts its rows itself.
 _UPLOAD_PATH: Final = f"{API}/batches/csv"
+# Ten million rows of 400 bytes: as many as a batch may have, and no disk is filled by one file.
+UPLOAD_BODY_MAX: Final = 4096 * _MIB
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Why nothing moves is asked when nothing moves: the whole answer has a second.
 _DEBUG_TOKEN_WITHIN_S: Final = 0.2
+# What proxies count a request as whose client has gone; it is sent to nobody.
+_CLIENT_LEFT: Final = 499
+# Of one organisation at a time; what is over waits, unread. Two would do for any client of ours.
+_LARGE_AT_ONCE: Final = 4
+# Answers hold numbers and names, and none of them is to be taken for anything but what it says.
+_SAFE: Final = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
 _log = structlog.get_logger("apollo.web")
 
 
@@ -90,6 +102,7 @@ class Shell:
         self._authenticate = authenticate
         self._figures = figures
         self._monotonic = monotonic
+        self._turns = _Turns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; never raises."""
@@ -103,6 +116,9 @@ class Shell:
         with structlog.contextvars.bound_contextvars(request_id=answer.request_id):
             try:
                 await self._guarded(scope, headers, receive, answer)
+            except ClientDisconnect:
+                # Nobody is there to be answered, and whoever breaks off may not fill our log.
+                answer.status = answer.status or _CLIENT_LEFT
             except Exception:  # noqa: BLE001 - the outermost frame of a request: log and answer
                 _log.exception("request_broke")
                 if answer.status == 0:
@@ -119,11 +135,45 @@ class Shell:
                 within_s = _DEBUG_TOKEN_WITHIN_S if scope["path"].endswith("/debug") else None
                 state["principal"] = await self._authenticate.principal_of(token, within_s=within_s)
                 receive = _limited(scope["path"], headers, receive)
-            await self._app(scope, receive, answer.send)
+                async with self._turns.of(state["principal"].organization_id, scope, headers):
+                    await self._app(scope, receive, answer.send)
+            else:
+                await self._app(scope, receive, answer.send)
         except ApolloError as error:
             if answer.status:
                 raise
             await answer_to(error)(scope, receive, answer.send)
+
+
+class _Turns:
+    """Lets each organisation send a few large bodies at a time; the rest wait behind their own."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, asyncio.Semaphore] = {}
+        self._here: Counts[str] = Counts()
+
+    @asynccontextmanager
+    async def of(self, organization: str, scope: Scope, headers: Headers) -> AsyncGenerator[None]:
+        """Wait for a turn, if this request needs one."""
+        if scope["method"] != "POST" or not _may_be_large(scope["path"], headers):
+            yield
+            return
+        turn = self._taken.setdefault(organization, asyncio.Semaphore(_LARGE_AT_ONCE))
+        self._here[organization] += 1
+        try:
+            async with turn:
+                yield
+        finally:
+            self._here[organization] -= 1
+            if not self._here[organization]:
+                del self._here[organization], self._taken[organization]
+
+
+def _may_be_large(path: str, headers: Headers) -> bool:
+    if path not in _BATCH_PATHS and path != _UPLOAD_PATH:
+        return False
+    said = headers.get("content-length", "")
+    return not (said.isascii() and said.isdigit() and int(said) <= BODY_MAX)
 
 
 class _Answer:
@@ -138,7 +188,10 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             named = (b"x-request-id", self.request_id.encode())
-            message["headers"] = [*message.get("headers", ()), named]
+            given = message.get("headers", ())
+            is_set = {name.lower() for name, _ in given}
+            safe = (one for one in _SAFE if one[0] not in is_set)
+            message["headers"] = [*given, named, *safe]
         await self._send(message)
 
 
@@ -164,9 +217,7 @@ def _bearer(headers: Headers) -> str:
 
 def _limited(path: str, headers: Headers, receive: Receive) -> Receive:
     """Let no more of a body through than its path allows, whatever its length was said to be."""
-    if path == _UPLOAD_PATH:
-        return receive
-    most = BATCH_BODY_MAX if path in _BATCH_PATHS else BODY_MAX
+    most = _most(path)
     said = headers.get("content-length", "0")
     if said.isascii() and said.isdigit() and int(said) > most:
         raise _too_large(path, most)
@@ -183,8 +234,16 @@ def _limited(path: str, headers: Headers, receive: Receive) -> Receive:
     return receive_limited
 
 
+def _most(path: str) -> int:
+    if path == _UPLOAD_PATH:
+        return UPLOAD_BODY_MAX
+    return BATCH_BODY_MAX if path in _BATCH_PATHS else BODY_MAX
+
+
 def _too_large(path: str, most: int) -> TooLarge:
     text = f"The body is over {most // _MIB} MiB"
     if path in _BATCH_PATHS:
         text += f": upload the contacts as CSV to POST {_UPLOAD_PATH}, which takes 10 million"
+    elif path == _UPLOAD_PATH:
+        text += ": split the file into several batches"
     return TooLarge(text)
