@@ -7,7 +7,17 @@ from typing import Any
 
 import pytest
 
-from apollo.core.audit import Books, CampaignRules, Change, Finding, OurCall, WitnessedCall, judge
+from apollo.core.audit import (
+    Books,
+    CampaignRules,
+    Change,
+    Finding,
+    ListedCall,
+    OurCall,
+    WitnessedCall,
+    judge,
+)
+from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.states import CallKind, CallState, Outcome
 from apollo.core.windows import WEEKDAYS, parse_working_hours
@@ -246,3 +256,97 @@ def test_no_finding_shows_a_whole_number() -> None:
     twin = witnessed(2, to="+919876543201", at=NOON + 5 * SECOND)
     for one in judge([witnessed(1), twin], books(row(1))):
         assert "9876543201" not in str(one.violations)
+
+
+CALLER_ID = "+14155550123"
+
+
+def listed(nth: int, call_status: str, sip_status: int | None = None, **more: Any) -> ListedCall:
+    call = ListedCall(f"sid-{nth}", CALLER_ID, call_status, sip_status)
+    return replace(call, **more)
+
+
+def every_call(
+    records: list[WitnessedCall], ours: list[OurCall], shown: list[ListedCall]
+) -> Finding:
+    """I7, judged from call-detail records beside the live list."""
+    calls = [replace(x, execution_id=None, from_number=CALLER_ID) for x in records]
+    told = books(*ours, limit=1000, caller_ids=frozenset({CALLER_ID}))
+    return next(one for one in judge(calls, told, shown) if one.invariant == "I7")
+
+
+def at(nth: int) -> datetime:
+    return NOON + nth * SECOND
+
+
+def test_records_that_are_missing_contradict_nobody() -> None:
+    lost = range(3, 783, 12)
+    assert len(lost) == 65  # of 808, as a healthy jambonz was measured
+    calls = [witnessed(n, to=f"+9198765{n:05}", at=at(n)) for n in range(808)]
+    ours = [row(n, number=f"+9198765{n:05}", at=at(n)) for n in range(808)]
+    records = [call for n, call in enumerate(calls) if n not in lost]
+    finding = every_call(records, ours, [])
+    assert finding.violations == []
+    assert finding.left_out == f"{len(lost)} calls whose record is missing"
+    # A ledger has every call: there the same is a fault.
+    assert len(found(records, books(*ours, limit=1000))["I7"].violations) == len(lost)
+
+
+@pytest.mark.parametrize(
+    ("ours", "shown", "said"),
+    [
+        (row(2, at=at(2)), listed(2, "completed", 200), ""),
+        (row(2, at=at(2)), listed(2, "busy", 486), "recorded as completed, and the live list"),
+        (row(2, at=at(2)), listed(2, "in-progress", 200), "the live list shows it as in-progress"),
+        (
+            row(2, at=at(2), state=CallState.RELEASED, outcome=None),
+            listed(2, "trying", 100),
+            "recorded as never sent",
+        ),
+        (None, listed(2, "ringing", 180), "the database has no such call"),
+        # Another application's, on the same account.
+        (None, listed(2, "ringing", 180, from_number="+12025550199"), ""),
+        # Not over yet on our side, or held for an operator.
+        (row(2, at=at(2), state=CallState.RINGING, outcome=None), listed(2, "busy", 486), ""),
+        (
+            row(2, at=at(2), outcome=Outcome.FAILED, hangup_reason="outcome_unknown"),
+            listed(2, "ringing", 180),
+            "",
+        ),
+        # What a feature server said last before it died stays in the list.
+        (row(2, at=at(2), evidence=Evidence.ASSUMED), listed(2, "in-progress", 200), ""),
+    ],
+)
+def test_without_a_record_the_live_list_may_contradict_us(
+    ours: OurCall | None, shown: ListedCall, said: str
+) -> None:
+    records = [witnessed(n, at=at(n)) for n in (1, 3)]
+    rows = [row(n, at=at(n)) for n in (1, 3)] + ([ours] if ours else [])
+    found = every_call(records, rows, [shown]).violations
+    assert bool(found) == bool(said)
+    assert not said or said in found[0].what
+
+
+def test_a_call_with_a_record_that_is_still_up_contradicts_us() -> None:
+    finding = every_call([witnessed(1)], [row(1)], [listed(1, "in-progress", 200)])
+    assert [one.what for one in finding.violations] == [
+        "recorded as completed, and the live list shows it as in-progress"
+    ]
+
+
+def test_a_record_of_ours_without_a_row_and_one_with_another_outcome_contradict_us() -> None:
+    refused = witnessed(2, at=at(2), answered_at=None, call_status="busy", sip_status=486)
+    finding = every_call([witnessed(1), refused], [row(2, at=at(2))], [])
+    assert [one.what for one in finding.violations] == [
+        "the database has no such call",
+        "recorded as completed, and the provider saw busy",
+    ]
+
+
+def test_a_record_of_another_application_on_the_account_is_not_judged() -> None:
+    theirs = replace(witnessed(2, at=at(2)), execution_id=None, from_number="+12025550199")
+    told = books(row(1), limit=1000, caller_ids=frozenset({CALLER_ID}))
+    ours = replace(witnessed(1), execution_id=None, from_number=CALLER_ID)
+    finding = next(x for x in judge([ours, theirs], told, []) if x.invariant == "I7")
+    assert finding.violations == []
+    assert finding.left_out == "1 calls of other callers on this account"

@@ -79,7 +79,7 @@ async def _audit(
             path = Path(ledger) if ledger else settings.data_dir / "rotary-ledger.jsonl"
             name, witnessed = str(path), _read_file(path)
         else:
-            name, witnessed = await _records(settings, days)
+            return await _audit_records(AuditLedger(db=office.db), settings, days)
         return name, witnessed, await AuditLedger(db=office.db).run(witnessed)
 
 
@@ -116,16 +116,19 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
         yield rest
 
 
-async def _records(settings: Settings, days: int) -> tuple[str, list[WitnessedCall]]:
+async def _audit_records(
+    audit_ledger: AuditLedger, settings: Settings, days: int
+) -> tuple[str, list[WitnessedCall], list[Finding]]:
     clock = parts.SystemClock()
     driver = parts.make_driver(settings_in_force(os.environ), clock)
     try:
         since = clock.now() - timedelta(days=days)
         with asking_provider(settings):
-            records = await driver.list_records(since, matching=None)
+            witnessed = read_records(await driver.list_records(since, matching=None))
+            findings = await audit_ledger.run(witnessed, driver)
     finally:
         await driver.close()
-    return f"call-detail records of {settings.jambonz_url}", read_records(records)
+    return f"call-detail records of {settings.jambonz_url}", witnessed, findings
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:

@@ -6,10 +6,12 @@ from datetime import datetime
 from typing import Any, Final
 
 from apollo.core.audit import Books, CampaignRules, Change, OurCall
+from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.states import CallKind, CallState, Outcome
 from apollo.core.windows import parse_working_hours
 from apollo.storage.database import Connection, Record, load_queries
+from apollo.storage.recovery import read_caller_ids
 
 _Q: Final = load_queries("audit")
 # A person waits for it, once: a recount of a hundred million contacts takes minutes.
@@ -35,6 +37,7 @@ async def read_books(connection: Connection, since: datetime) -> Books:
         wrong_counters={r["id"]: r["off_by"] for r in batches if r["off_by"]},
         batches=len(batches),
         settled=frozenset(await _Q["settled"].value(connection) or ()),
+        caller_ids=frozenset(await read_caller_ids(connection)),
     )
 
 
@@ -50,6 +53,7 @@ def _call(r: Record) -> OurCall:
         state=CallState(r["state"]),
         outcome=r["outcome"] and Outcome(r["outcome"]),
         hangup_reason=r["hangup_reason"],
+        evidence=r["evidence"] and Evidence(r["evidence"]),
         requested_at=r["requested_at"],
         window_opens_at=r["window_opens_at"],
         window_closes_at=r["window_closes_at"],

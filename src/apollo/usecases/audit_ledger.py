@@ -12,9 +12,9 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from apollo.core import ids
-from apollo.core.audit import Finding, WitnessedCall, judge
+from apollo.core.audit import Finding, ListedCall, WitnessedCall, judge
 from apollo.errors import Misconfigured
-from apollo.ports import LiveCall
+from apollo.ports import LiveCall, TelephonyDriver
 from apollo.storage import audit as storage
 from apollo.storage.database import Database
 
@@ -85,6 +85,7 @@ def read_records(records: Sequence[LiveCall]) -> list[WitnessedCall]:
             ended_at=one.ended_at,
             call_status=one.call_status,
             sip_status=one.sip_status,
+            from_number=one.from_number,
         )
         for one in records
         if one.attempted_at is not None
@@ -97,8 +98,24 @@ class AuditLedger:
     def __init__(self, *, db: Database) -> None:
         self._db = db
 
-    async def run(self, witnessed: Sequence[WitnessedCall]) -> list[Finding]:
-        """Judge every invariant that the ledger can witness."""
+    async def run(
+        self, witnessed: Sequence[WitnessedCall], driver: TelephonyDriver | None = None
+    ) -> list[Finding]:
+        """Judge every invariant that the ledger can witness.
+
+        With a driver the witness is the provider's own records, which are not complete; its live
+        list is asked as well. Raises DriverError when it cannot be.
+        """
+        before = None if driver is None else await driver.list_live()
         async with self._db.transaction(snapshot=True) as connection:
             books = await storage.read_books(connection, _EVER)
-        return judge(witnessed, books)
+        if driver is None or before is None:
+            return judge(witnessed, books)
+        # What was listed before must be in the books; what is listed after them may be new.
+        known = {one.provider_call_id for one in before}
+        after = [x for x in await driver.list_live() if x.provider_call_id in known]
+        return judge(witnessed, books, [_listed(one) for one in after])
+
+
+def _listed(call: LiveCall) -> ListedCall:
+    return ListedCall(call.provider_call_id, call.from_number, call.call_status, call.sip_status)

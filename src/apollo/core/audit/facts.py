@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.states import CallKind, CallState, Outcome
 from apollo.core.windows import WorkingHours
@@ -28,6 +29,18 @@ class WitnessedCall:
     ended_at: datetime | None
     call_status: str | None
     sip_status: int | None
+    # The caller id; None where the witness does not say.
+    from_number: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedCall:
+    """A call as the provider's live list shows it: without times, for an hour after its end."""
+
+    provider_call_id: str
+    from_number: str
+    call_status: str
+    sip_status: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +60,8 @@ class OurCall:
     requested_at: datetime
     window_opens_at: datetime
     window_closes_at: datetime
+    # Where its end is known from; None: it has not ended.
+    evidence: Evidence | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +104,8 @@ class Books:
     batches: int
     # The provider's ids of calls that a confirmed recovery found to belong to nobody who waits.
     settled: frozenset[str] = frozenset()
+    # The numbers that our campaigns call from.
+    caller_ids: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

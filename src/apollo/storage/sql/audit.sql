@@ -1,7 +1,7 @@
 -- name: calls
 -- Every row of `calls` since an instant, released ones too.
 select id, batch_id, position, campaign_id, provider, provider_call_id, phone_number, kind, state,
-       outcome, hangup_reason, requested_at, window_opens_at, window_closes_at
+       outcome, hangup_reason, evidence, requested_at, window_opens_at, window_closes_at
   from calls
  where requested_at >= :since
  order by requested_at;
