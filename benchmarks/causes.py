@@ -51,6 +51,7 @@ CAUSES: list[Cause] = []
 PAIRS: list[Cause] = []
 # The reasons that are no cause here, and where each is tested instead.
 ELSEWHERE: Final = {
+    "number_resting": "tests/usecases/test_number_gap.py",
     "paused_by_apollo": "here, in a pair: Apollo pauses a batch for bad_request_everywhere alone",
 }
 

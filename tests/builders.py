@@ -220,6 +220,7 @@ class World:
                 calls_per_second=per_second,
                 default_route=None,
                 agent_key_secret=b"example",
+                number_gap=timedelta(),
             ),
             worker_id=uuid.uuid4(),
             random=Random(seed),

@@ -380,6 +380,12 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         2,
         [ids.batch_id(OTHER)],
     ),
+    Reason.NUMBER_RESTING: (
+        snapshot(pending(2, Reason.NUMBER_RESTING)),
+        Verdict.WAITING,
+        2,
+        ["2 contacts go on when the least gap between two calls"],
+    ),
     Reason.CONCURRENCY_FULL: (
         snapshot(pending(30), dispatched(3), batch={"concurrency_limit": 3}),
         Verdict.HEALTHY,
@@ -835,6 +841,7 @@ WAITS = (
     Reason.RETRY_NOT_DUE,
     Reason.FOLLOW_UP_NOT_DUE,
     Reason.DUPLICATE_NUMBER_BLOCKED,
+    Reason.NUMBER_RESTING,
 )
 
 

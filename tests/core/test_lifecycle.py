@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from apollo.core.campaign_settings import FOLLOW_UPS_DEFAULT
 from apollo.core.events import (
     Alarm,
     CallAccepted,
@@ -138,6 +139,7 @@ class Life:
     def happens(self, nth: int, event: CallEvent, *, declines_before: int = 0) -> Step:
         call = self.calls[nth]
         setting = CallSetting(
+            follow_ups_max=FOLLOW_UPS_DEFAULT,
             batch_status=self.batch,
             retry=self.policy,
             deadlines=DEADLINES,

@@ -167,6 +167,7 @@ async def an_api(database_url: str) -> AsyncIterator[ApiSite]:
             calls_per_second=None,
             default_route=None,
             agent_key_secret=b"example",
+            number_gap=timedelta(),
         ),
         worker_id=uuid.uuid4(),
         random=Random(1),

@@ -11,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from random import Random
 from typing import Any
 
@@ -150,6 +151,7 @@ class Site:
                 calls_per_second=None,
                 default_route=ROUTE,
                 agent_key_secret=b"example",
+                number_gap=timedelta(),
             ),
             worker_id=worker_id,
             random=Random(1),

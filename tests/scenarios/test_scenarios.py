@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from apollo.core.campaign_settings import FOLLOW_UPS_DEFAULT
 from apollo.core.events import (
     CallAccepted,
     CallAnswered,
@@ -122,6 +123,7 @@ class Stage:
     def _event(self, name: str, *words: str) -> str:
         before = self.calls[name]
         setting = CallSetting(
+            follow_ups_max=FOLLOW_UPS_DEFAULT,
             batch_status=self.batch,
             retry=self.policy,
             deadlines=DEADLINES,

@@ -42,6 +42,7 @@ CONTACT_COLUMNS = {
     "tries": "tries",
     "retry_counts": "retry_count",
     "follow_up_counts": "follow_up_count",
+    "promises": "promises",
     "carrier_failures": "carrier_failures",
     "reached": "is_reached",
     "attempted_ats": "last_attempted_at",
@@ -111,12 +112,13 @@ def _joined(
         "batch_status": batch["status"],
         "max_retries_override": batch["max_retries_override"],
         "retry_policy": campaign["retry_policy"],
+        "max_follow_ups": campaign["max_follow_ups"],
         "contact_status": contact["status"],
         **{
             name: contact[name]
             for name in (
                 *("wait_reason", "attempts", "tries", "retry_count", "follow_up_count"),
-                *("carrier_failures", "is_reached", "last_attempted_at"),
+                *("carrier_failures", "promises", "is_reached", "last_attempted_at"),
             )
         },
         "contact_updated_at": contact["updated_at"],

@@ -36,6 +36,8 @@ OUTCOMES: Final = {
 }
 FAR: Final = float("inf")
 ENDED: Final = frozenset({"completed", "failed", "busy", "no-answer"})
+# What rounding a time to microseconds may cost.
+CLOCK_S: Final = 0.001
 # A request leaves within two seconds of the beginning of its claim, or not at all.
 ON_THEIR_WAY_S: Final = 2.0
 
@@ -299,7 +301,7 @@ def every_call_has_its_row(books: Books) -> Iterator[str]:
 
 
 def within_the_attempts(books: Books) -> Iterator[str]:
-    """I8: no person is called more often than the rules say."""
+    """I8, I14: no person is called more often than the rules say, nor followed up more often."""
     tables = books.world.server.tables
     for contact, entries in books.by_contact().items():
         batch = tables["batches"][contact[0]]
@@ -308,6 +310,9 @@ def within_the_attempts(books: Books) -> Iterator[str]:
         most = books.world.retries_max.get(batch["campaign_id"], policy["max_retries"])
         budget = 1 + (most if override is None else override)
         promised = sum(c == contact for c, _ in books.world.follow_ups)
+        if not books.world.is_restored:  # a restored database forgets promises, too
+            campaign = tables["campaigns"][batch["campaign_id"]]
+            promised = min(promised, campaign["max_follow_ups"])
         carrier = sum(
             ((entry.sip_status or 0) >= 500 and entry.sip_status not in {600, 603, 607})
             or entry.sip_status == 603
@@ -316,6 +321,57 @@ def within_the_attempts(books: Books) -> Iterator[str]:
         allowed = budget * (1 + promised) + min(carrier, CARRIER_FAILURES_MAX)
         if len(entries) > allowed:
             yield f"I8 contact {contact[1]} was called {len(entries)} times, allowed {allowed}"
+
+
+def numbers_rest(books: Books) -> Iterator[str]:
+    """I13: two calls to one number out of different batches, and follow-ups, keep their gap."""
+    by_number: dict[str, list[tuple[Entry, Row]]] = defaultdict(list)
+    for entry, row in books.pairs:
+        if row is not None:
+            by_number[entry.to].append((entry, row))
+    for pairs in by_number.values():
+        for n, (later, row) in enumerate(pairs):
+            gap_s = _gap_s(books, row)
+            for earlier, before in pairs[:n]:
+                if books.was_lost(earlier) or books.was_lost(later):
+                    continue  # what a database has forgotten it cannot keep away from
+                if not _must_rest(row, before, [r for _, r in pairs[:n]]):
+                    continue
+                ended_at = _known_end_s(books, earlier, before)
+                if books.claimed_at(later) - ended_at < gap_s - CLOCK_S:
+                    yield (
+                        f"I13 ...{later.to[-4:]}: {later.sid} was decided on at"
+                        f" {books.claimed_at(later):.3f}, {earlier.sid} ended at {ended_at:.3f},"
+                        f" and {gap_s:.0f} s must lie between"
+                    )
+
+
+def _gap_s(books: Books, row: Row) -> float:
+    own = books.world.server.tables["campaigns"][row["campaign_id"]]["number_gap_minutes"]
+    return books.world.number_gap.total_seconds() if own is None else float(own * 60)
+
+
+def _must_rest(row: Row, before: Row, earlier: Sequence[Row]) -> bool:
+    if row["organization_id"] != before["organization_id"]:
+        return False  # one tenant must not learn of another's calls by its own waits
+    if row["batch_id"] != before["batch_id"]:
+        return True
+    own = [r for r in earlier if _contact_of(r) == _contact_of(row)]
+    is_promise = row["kind"] == "follow_up" and bool(own) and own[-1]["outcome"] == "completed"
+    return is_promise and _contact_of(before) == _contact_of(row)
+
+
+def _contact_of(row: Row) -> tuple[uuid.UUID, int]:
+    return row["batch_id"], row["position"]
+
+
+def _known_end_s(books: Books, entry: Entry, row: Row) -> float:
+    """When a call ended: as the provider saw it, or as Apollo had to assume if that is earlier."""
+    ended_at = FAR if entry.ended_at is None else entry.ended_at
+    if row["evidence"] == "assumed":
+        assumed = (row["ended_at"] - books.world.place.start).total_seconds()
+        ended_at = min(ended_at, float(assumed))
+    return ended_at
 
 
 def everything_ends(books: Books) -> Iterator[str]:
@@ -376,6 +432,7 @@ CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
     within_the_limits,
     every_call_has_its_row,
     within_the_attempts,
+    numbers_rest,
     everything_ends,
     counters_are_right,
     nobody_else_reaches_in,

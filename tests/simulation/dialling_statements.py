@@ -134,11 +134,12 @@ def claim_contacts(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     contacts = [t.get("contacts", (b, p)) for _, b, p, _ in picked]
     order = sorted(range(len(picked)), key=lambda n: _number(contacts[n]))
     taken = numbers_taken(t, given["provider"], {_number(c) for c in contacts})
+    resting = _resting(t, now, picked, given)
     won: dict[int, dict[str, Any]] = {}
     for n in order:
         contact = contacts[n]
         assert contact is not None
-        if contact["phone_number"] in taken:
+        if contact["phone_number"] in taken or n in resting:
             continue
         if t.server.has_number_index:
             taken.add(contact["phone_number"])
@@ -147,7 +148,7 @@ def claim_contacts(t: Transaction, now: datetime, /, **given: Any) -> Rows:
         if n in won:
             win(t, won[n])
         else:
-            _park(t, now, (batch_id, position), turn)
+            _park(t, now, (batch_id, position), turn, resting.get(n))
     for batch_id in dict.fromkeys(b for _, b, _, _ in picked):
         reached = [p for b, p in fresh if b == batch_id]
         if reached:
@@ -297,10 +298,73 @@ def win(t: Transaction, call: dict[str, Any]) -> None:
         t.count(call["campaign_id"], "follow_up_attempts", 1)
 
 
-def _park(t: Transaction, now: datetime, key: tuple[uuid.UUID, int], turn: int) -> None:
+def _resting(
+    t: Transaction,
+    now: datetime,
+    picked: list[tuple[int, uuid.UUID, int, datetime | None]],
+    given: Given,
+) -> dict[int, datetime]:
+    """Until when the numbers rest that were called a moment ago, by place among those picked."""
+    gap = given["number_gap"]
+    found: dict[int, datetime] = {}
+    if not gap:
+        return found
+    for n, (turn, batch_id, position, _) in enumerate(picked):
+        contact = t.get("contacts", (batch_id, position))
+        assert contact is not None
+        is_promise = turn == 0 and contact["tries"] == 0
+        ends = [
+            c["ended_at"]
+            for c in _called_lately(t, contact["phone_number"], given["organization_id"])
+            if c["ended_at"] > now - gap
+            and (c["batch_id"] != batch_id or (is_promise and c["position"] == position))
+        ]
+        if ends:
+            found[n] = max(ends) + gap
+    return found
+
+
+def _called_lately(t: Transaction, number: str, organization_id: str) -> list[Row]:
+    return [
+        c
+        for c in t.rows("calls")
+        if c["phone_number"] == number
+        and c["organization_id"] == organization_id
+        and c["attempt"] is not None
+        and c["ended_at"] is not None
+    ]
+
+
+def has_called_too_soon(
+    t: Transaction, now: datetime, call_ids: list[uuid.UUID], number_gap: timedelta
+) -> Rows:
+    del now
+    for call_id in call_ids:
+        w = t.get("calls", call_id)
+        assert w is not None
+        contact = t.get("contacts", (w["batch_id"], w["position"]))
+        assert contact is not None
+        is_promise = w["kind"] == "follow_up" and contact["tries"] == 1
+        for c in _called_lately(t, w["phone_number"], w["organization_id"]):
+            is_other = c["batch_id"] != w["batch_id"]
+            is_own = is_promise and c["position"] == w["position"]
+            if c["ended_at"] > w["requested_at"] - number_gap and (is_other or is_own):
+                return [{"exists": True}]
+    return [{"exists": False}]
+
+
+def _park(
+    t: Transaction,
+    now: datetime,
+    key: tuple[uuid.UUID, int],
+    turn: int,
+    rests_until: datetime | None,
+) -> None:
     c = t.get("contacts", key)
     assert c is not None
-    t.change("contacts", key, wait_reason="duplicate_number_blocked")
+    is_resting = rests_until is not None
+    reason = "number_resting" if is_resting else "duplicate_number_blocked"
+    t.change("contacts", key, wait_reason=reason)
     before = t.get("due_contacts", key) or {
         "batch_id": key[0],
         "position": key[1],
@@ -308,9 +372,9 @@ def _park(t: Transaction, now: datetime, key: tuple[uuid.UUID, int], turn: int) 
         "since": c["updated_at"],
     }
     parked = {
-        "due_at": now + timedelta(seconds=30),
+        "due_at": rests_until or now + timedelta(seconds=30),
         "is_due": False,
-        "blocked_number": c["phone_number"],
+        "blocked_number": None if is_resting else c["phone_number"],
     }
     t.put("due_contacts", key, {**before, **parked})
 
@@ -440,6 +504,7 @@ STATEMENTS = {
         "read_carrier",
         *(
             "claim_contacts",
+            "has_called_too_soon",
             "find_unsent_claims",
             "promote_due",
             "start_batches",

@@ -35,6 +35,7 @@ from apollo.core.lifecycle import Step
 from apollo.core.model import Call, CallSetting, Contact
 from apollo.core.states import BatchStatus, CallState, ContactStatus
 from apollo.errors import DriverError
+from apollo.storage import dialling
 from apollo.storage.dialling import ClaimedCall
 from apollo.usecases import (
     detect_restore,
@@ -42,6 +43,7 @@ from apollo.usecases import (
     provider_history,
     reconcile_calls,
     record_call_events,
+    record_call_result,
 )
 from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
 from apollo.usecases.reconcile_calls import ReconcileCalls
@@ -367,6 +369,30 @@ def what_looks_unsent_is_given_back() -> Iterator[None]:
         yield
 
 
+def numbers_never_rest() -> Iterator[None]:
+    """Whoever was called a moment ago out of another batch is called again at once."""
+    real = dialling.claim_contacts
+
+    async def claim_contacts(*given: Any, **named: Any) -> list[ClaimedCall]:
+        return await real(*given, **{**named, "number_gap": timedelta()})
+
+    with _replaced(dialling, "claim_contacts", claim_contacts):
+        yield
+
+
+def follow_ups_have_no_bound() -> Iterator[None]:
+    """An agent that asks for another call after each call gets it, for ever."""
+
+    def may_follow_up(*_: Any) -> bool:
+        return True
+
+    with (
+        _replaced(lifecycle, "may_follow_up", may_follow_up),
+        _replaced(record_call_result, "may_follow_up", may_follow_up),
+    ):
+        yield
+
+
 # In the words of spec/dialling.md; those after the first eight are our own.
 PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "mark after POST": mark_after_post,
@@ -381,6 +407,8 @@ PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "late answers are ignored": retry_after_a_late_answer,
     "send however late": send_however_late,
     "send while the lease lasts": send_while_the_lease_lasts,
+    "numbers never rest": numbers_never_rest,
+    "follow-ups have no bound": follow_ups_have_no_bound,
     "calls without a name are strangers": calls_without_a_name_are_strangers,
     "dials on after a restore": dials_on_after_a_restore,
 }

@@ -37,7 +37,7 @@ from apollo.core.ids import ContactKey
 from apollo.core.model import Deadlines, OnUnresolved
 from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import Window
-from apollo.errors import Stale
+from apollo.errors import NotFound, Stale
 from apollo.ports import LiveCall
 from apollo.storage import agents, calls, dialling, lifecycle, overdue, recovery
 from apollo.storage.database import Database
@@ -203,6 +203,8 @@ async def fill(both: Both, dice: Random) -> uuid.UUID:
             "working_hours_enforced": False,
             "timezone": "UTC",
             "retry_policy": policy,
+            "max_follow_ups": dice.choice((1, 2)),
+            "number_gap_minutes": dice.choice((None, 0.1, 0.5)),
             "concurrency_limit": 6,
             "caller_ids_used": 0,
             "paused_at": None,
@@ -254,7 +256,7 @@ async def fill_batch(both: Both, dice: Random, campaign_id: uuid.UUID, n: int) -
             "status": "pending",
             "wait_reason": None,
             **dict.fromkeys(("attempts", "tries", "retry_count"), 0),
-            **dict.fromkeys(("follow_up_count", "carrier_failures"), 0),
+            **dict.fromkeys(("follow_up_count", "carrier_failures", "promises"), 0),
             "is_reached": False,
             "last_attempted_at": None,
             "updated_at": START,
@@ -289,6 +291,7 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
             worker_id=worker_id,
             lease=timedelta(seconds=30),
             ring_timeout=RULES.ring_timeout,
+            number_gap=campaign.number_gap or timedelta(),
         )
         return (held, loads), taken
 
@@ -495,9 +498,12 @@ async def say_result(both: Both, dice: Random, _: uuid.UUID) -> None:
     follow_up_at = dice.choice((None, both.now + timedelta(seconds=dice.choice((-5, 60)))))
     result = CallResult(summary=dice.choice((None, "spoke")), follow_up_at=follow_up_at)
 
-    async def work(db: Database, known: uuid.UUID) -> bool:
+    async def work(db: Database, known: uuid.UUID) -> Any:
         results = RecordCallResult(db=db, wakes_by_notify=True)
-        return await results.record(known, result)
+        try:
+            return await results.record(known, result)
+        except NotFound as unknown:
+            return str(unknown)
 
     assert await work(both.real, both.twin[call_id]) == await work(both.memory, call_id)
 

@@ -98,6 +98,8 @@ class World:
             grace=timedelta(seconds=self.dice.choice((60, 120))),
         )
         self.per_second = self.dice.choice((None, None, 2.0))
+        # Between calls to one number, where a campaign has no gap of its own.
+        self.number_gap = timedelta(minutes=self.dice.choice((0, 0, 2)))
         self.workers: list[Process] = []
         self.web = Process("web")
         self.callbacks: Callbacks | None = None
@@ -162,6 +164,7 @@ class World:
                     calls_per_second=self.per_second,
                     default_route=None,
                     agent_key_secret=b"example",
+                    number_gap=self.number_gap,
                 ),
                 worker_id=uuid.UUID(int=self.dice.getrandbits(128)),
                 random=Random(self.dice.getrandbits(64)),

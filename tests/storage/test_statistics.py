@@ -64,8 +64,8 @@ class Lopsided:
 
 async def fill(world: World) -> Lopsided:
     """Make the batches, of each of which a third has been called."""
-    of_large = await world.a_campaign(limit=10_000)
-    of_many = [await world.a_campaign(limit=10_000) for _ in range(3)]
+    of_large = await world.a_campaign(limit=10_000, number_gap_minutes=0.0001)
+    of_many = [await world.a_campaign(limit=10_000, number_gap_minutes=0.0001) for _ in range(3)]
     large = await world.a_batch(of_large, 0, total_contacts=LARGE)
     await world.sql(
         "insert into batches (id, organization_id, campaign_id, status, total_contacts,"

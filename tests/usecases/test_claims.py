@@ -219,6 +219,7 @@ async def test_the_statement_itself_refuses_a_window_that_closed_after_the_decis
                 worker_id=uuid.uuid4(),
                 lease=LEASE,
                 ring_timeout=timedelta(seconds=30),
+                number_gap=timedelta(),
             )
             return len(taken)
 

@@ -85,6 +85,66 @@ async def test_a_follow_up_may_be_moved_and_a_past_time_is_now(
     assert timedelta() <= due["now"] - due["due_at"] < timedelta(minutes=1)
 
 
+async def test_a_time_more_than_a_day_ago_is_refused(
+    world: BatchWorld, follow_ups: ScheduleFollowUps
+) -> None:
+    batch = await _completed(world)
+    for at in ("0001-01-01T00:00:00Z", NOW - timedelta(hours=25)):
+        with pytest.raises(Invalid, match=r"at: .* passed more than a day ago"):
+            await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), at)
+    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    (call,) = await world.sql("select id from calls where position = 1")
+    zero = datetime(1, 1, 1, tzinfo=UTC)
+    with pytest.raises(Invalid, match=r"follow_up_at: .* passed more than a day ago"):
+        await results.record(call["id"], CallResult(summary="spoke", follow_up_at=zero))
+    assert await world.sql("select from due_contacts") == []
+    assert await world.sql("select from calls where summary is not null") == []
+
+
+@pytest.mark.parametrize("asked_by", ["operator", "agent"])
+async def test_a_contact_is_followed_up_no_more_often_than_the_campaign_says(
+    world: BatchWorld, follow_ups: ScheduleFollowUps, asked_by: str
+) -> None:
+    batch = await _completed(world, max_follow_ups=2)
+    contact = _contact(batch, 1)
+    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    (call,) = await world.sql("select id from calls where position = 1")
+
+    async def ask(at: datetime) -> str | None:
+        if asked_by == "agent":
+            asked = CallResult(summary=f"{at:%H:%M}", follow_up_at=at)
+            return (await results.record(call["id"], asked)).follow_up_refused
+        try:
+            await follow_ups.schedule(ACME, batch["batch_id"], contact, at)
+        except NotAllowedNow as refused:
+            return str(refused)
+        return None
+
+    for nth in range(2):
+        assert await ask(LATER + timedelta(minutes=nth)) is None
+        if asked_by == "operator":  # one that is only moved is the same promise
+            assert await ask(LATER + timedelta(minutes=nth, seconds=30)) is None
+        await world.sql("update contacts set status = 'completed', is_reached = true")
+        await world.sql("delete from due_contacts")
+    refused = await ask(LATER + timedelta(hours=1))
+    assert refused is not None
+    assert "promised 2 follow-ups already, and the campaign's max_follow_ups is 2" in refused
+    assert await world.sql("select from due_contacts") == []
+    await world.sql("update campaigns set max_follow_ups = 3")
+    assert await ask(LATER + timedelta(hours=2)) is None
+
+
+async def test_what_an_agent_says_is_kept_when_its_follow_up_is_refused(world: BatchWorld) -> None:
+    batch = await _completed(world, max_follow_ups=0)
+    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    (call,) = await world.sql("select id from calls where position = 1")
+    stored = await results.record(call["id"], CallResult(summary="spoke", follow_up_at=LATER))
+    assert stored.follow_up_refused is not None
+    kept = await world.sql("select summary, follow_up_at from calls where position = 1")
+    assert [tuple(row) for row in kept] == [("spoke", None)]
+    assert (await world.read.batch(ACME, batch["batch_id"]))["counters"]["completed"] == 3
+
+
 async def test_a_wall_time_is_the_campaigns(
     world: BatchWorld, follow_ups: ScheduleFollowUps
 ) -> None:

@@ -37,6 +37,8 @@ async def test_a_new_campaign_has_every_documented_key_and_its_defaults(api: Api
         "timezone": "UTC",
         "working_hours": None,
         "retry_policy": {"max_retries": 3, "strategy": "fixed", "cooldown_minutes": 30},
+        "max_follow_ups": 3,
+        "number_gap_minutes": None,
         "default_call_variables": {},
         "metadata": {},
         "completed_calls": 0,
@@ -55,6 +57,24 @@ async def test_a_new_campaign_has_every_documented_key_and_its_defaults(api: Api
 
 
 NIGHT = {"sunday": {"start": "03:00", "end": "03:30"}}
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [("max_follow_ups", [-1, 101, 1.5, "3"]), ("number_gap_minutes", [-1, 1441, "15"])],
+)
+async def test_how_often_a_person_is_called_has_bounds(
+    api: ApiWorld, field: str, values: list[Any]
+) -> None:
+    for value in values:
+        refused = await api.ask("POST", "/api/v1/campaigns/", json=CAMPAIGN | {field: value})
+        assert refused.status == 422, value
+        assert places(refused) == [["body", field]]
+    campaign = await api.campaign(**{field: 0})
+    assert campaign[field] == 0
+    path = f"/api/v1/campaigns/{campaign['campaign_id']}"
+    changed = await api.ask("PATCH", path, json={field: None})
+    assert changed.body[field] == {"max_follow_ups": 3, "number_gap_minutes": None}[field]
 
 
 async def test_hours_that_are_given_hold_unless_that_is_switched_off_in_so_many_words(

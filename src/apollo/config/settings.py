@@ -195,6 +195,15 @@ class Settings(BaseModel):
         gt=0,
         allow_inf_nan=False,
     )
+    number_gap: Annotated[timedelta, BeforeValidator(values.gap)] = _setting(
+        "NUMBER_GAP",
+        "The least time between two calls to one number out of different batches, and before a"
+        " follow-up, unless a campaign has a `number_gap_minutes` of its own; 0 is none.",
+        "a duration of at most a day such as 30s, 10m or 1h, or 0",
+        timedelta(minutes=15),
+        shown="15m",
+        le=timedelta(days=1),
+    )
     stuck_after: _Duration = _setting(
         "STUCK_AFTER",
         "How long a batch may stand still before `/debug` calls it stuck.",

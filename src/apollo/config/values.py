@@ -23,6 +23,11 @@ def duration(value: object) -> timedelta:
     return timedelta(seconds=float(written[1]) * _UNITS_S[written[2]])
 
 
+def gap(value: object) -> timedelta:
+    """Read a duration, or 0 for none. Raises ValueError."""
+    return timedelta() if re.fullmatch(r"0+(ms|s|m|h|d|)", str(value).strip()) else duration(value)
+
+
 def whole_seconds(value: object) -> int:
     """Read a duration that has no fraction. Raises ValueError."""
     seconds = duration(value).total_seconds()

@@ -22,6 +22,9 @@ CONCURRENCY_DEFAULT: Final = 10
 CONCURRENCY_MAX: Final = 10_000
 # More attempts at one person are harassment, not persistence.
 RETRIES_MAX: Final = 100
+# A prompt that asks for another call after each call must come to an end.
+FOLLOW_UPS_DEFAULT: Final = 3
+FOLLOW_UPS_MAX: Final = 100
 # Two lines of a list; longer ones are pasted by mistake.
 NAME_MAX: Final = 200
 # A claim counts the open calls of each caller id.
@@ -55,6 +58,9 @@ class CampaignSettings:
     timezone: str = "UTC"
     working_hours: dict[str, Any] | None = None
     retry_policy: dict[str, Any] = field(default_factory=dict)
+    max_follow_ups: int = FOLLOW_UPS_DEFAULT
+    # None: the installation's own.
+    number_gap_minutes: float | None = None
     default_call_variables: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 
@@ -77,6 +83,7 @@ def checked(settings: CampaignSettings, before: CampaignSettings | None = None) 
         settings = _with_known_zone(settings, errors)
     _check_hours(settings, errors)
     retry_policy = _checked_retry_policy(settings.retry_policy, errors)
+    _check_again(settings, errors)
     _check_object("default_call_variables", settings.default_call_variables, errors)
     _check_object("metadata", settings.metadata, errors)
     _check_concurrency(settings.metadata, errors)
@@ -167,6 +174,22 @@ def _checked_retry_policy(given: dict[str, Any], errors: list[FieldError]) -> di
         msg = f"must be a number from 0 to {_COOLDOWN_MAX_MIN} (24 hours)"
         errors.append(_fault("retry_policy", msg, "cooldown_minutes"))
     return policy
+
+
+def _check_again(settings: CampaignSettings, errors: list[FieldError]) -> None:
+    """Check how often, and how soon again, a person may be called."""
+    promised = settings.max_follow_ups
+    if type(promised) is not int or not 0 <= promised <= FOLLOW_UPS_MAX:
+        msg = f"must be a whole number from 0 (never follow up) to {FOLLOW_UPS_MAX}"
+        errors.append(_fault("max_follow_ups", msg))
+    gap = settings.number_gap_minutes
+    if gap is None:
+        return
+    is_number = type(gap) in {int, float} and math.isfinite(gap)
+    if not is_number or not 0 <= gap <= _COOLDOWN_MAX_MIN:
+        msg = f"must be a number from 0 (no gap) to {_COOLDOWN_MAX_MIN} (24 hours)"
+        hint = "leave it out for the installation's own"
+        errors.append(_fault("number_gap_minutes", f"{msg}; {hint}"))
 
 
 def _check_object(name: str, value: dict[str, Any], errors: list[FieldError]) -> None:

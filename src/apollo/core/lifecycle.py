@@ -111,10 +111,21 @@ def _weigh(call: Call, contact: Contact, setting: CallSetting, event: CallEvent)
     return Step(*corrected, is_correction=True)
 
 
+def may_follow_up(contact: Contact, follow_ups_max: int) -> bool:
+    """Tell whether another follow-up may be promised, or the one that is promised be moved."""
+    is_promised = contact.status is ContactStatus.FOLLOWUP_SCHEDULED
+    return is_promised or contact.promises < follow_ups_max
+
+
 def schedule_follow_up(contact: Contact, at: datetime, now: datetime) -> Contact:
-    """Promise another call to somebody who was reached; it has a budget of its own."""
+    """Promise another call to somebody who was reached; it has a budget of its own.
+
+    Whether it may be promised says `may_follow_up`. A promise that is only moved is the same one.
+    """
+    is_moved = contact.status is ContactStatus.FOLLOWUP_SCHEDULED
     return replace(
         contact,
+        promises=contact.promises + (not is_moved),
         status=ContactStatus.FOLLOWUP_SCHEDULED,
         wait_reason=WAIT_OF[Turn.FOLLOW_UP],
         due=Due(Turn.FOLLOW_UP, at),
@@ -214,7 +225,8 @@ def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -
     contact = replace(contact, is_reached=is_reached, updated_at=now, due=None, wait_reason=None)
     is_closed = setting.batch_status in CLOSED_BATCH
     if is_reached:
-        if call.follow_up_at is not None and not is_closed:
+        is_wanted = call.follow_up_at is not None and may_follow_up(contact, setting.follow_ups_max)
+        if is_wanted and call.follow_up_at is not None and not is_closed:
             return schedule_follow_up(contact, call.follow_up_at, now)
         return replace(contact, status=ContactStatus.COMPLETED)
     if ending.blame is Blame.CARRIER:

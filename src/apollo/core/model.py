@@ -157,6 +157,8 @@ class Contact(msgspec.Struct, frozen=True):
     retry_count: int = 0
     follow_up_count: int = 0
     carrier_failures: int = 0
+    # Follow-ups promised so far.
+    promises: int = 0
     # Answered, and no follow-up asked for since: never to be called again.
     is_reached: bool = False
     last_attempted_at: datetime | None = None
@@ -169,6 +171,8 @@ class CallSetting(msgspec.Struct, frozen=True):
     batch_status: BatchStatus
     retry: RetryPolicy
     deadlines: Deadlines
+    # That may be promised to the contact.
+    follow_ups_max: int
     # The contact's other calls, released ones aside; read when the event may end or correct a call.
     other_calls: tuple[Call, ...] = ()
 

@@ -30,6 +30,8 @@ class LockedCall(msgspec.Struct, frozen=True):
     # Somebody of the batch was never called: it cannot be complete.
     has_fresh_contacts: bool
     retry: RetryPolicy
+    # That may be promised to one contact.
+    follow_ups_max: int
     # Of this call's provider.
     carrier: CarrierTally
     # The database's clock: the only one that dates what happens to calls.
@@ -99,6 +101,7 @@ def _locked(r: Record) -> LockedCall:
         batch_status=BatchStatus(r["batch_status"]),
         has_fresh_contacts=r["has_fresh_contacts"],
         retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
+        follow_ups_max=r["max_follow_ups"],
         carrier=carrier_tally(r),
         read_at=r["read_at"],
     )
@@ -158,6 +161,7 @@ def _contact_of(r: Record) -> Contact:
         retry_count=r["retry_count"],
         follow_up_count=r["follow_up_count"],
         carrier_failures=r["carrier_failures"],
+        promises=r["promises"],
         is_reached=r["is_reached"],
         last_attempted_at=r["last_attempted_at"],
         due=None if r["turn"] is None else Due(Turn(r["turn"]), r["due_at"]),
@@ -261,6 +265,7 @@ def _contact_columns(contacts: Sequence[Contact]) -> dict[str, list[Any]]:
         "retry_counts": [c.retry_count for c in contacts],
         "follow_up_counts": [c.follow_up_count for c in contacts],
         "carrier_failures": [c.carrier_failures for c in contacts],
+        "promises": [c.promises for c in contacts],
         "reached": [c.is_reached for c in contacts],
         "attempted_ats": [c.last_attempted_at for c in contacts],
         "updated_ats": [c.updated_at for c in contacts],

@@ -42,6 +42,7 @@ async def lock_contact(connection: Connection, key: ContactKey) -> Contact | Non
         retry_count=r["retry_count"],
         follow_up_count=r["follow_up_count"],
         carrier_failures=r["carrier_failures"],
+        promises=r["promises"],
         is_reached=r["is_reached"],
         last_attempted_at=r["last_attempted_at"],
         due=None if r["turn"] is None else Due(Turn(r["turn"]), r["due_at"]),

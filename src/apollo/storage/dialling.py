@@ -13,9 +13,10 @@ from apollo.core.model import NumberStrategy
 from apollo.core.request_budget import Load
 from apollo.core.states import CallKind
 from apollo.core.windows import Window
+from apollo.errors import Stale
 from apollo.ports import AgentRoute
 from apollo.storage.calls import carrier_tally
-from apollo.storage.database import Connection, load_queries
+from apollo.storage.database import Connection, Record, load_queries
 
 _Q = load_queries("dialling")
 
@@ -33,6 +34,8 @@ class LockedCampaign:
     working_hours: dict[str, Any] | None
     working_hours_enforced: bool
     timezone: str
+    # Between calls to one number; None: the installation's own.
+    number_gap: timedelta | None
     concurrency_limit: int
     caller_ids_used: int
     is_paused: bool
@@ -79,6 +82,7 @@ async def lock_campaign(
         speech_synthesis=row["speech_synthesis"],
         speech_recognizer=row["speech_recognizer"],
     )
+    gap = row["number_gap_minutes"]
     return LockedCampaign(
         id=row["id"],
         organization_id=row["organization_id"],
@@ -89,6 +93,7 @@ async def lock_campaign(
         working_hours=row["working_hours"],
         working_hours_enforced=row["working_hours_enforced"],
         timezone=row["timezone"],
+        number_gap=None if gap is None else timedelta(minutes=gap),
         concurrency_limit=row["concurrency_limit"],
         caller_ids_used=row["caller_ids_used"],
         is_paused=row["paused_at"] is not None,
@@ -155,10 +160,13 @@ async def claim_contacts(
     worker_id: uuid.UUID,
     lease: timedelta,
     ring_timeout: timedelta,
+    number_gap: timedelta,
 ) -> list[ClaimedCall]:
     """Take contacts and write the intent to call them; nothing outside the window.
 
-    `loads` is what the shares were worked out from: each call keeps it.
+    Numbers that were called less than `number_gap` ago are left to rest. `loads` is what the shares
+    were worked out from: each call keeps it. Raises Stale when a number was called meanwhile; then
+    the whole claim is undone, and may be tried again.
     """
     known = {load.batch_id: load for load in loads.batches}
     chosen = [known[batch_id] for batch_id, _ in shares]
@@ -179,19 +187,31 @@ async def claim_contacts(
         closes_at=window.closes_at,
         lease=lease,
         ring_timeout=ring_timeout,
+        number_gap=number_gap,
     )
-    return [
-        ClaimedCall(
-            id=r["id"],
-            contact=ContactKey(r["batch_id"], r["position"]),
-            kind=CallKind(r["kind"]),
-            attempt=r["attempt"],
-            phone_number=r["phone_number"],
-            from_number=r["from_number"],
-            requested_at=r["requested_at"],
-        )
-        for r in rows
-    ]
+    if rows and number_gap and await _has_called_too_soon(connection, rows, number_gap):
+        raise Stale("a number was called while it was claimed")
+    return [_claimed(r) for r in rows]
+
+
+def _claimed(r: Record) -> ClaimedCall:
+    return ClaimedCall(
+        id=r["id"],
+        contact=ContactKey(r["batch_id"], r["position"]),
+        kind=CallKind(r["kind"]),
+        attempt=r["attempt"],
+        phone_number=r["phone_number"],
+        from_number=r["from_number"],
+        requested_at=r["requested_at"],
+    )
+
+
+async def _has_called_too_soon(
+    connection: Connection, rows: Sequence[Record], number_gap: timedelta
+) -> bool:
+    call_ids = [r["id"] for r in rows]
+    query = _Q["has_called_too_soon"]
+    return bool(await query.value(connection, call_ids=call_ids, number_gap=number_gap))
 
 
 async def find_unsent_claims(

@@ -70,6 +70,8 @@ class DialSettings:
     calls_per_second: float | None
     default_route: AgentRoute | None
     agent_key_secret: bytes
+    # Between calls to one number out of different batches, unless a campaign has its own.
+    number_gap: timedelta
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,8 @@ class DialContacts:
     async def claim(self, campaign_id: uuid.UUID, request_slots: int) -> Claimed:
         """Take as many contacts as slots, limits and pace allow, and commit the intents.
 
-        Raises Stale when the campaign stays locked, Unavailable without the database, and
-        OtherDatabase when this one may lack calls.
+        Raises Stale when the campaign stays locked or a number was called meanwhile, Unavailable
+        without the database, and OtherDatabase when this one may lack calls.
         """
         asked_at = self._clock.monotonic()
         async with self._db.transaction(timed=self.claim_times) as connection:
@@ -194,6 +196,7 @@ class DialContacts:
             loads=by_caller_id,
             random=self._random,
         )
+        own_gap = campaign.number_gap
         return await storage.claim_contacts(
             connection,
             campaign,
@@ -205,6 +208,7 @@ class DialContacts:
             worker_id=self._worker_id,
             lease=LEASE,
             ring_timeout=self._settings.ring_timeout,
+            number_gap=own_gap if own_gap is not None else self._settings.number_gap,
         )
 
     def _to_place(

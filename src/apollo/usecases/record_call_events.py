@@ -196,6 +196,7 @@ class _Pass:
             batch_status=locked.batch_status,
             retry=locked.retry,
             deadlines=self._deadlines,
+            follow_ups_max=locked.follow_ups_max,
             other_calls=self._other_calls(locked.call.id),
         )
         key = locked.contact.key

@@ -3,12 +3,12 @@
 Must never promise one to a person who was never reached, nor in a batch that is closed for good.
 """
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from apollo.core import ids
 from apollo.core.ids import ContactKey
-from apollo.core.lifecycle import schedule_follow_up
+from apollo.core.lifecycle import may_follow_up, schedule_follow_up
 from apollo.core.model import Contact
 from apollo.core.states import CLOSED_BATCH, BatchStatus, ContactStatus
 from apollo.core.windows import local_start
@@ -22,6 +22,8 @@ from apollo.usecases.batch_views import View, explanation, view_of_contact
 from apollo.usecases.create_batches import wake
 from apollo.usecases.read_batches import find_batch
 
+# An earlier time is a mistake: a clock, a zone, a zero date. A little past is a slow client.
+PAST_MAX: Final = timedelta(days=1)
 # Final in a way that leaves room for a promise, or promised already and only moved.
 _MAY_BE_PROMISED: Final = frozenset(
     {
@@ -45,7 +47,9 @@ class ScheduleFollowUps:
     async def schedule(
         self, principal: Principal, batch_id: str, contact_id: str, at: str | datetime
     ) -> View:
-        """Have a contact called again at a time (past: now); gives the contact, explained.
+        """Have a contact called again at a time; returns the contact, explained.
+
+        A time that has passed, by a day at most, is now.
 
         Somebody on a call at the moment is promised it when the call ends. A completed batch is
         reopened. Raises NotFound, Invalid, NotAllowedNow.
@@ -56,12 +60,16 @@ class ScheduleFollowUps:
             campaign = await batches.lock_campaign(connection, found["campaign_id"])
             batch = await batches.lock_batch(connection, found["id"])
             now = campaign["read_at"]
-            due_at = max(local_start(at, campaign["timezone"], field="at"), now)
+            asked_at = local_start(at, campaign["timezone"], field="at")
+            check_not_long_past(asked_at, now, field="at")
+            due_at = max(asked_at, now)
             _check_open(campaign, batch, due_at, now)
             call_id = await call_records.lock_open_call(connection, key)
             contact = await contacts.lock_contact(connection, key)
             if contact is None:
                 raise NotFound("Contact not found")
+            if not may_follow_up(contact, campaign["max_follow_ups"]):
+                raise NotAllowedNow(no_follow_up_left(contact, campaign["max_follow_ups"]))
             if call_id is not None:
                 await call_records.promise_follow_up(connection, call_id, due_at)
             else:
@@ -104,6 +112,22 @@ class ScheduleFollowUps:
             detail={"because": "follow_up_scheduled"},
             now=now,
         )
+
+
+def check_not_long_past(at: datetime, now: datetime, *, field: str) -> None:
+    """Refuse a time that nobody can have meant; `now` is the database's clock. Raises Invalid."""
+    if at < now - PAST_MAX:
+        msg = f"{at:%Y-%m-%dT%H:%M:%SZ} passed more than a day ago; give a time that is to come"
+        raise Invalid.field(field, msg)
+
+
+def no_follow_up_left(contact: Contact, follow_ups_max: int) -> str:
+    """Say why no other follow-up is promised, and what would change that."""
+    had = f"{contact.promises} follow-up{'' if contact.promises == 1 else 's'}"
+    limit = f"the campaign's max_follow_ups is {follow_ups_max}"
+    return (
+        f"the contact was promised {had} already, and {limit}; raise it, or call it in a new batch"
+    )
 
 
 def _contact_key(batch: Record, contact_id: str) -> ContactKey:

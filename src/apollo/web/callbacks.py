@@ -22,7 +22,7 @@ from starlette.routing import Route
 from apollo.core import bounds, ids
 from apollo.core.signatures import is_present, is_signed
 from apollo.core.states import Off
-from apollo.errors import Stale, Unavailable
+from apollo.errors import Invalid, NotFound, Stale, Unavailable
 from apollo.ports import Clock, Stream, TelephonyDriver
 from apollo.usecases.collector import Collector, Overloaded
 from apollo.usecases.perform_effects import PerformEffects
@@ -156,13 +156,20 @@ class Callbacks:
 
     async def _store_result(self, body: bytes) -> Response:
         try:
-            is_known = await self._results.record(*_read_result(body))
+            stored = await self._results.record(*_read_result(body))
         except ValueError as e:
             return _refuse(422, str(e))
+        except Invalid as refusal:
+            return _refuse(422, "; ".join(f"{e.loc[-1]}: {e.msg}" for e in refusal.errors))
+        except NotFound as unknown:
+            return _refuse(404, str(unknown))
         except (Unavailable, Stale) as e:
             _log.warning("result.not_stored", error=str(e))
             return _refuse(503, "not stored: the database is away or busy; send it again")
-        return Response(status_code=200) if is_known else _refuse(404, "Call not found")
+        if stored.follow_up_refused is None:
+            return Response(status_code=200)
+        # The rest is stored: what was said in a call must not be lost for a wish that goes too far.
+        return JSONResponse({"follow_up": "refused", "reason": stored.follow_up_refused})
 
     def queue(self) -> dict[str, Any]:
         """Tell of the events that wait to be stored, for the heartbeat."""

@@ -58,6 +58,15 @@ class CampaignFields(Body):
         description="max_retries 0 to 100, strategy fixed or exponential, cooldown_minutes.",
         examples=[_RETRY],
     )
+    max_follow_ups: int | None = Field(
+        None, description="How many may be promised to one contact, 0 to 100; 3.", examples=[3]
+    )
+    number_gap_minutes: float | None = Field(
+        None,
+        description="Between two calls to one number out of different batches, and before a"
+        " follow-up, 0 to 1440; left out: APOLLO_NUMBER_GAP. Retries have their cooldown.",
+        examples=[15],
+    )
     default_call_variables: dict[str, Any] | None = Field(
         None, description="Under each contact's own variables.", examples=[{"language": "en"}]
     )
@@ -120,6 +129,8 @@ class CampaignAnswer(Answer):
     timezone: str
     working_hours: dict[str, Any] | None
     retry_policy: dict[str, Any]
+    max_follow_ups: int
+    number_gap_minutes: float | None = Field(description="null: the installation's own.")
     default_call_variables: dict[str, Any]
     metadata: dict[str, Any]
     completed_calls: int
@@ -236,6 +247,8 @@ def show(campaign: CampaignRecord) -> CampaignAnswer:
         timezone=settings.timezone,
         working_hours=settings.working_hours,
         retry_policy=settings.retry_policy,
+        max_follow_ups=settings.max_follow_ups,
+        number_gap_minutes=settings.number_gap_minutes,
         default_call_variables=settings.default_call_variables,
         metadata=settings.metadata,
         completed_calls=campaign.completed_calls,

@@ -114,6 +114,7 @@ async def _dial(
             calls_per_second=settings.calls_per_second,
             default_route=default_route(settings),
             agent_key_secret=await ReadAgentCall(db=db).secret(),
+            number_gap=settings.number_gap,
         ),
         worker_id=process.id,
         random=SystemRandom(),

@@ -36,6 +36,7 @@ _OWN_WAITS: Final = (
     Reason.RETRY_NOT_DUE,
     Reason.FOLLOW_UP_NOT_DUE,
     Reason.DUPLICATE_NUMBER_BLOCKED,
+    Reason.NUMBER_RESTING,
 )
 
 

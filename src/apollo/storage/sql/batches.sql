@@ -22,7 +22,8 @@ insert into batch_cursors (batch_id) values (:batch_id);
 
 -- name: lock_campaign
 -- First in the lock order: claims, pause and cancel of the campaign wait until this commits.
-select id, paused_at, cancelled_at, deleted_at, timezone, clock_timestamp() as read_at
+select id, paused_at, cancelled_at, deleted_at, timezone, max_follow_ups,
+       clock_timestamp() as read_at
   from campaigns
  where id = :campaign_id
    for no key update;

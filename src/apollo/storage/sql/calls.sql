@@ -28,8 +28,8 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        k.sip_status, k.sip_reason, k.duration_seconds, k.hangup_by, k.hangup_reason,
        k.follow_up_at, k.prior_due_at, k.prior_updated_at, k.prior_attempted_at,
        h.status as batch_status, h.max_retries_override, p.retry_policy,
-       c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
-       c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at,
+       p.max_follow_ups, c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
+       c.follow_up_count, c.carrier_failures, c.promises, c.is_reached, c.last_attempted_at,
        c.updated_at as contact_updated_at, d.turn, d.due_at,
        h.has_fresh_contacts,
        v.declines_in_a_row, v.calls_failed, v.calls_carried, v.failed_in_a_row, v.failed_at,
@@ -82,18 +82,19 @@ contact_moves as materialized (
     from unnest(:batch_ids::uuid[], :positions::integer[], :statuses::text[],
                 :wait_reasons::text[], :attempts::smallint[], :tries::smallint[],
                 :retry_counts::smallint[], :follow_up_counts::smallint[],
-                :carrier_failures::smallint[], :reached::boolean[],
+                :carrier_failures::smallint[], :promises::smallint[], :reached::boolean[],
                 :attempted_ats::timestamptz[], :updated_ats::timestamptz[],
                 :turns::smallint[], :due_ats::timestamptz[])
       as m (batch_id, position, status, wait_reason, attempts, tries, retry_count,
-            follow_up_count, carrier_failures, is_reached, last_attempted_at, updated_at, turn,
-            due_at)
+            follow_up_count, carrier_failures, promises, is_reached, last_attempted_at, updated_at,
+            turn, due_at)
 ),
 moved_contacts as (
   update contacts c
      set status = m.status, wait_reason = m.wait_reason, attempts = m.attempts, tries = m.tries,
          retry_count = m.retry_count, follow_up_count = m.follow_up_count,
-         carrier_failures = m.carrier_failures, is_reached = m.is_reached,
+         carrier_failures = m.carrier_failures, promises = m.promises,
+         is_reached = m.is_reached,
          last_attempted_at = m.last_attempted_at, updated_at = m.updated_at
     from contact_moves m
    where c.batch_id = m.batch_id and c.position = m.position

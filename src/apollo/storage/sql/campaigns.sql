@@ -2,11 +2,12 @@
 -- Stores a new campaign.
 insert into campaigns
   (id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
-   working_hours_enforced, timezone, working_hours, retry_policy, default_call_variables, metadata,
-   created_at, updated_at)
+   working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
+   number_gap_minutes, default_call_variables, metadata, created_at,
+   updated_at)
 select :id, :organization_id, :name, :agent_id, :phone_numbers, :phone_number_strategy,
-       :working_hours_enforced, :timezone, :working_hours, :retry_policy, :default_call_variables,
-       :metadata, now.at, now.at
+       :working_hours_enforced, :timezone, :working_hours, :retry_policy, :max_follow_ups,
+       :number_gap_minutes, :default_call_variables, :metadata, now.at, now.at
   from clock_timestamp() as now (at);
 
 -- name: change_campaign
@@ -16,24 +17,25 @@ update campaigns
        phone_number_strategy = :phone_number_strategy,
        working_hours_enforced = :working_hours_enforced, timezone = :timezone,
        working_hours = :working_hours, retry_policy = :retry_policy,
+       max_follow_ups = :max_follow_ups, number_gap_minutes = :number_gap_minutes,
        default_call_variables = :default_call_variables, metadata = :metadata, updated_at = :at
  where id = :id;
 
 -- name: read_campaign
 -- One campaign as it is shown.
 select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
-       working_hours_enforced, timezone, working_hours, retry_policy, default_call_variables,
-       metadata, status, completed_calls, failed_calls, busy_calls, no_answer_calls,
-       follow_up_calls, created_at, updated_at
+       working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
+       number_gap_minutes, default_call_variables, metadata, status, completed_calls, failed_calls,
+       busy_calls, no_answer_calls, follow_up_calls, created_at, updated_at
   from shown_campaigns
  where organization_id = :organization_id and id = :id;
 
 -- name: list_campaigns
 -- An organisation's campaigns, newest first.
 select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
-       working_hours_enforced, timezone, working_hours, retry_policy, default_call_variables,
-       metadata, status, completed_calls, failed_calls, busy_calls, no_answer_calls,
-       follow_up_calls, created_at, updated_at
+       working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
+       number_gap_minutes, default_call_variables, metadata, status, completed_calls, failed_calls,
+       busy_calls, no_answer_calls, follow_up_calls, created_at, updated_at
   from shown_campaigns
  where organization_id = :organization_id
    and (:status::text is null or status = :status)

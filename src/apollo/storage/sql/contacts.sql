@@ -30,7 +30,8 @@ offset :skip
 -- name: lock_contact
 -- A contact with its due time; the caller holds the campaign, the batch and its open call.
 select c.position, c.phone_number, c.status, c.wait_reason, c.attempts, c.tries, c.retry_count,
-       c.follow_up_count, c.carrier_failures, c.is_reached, c.last_attempted_at, c.updated_at,
+       c.follow_up_count, c.carrier_failures, c.promises, c.is_reached, c.last_attempted_at,
+       c.updated_at,
        d.turn, d.due_at
   from contacts c
   left join lateral (select w.turn, w.due_at

@@ -6,6 +6,7 @@ with patience as materialized (
 )
 select c.id, c.organization_id, c.agent_id, c.phone_numbers, c.phone_number_strategy,
        c.working_hours_enforced, c.timezone, c.working_hours, c.concurrency_limit,
+       c.number_gap_minutes,
        c.caller_ids_used, c.paused_at, c.cancelled_at, c.deleted_at,
        o.dialling_stopped_at is not null
          or exists (select from installation i where i.dialling_stopped_at is not null)
@@ -99,7 +100,8 @@ update providers
 
 -- name: claim_contacts
 -- Claim and arm in one commit: takes contacts of each batch in their turn (follow-ups, retries,
--- upload order), writes the intent to call them, and parks those whose number is on a call.
+-- upload order), writes the intent to call them, and parks those whose number is on a call, or was
+-- a moment ago.
 -- The window is compared with the clock of this statement; outside it nothing is taken.
 with quota as materialized (
   select q.batch_id, q.take, q.open_calls, q.concurrency_limit
@@ -141,12 +143,27 @@ fresh as materialized (
      offset 0) as c
 ),
 picked as materialized (
-  select p.batch_id, p.position, p.turn, p.due_at, c.phone_number, c.attempts, c.updated_at,
-         c.last_attempted_at, row_number() over (order by p.turn, p.batch_id, p.position) as nth
+  select p.batch_id, p.position, p.turn, p.due_at, c.phone_number, c.attempts, c.tries,
+         c.updated_at, c.last_attempted_at, row_number() over (order by p.turn, p.batch_id, p.position) as nth
     from (select batch_id, position, turn, due_at from due
           union all
           select batch_id, position, 2, null from fresh) as p
     join contacts c on c.batch_id = p.batch_id and c.position = p.position
+),
+resting as materialized (
+  -- Called a moment ago out of another batch; or this is a follow-up, and the call before it ended
+  -- just now. Retries within a batch have the campaign's own cooldown.
+  select p.batch_id, p.position, l.ended_at + :number_gap::interval as until
+    from picked p
+   cross join lateral (
+     select max(k.ended_at) as ended_at
+       from calls k
+      where k.phone_number = p.phone_number and k.organization_id = :organization_id
+        and k.attempt is not null
+        and k.ended_at > clock_timestamp() - :number_gap::interval
+        and (k.batch_id <> p.batch_id
+             or (k.position = p.position and p.turn = 0 and p.tries = 0))) as l
+   where :number_gap::interval > interval '0' and l.ended_at is not null
 ),
 won as (
   insert into calls
@@ -164,6 +181,8 @@ won as (
          :campaign_open_calls, :campaign_limit
     from picked p
     join quota q on q.batch_id = p.batch_id
+   where not exists (
+     select from resting r where r.batch_id = p.batch_id and r.position = p.position)
    order by p.phone_number
   on conflict (provider, phone_number) where ended_at is null do nothing
   returning id, batch_id, position, kind, attempt, phone_number, from_number, requested_at
@@ -179,23 +198,27 @@ moved as (
    where c.batch_id = w.batch_id and c.position = w.position
 ),
 lost as (
-  select p.*
+  -- The end of the other call promotes what is blocked; the half minute is for one that was missed.
+  select p.batch_id, p.position, p.turn, p.updated_at,
+         case when r.until is null then 'duplicate_number_blocked' else 'number_resting'
+         end as wait_reason,
+         coalesce(r.until, clock_timestamp() + interval '30 seconds') as due_at,
+         case when r.until is null then p.phone_number end as blocked_number
     from picked p
+    left join resting r on r.batch_id = p.batch_id and r.position = p.position
    where not exists (
      select from won w where w.batch_id = p.batch_id and w.position = p.position)
 ),
 parked as (
   update contacts c
-     set wait_reason = 'duplicate_number_blocked'
+     set wait_reason = l.wait_reason
     from lost l
    where c.batch_id = l.batch_id and c.position = l.position
 ),
 queued as (
-  -- The end of the other call promotes it; the half minute is for an end that was missed.
   insert into due_contacts as d
     (batch_id, position, turn, due_at, is_due, since, blocked_number)
-  select l.batch_id, l.position, l.turn, clock_timestamp() + interval '30 seconds', false,
-         l.updated_at, l.phone_number
+  select l.batch_id, l.position, l.turn, l.due_at, false, l.updated_at, l.blocked_number
     from lost l
   on conflict (batch_id, position) do update
     set due_at = excluded.due_at, is_due = false, blocked_number = excluded.blocked_number
@@ -237,6 +260,32 @@ select w.id, w.batch_id, w.position, w.kind, w.attempt, w.phone_number, w.from_n
   from won w
  order by case w.kind when 'follow_up' then 0 when 'retry' then 1 else 2 end, w.batch_id,
           w.position;
+
+-- name: has_called_too_soon
+-- Whether a number just claimed was called meanwhile, from beginning to end. A statement of its own,
+-- after the claim: its snapshot is younger than the claim's rows, which keep others off the numbers.
+select exists (
+  select
+    from unnest(:call_ids::uuid[]) as n (id)
+   cross join lateral (
+     select w.id, w.organization_id, w.batch_id, w.position, w.kind, w.phone_number,
+            w.requested_at - :number_gap::interval as quiet_since
+       from calls w
+      where w.id = n.id
+     offset 0) as w
+   cross join lateral (
+     select c.tries
+       from contacts c
+      where c.batch_id = w.batch_id and c.position = w.position
+     offset 0) as c
+   cross join lateral (
+     select
+       from calls k
+      where k.phone_number = w.phone_number and k.organization_id = w.organization_id
+        and k.id <> w.id and k.attempt is not null and k.ended_at > w.quiet_since
+        and (k.batch_id <> w.batch_id
+             or (k.position = w.position and w.kind = 'follow_up' and c.tries = 1))
+     offset 0) as k);
 
 -- name: find_unsent_claims
 -- What this worker claimed and was never told of: the answer to the commit was lost. It claims one

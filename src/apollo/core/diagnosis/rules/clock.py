@@ -125,6 +125,24 @@ def duplicate_number_blocked(view: View) -> Finding | None:
     )
 
 
+@gate(
+    Reason.NUMBER_RESTING,
+    Layer.CONTACT,
+    Severity.INFO,
+    meaning="The same phone number was called a moment ago, out of another batch or before a "
+    "follow-up. A person is left in peace for a while between two calls.",
+    fix="Nothing to do: {contacts:contact goes|contacts go} on when the least gap between two "
+    "calls to one number is over. To change it, PATCH /api/v1/campaigns/{campaign_id} with "
+    "number_gap_minutes.",
+)
+def number_resting(view: View) -> Finding | None:
+    """Contacts whose number was called a moment ago."""
+    contacts = view.own_waits.get(Reason.NUMBER_RESTING, 0)
+    if contacts <= 0:
+        return None
+    return Finding(reason=Reason.NUMBER_RESTING, contacts=contacts)
+
+
 @symptom(
     Reason.INVALID_NUMBERS,
     Layer.CONTACT,
@@ -186,5 +204,6 @@ RULES: Final = (
     follow_up_not_due,
     retry_not_due,
     duplicate_number_blocked,
+    number_resting,
     invalid_numbers,
 )
