@@ -21,7 +21,6 @@ from pathlib import Path
 
 import aiohttp
 import uvloop
-from rotary_rate import Sink
 
 from apollo.ports import AgentRoute, DialRequest
 from apollo.rotary import RotarySettings, serve
@@ -30,6 +29,8 @@ from apollo.telephony.jambonz import JambonzDriver
 ACCOUNT = "9351f46a-678c-43f5-b8a6-d4eb58d131af"
 KEY, SECRET = "benchmark-key", "benchmark-secret"
 PORT = 9873
+# An application without a status hook: webhooks are not what is measured.
+SILENT = "5a9d43a8-9c1c-4f0e-8d0f-0a4bb4a6f7d2"
 # The last calls end a moment after they were placed; this is for a machine gone mad.
 SETTLE_S = 60.0
 # A look may take as long as the provider needs to read its store.
@@ -47,13 +48,13 @@ class Clock:
         return time.monotonic()
 
 
-def _driver(connections: int = 2, public_url: str = "http://127.0.0.1:9") -> JambonzDriver:
+def _driver(connections: int = 2) -> JambonzDriver:
     return JambonzDriver(
         base_url=f"http://127.0.0.1:{PORT}/v1",
         account_sid=ACCOUNT,
         api_key=KEY,
         webhook_secret=SECRET,
-        public_url=public_url,
+        public_url="http://127.0.0.1:9",
         clock=Clock(),
         connections_max=connections,
         total_timeout_s=TIMEOUT_S,
@@ -66,13 +67,8 @@ def _number(n: int) -> str:
 
 async def _fill(calls: int, connections: int) -> None:
     """Place calls to people who refuse at once, and wait until all are over."""
-    sink = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", 0)
-    driver = _driver(connections, public_url=f"http://127.0.0.1:{sink.sockets[0].getsockname()[1]}")
-    route = AgentRoute(
-        call_hook=f"http://127.0.0.1:{PORT}/rotary/hook",
-        speech_synthesis="google,en-US,en-US-Standard-C",
-        speech_recognizer="google,en-US",
-    )
+    driver = _driver(connections)
+    route = AgentRoute(application_sid=SILENT)
 
     async def lane(numbers: range) -> None:
         for n in numbers:
@@ -86,7 +82,6 @@ async def _fill(calls: int, connections: int) -> None:
         while await driver.list_live(keep=lambda call: call.call_status in UP):
             await asyncio.sleep(0.5)
     await driver.close()
-    sink.close()
 
 
 async def _until_up() -> None:
@@ -137,7 +132,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         scenario = Path(folder) / "instant.json"
         people = {"mix": {"busy": 1}, "dial_s": [0, 0], "unanswered_s": [0, 0]}
-        scenario.write_text(json.dumps({"people": people}))
+        scenario.write_text(json.dumps({"people": people, "applications": {SILENT: {}}}))
         settings = RotarySettings(
             api_key=KEY,
             account_sid=ACCOUNT,

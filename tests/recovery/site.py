@@ -134,8 +134,10 @@ class Site:
             db=self.world.db, driver=self.driver, clock=self.clock, record=self.record
         )
 
-    def hang_up(self) -> HangUpCalls:
-        return HangUpCalls(db=self.world.db, driver=self.driver, clock=self.clock)
+    def hang_up(self, *, patience_s: float = 60.0) -> HangUpCalls:
+        return HangUpCalls(
+            db=self.world.db, driver=self.driver, clock=self.clock, patience_s=patience_s
+        )
 
     @contextlib.asynccontextmanager
     async def working(self) -> AsyncIterator[Worker]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,11 +11,12 @@ from typing import Any
 
 import pytest
 from tests.builders import CALLER_IDS, some_numbers
-from tests.recovery.site import ACCOUNT, KEY, SECRET, Site, a_router, a_site
-from tests.recovery.test_hanging_up import begin, place
+from tests.recovery.site import ACCOUNT, DEADLINE_S, KEY, SECRET, Site, a_router, a_site
+from tests.recovery.test_hanging_up import begin, place, use_up_the_budget
 from tests.recovery.test_restored_databases import a_worker_was_there, is_held
 from tests.recovery.test_restored_databases import place as place_unknown
 
+from apollo.core import ids
 from apollo.usecases.record_call_events import Arrival
 
 ROOT = Path(__file__).parents[2]
@@ -26,14 +28,23 @@ async def site(database_url: str) -> AsyncIterator[Site]:
         yield opened
 
 
-async def apollo(site: Site, *arguments: str) -> str:
-    """Type a command; gives what it printed."""
-    return (await typed(site, *arguments))[0]
+async def apollo(site: Site, *arguments: str, code: int = 0) -> str:
+    """Type a command that exits with this code; gives what it printed."""
+    return (await typed(site, *arguments, code=code))[0]
 
 
-async def typed(site: Site, *arguments: str) -> tuple[str, list[dict[str, Any]]]:
+async def typed(site: Site, *arguments: str, code: int = 0) -> tuple[str, list[dict[str, Any]]]:
     """Type a command; gives what it printed, and its log."""
-    process = await asyncio.create_subprocess_exec(
+    process = await started(site, *arguments)
+    printed, complaints = await process.communicate()
+    assert process.returncode == code, complaints.decode()
+    lines = [line for line in complaints.splitlines() if line.startswith(b"{")]
+    return printed.decode(), [json.loads(line) for line in lines]
+
+
+async def started(site: Site, *arguments: str, key: str = KEY) -> asyncio.subprocess.Process:
+    """Type a command and do not wait for it."""
+    return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "apollo", *arguments),
         env={
             **{k: v for k, v in os.environ.items() if not k.startswith("APOLLO_")},
@@ -42,16 +53,13 @@ async def typed(site: Site, *arguments: str) -> tuple[str, list[dict[str, Any]]]
             "APOLLO_DATABASE_URL": site.world.db.url,
             "APOLLO_JAMBONZ_URL": site.router.url,
             "APOLLO_JAMBONZ_ACCOUNT_SID": ACCOUNT,
-            "APOLLO_JAMBONZ_API_KEY": KEY,
+            "APOLLO_JAMBONZ_API_KEY": key,
             "APOLLO_JAMBONZ_WEBHOOK_SECRET": SECRET,
         },
         cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    printed, complaints = await process.communicate()
-    assert process.returncode == 0, complaints.decode()
-    return printed.decode(), [json.loads(line) for line in complaints.splitlines()]
 
 
 async def test_recover_says_that_there_is_nothing_to_recover(site: Site) -> None:
@@ -115,3 +123,34 @@ async def test_stop_all_ends_every_call_and_no_other_begins(site: Site) -> None:
 
     assert "Dialling goes on" in await apollo(site, "resume-all")
     assert len((await site.world.claim(waiting)).calls) == 1
+
+
+async def test_stop_all_lists_the_calls_it_could_not_end_and_exits_with_1(site: Site) -> None:
+    (job,) = await begin(site, 1)
+    await site.record.record([Arrival(job.call.id, await place(site, job))])
+    command = await started(site, "stop-all", "--hang-up", "--json", key="not-ours")
+    printed, _ = await command.communicate()
+    assert command.returncode == 1
+    shown = json.loads(printed)
+    assert shown["failed"] == {"unauthorised": 1}
+    (left,) = shown["not_ended"]
+    assert left["execution_id"] == ids.execution_id(job.call.id)
+    assert "401" in left["why"]
+
+
+async def test_stop_all_says_what_it_waits_for_and_ctrl_c_leaves_it_safely(site: Site) -> None:
+    (job,) = await begin(site, 1)
+    await site.record.record([Arrival(job.call.id, await place(site, job))])
+    site.router.plan.change({"request_budget": {"requests": 2, "window_s": 300}})
+    await use_up_the_budget(site)
+    process = await started(site, "stop-all", "--hang-up")
+    assert process.stderr is not None
+    async with asyncio.timeout(DEADLINE_S):
+        while b"budget is used up; going on at" not in await process.stderr.readline():
+            assert process.returncode is None
+    process.send_signal(signal.SIGINT)
+    _, complaints = await process.communicate()
+    assert process.returncode == 130
+    assert b"Interrupted: 0 of 1 calls are over. Dialling stays stopped" in complaints
+    site.router.plan.clear()
+    assert "1 calls were hung up" in await apollo(site, "stop-all", "--hang-up")

@@ -62,6 +62,8 @@ class CallToHangUp:
 
     id: uuid.UUID
     organization_id: str
+    batch_id: uuid.UUID
+    position: int
     is_placing: bool
     provider_call_id: str | None
     phone_number: str

@@ -137,8 +137,8 @@ select count(*)::integer
 
 -- name: read_calls_to_hang_up
 -- Open calls of one organisation, or of all, at one provider connection.
-select id, organization_id, state = 'placing' as is_placing, provider_call_id, phone_number,
-       from_number, answered_at is not null as was_answered
+select id, organization_id, batch_id, position, state = 'placing' as is_placing,
+       provider_call_id, phone_number, from_number, answered_at is not null as was_answered
   from calls
  where ended_at is null and provider = :provider
    and (:organization_id::text is null or organization_id = :organization_id)
