@@ -241,6 +241,17 @@ async def hung_worker(ward: Ward, _: AsyncExitStack) -> str:
     return batch_id
 
 
+@cause("process_restarted")
+async def restarted(ward: Ward, undo: AsyncExitStack) -> str:
+    batch_id = await ward.batch(LONG, 60)
+    patch = (
+        "from apollo.core.diagnosis.reported import Restarts; work = worker._work;"
+        " worker._work = lambda s, _: work(s, Restarts(count=2, ending='was killed by SIGKILL'))"
+    )
+    await ward.another_worker(undo, patch)
+    return batch_id
+
+
 @cause("version_mismatch")
 async def versions(ward: Ward, undo: AsyncExitStack) -> str:
     batch_id = await ward.batch(LONG, 60)

@@ -45,10 +45,32 @@ class Up:
         out, err = self.process.communicate(timeout=DEADLINE_S)
         return self.said + out + err
 
+    def another(self, role: str, than: int) -> int:
+        """Wait for another process of that role."""
+        deadline = time.monotonic() + DEADLINE_S
+        while True:
+            for pid, args in self.children().items():
+                if role in args and pid != than:
+                    return pid
+            assert time.monotonic() < deadline, f"no other {role}"
+
     def children(self) -> dict[int, str]:
         running = psutil.Process(self.process.pid).children()
         found = {child.pid: " ".join(child.cmdline()) for child in running}
         return {pid: args for pid, args in found.items() if "apollo.cli" in args}
+
+
+def command(environ: dict[str, str], *arguments: str) -> str:
+    """Run a command of `apollo` to its end; gives what it printed."""
+    ran = subprocess.run(
+        [sys.executable, "-P", "-m", "apollo.cli", *arguments],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=DEADLINE_S,
+    )
+    return ran.stdout
 
 
 def environment(data_dir: Path) -> dict[str, str]:
@@ -114,8 +136,12 @@ def test_up_is_ready_with_a_token_and_stops_cleanly(data_dir: Path) -> None:
     environ = environment(data_dir) | {"APOLLO_HOST": "0.0.0.0"}
     with started(environ) as up:
         said = up.read_until("Ctrl-C stops everything.")
-        token = re.search(r"gat_[0-9A-Za-z]{36}", said)
-        assert token is not None
+        # What is redirected is kept, by journald or docker, and a token must not be.
+        assert re.search(r"gat_[0-9A-Za-z]", said) is None
+        assert "apollo token create --org org_demo" in said
+        made = command(environ, "token", "create", "--org", "org_demo")
+        token = re.search(r"gat_[0-9A-Za-z]{36}", made)
+        assert token is not None, made
         campaigns = urllib.request.Request(
             f"http://127.0.0.1:{environ['APOLLO_PORT']}/api/v1/campaigns/",
             headers={"Authorization": f"Bearer {token[0]}"},
@@ -125,16 +151,8 @@ def test_up_is_ready_with_a_token_and_stops_cleanly(data_dir: Path) -> None:
         socket.create_connection(("127.0.0.2", int(environ["APOLLO_PORT"]))).close()
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.2", int(environ["APOLLO_ROTARY_PORT"])))
-        checked = subprocess.run(
-            [sys.executable, "-P", "-m", "apollo.cli", "doctor"],
-            env=environ | {"APOLLO_TOKEN": token[0]},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=DEADLINE_S,
-        )
-        assert checked.returncode == 0, checked.stdout
-        assert "takes our key" in checked.stdout
+        checked = command(environ | {"APOLLO_TOKEN": token[0]}, "doctor")
+        assert "takes our key" in checked
         children = up.children()
         assert {args.split()[-2] for args in children.values()} == {"serve", "worker", "rotary"}
         up.process.send_signal(signal.SIGTERM)
@@ -153,16 +171,48 @@ def test_killing_up_ends_its_processes(data_dir: Path) -> None:
         until_gone(children)
 
 
-def test_a_process_that_dies_is_named_and_ends_everything(data_dir: Path) -> None:
-    with started(environment(data_dir)) as up:
+def test_a_process_that_dies_is_named_and_started_again(data_dir: Path) -> None:
+    environ = environment(data_dir)
+    with started(environ) as up:
         up.read_until("Ctrl-C stops everything.")
-        children = up.children()
-        (worker,) = (pid for pid, args in children.items() if "worker" in args)
+        before = up.children()
+        (worker,) = (pid for pid, args in before.items() if "worker" in args)
         os.kill(worker, signal.SIGKILL)
-        said = up.rest()
-        assert "the worker process was killed by SIGKILL; the last it said:" in said
-        assert up.process.returncode == 1
-    until_gone(list(children))
+        again = up.another("worker", than=worker)
+        os.kill(again, signal.SIGKILL)
+        last = up.another("worker", than=again)
+        deadline = time.monotonic() + DEADLINE_S
+        while f"the worker process before {last}" not in (said := command(environ, "doctor")):
+            assert time.monotonic() < deadline, said
+        assert "was killed by SIGKILL; started again 2 times in a row" in said
+        assert before.keys() - {worker} == up.children().keys() - {last}, "the others went on"
+        up.process.send_signal(signal.SIGTERM)
+        logged = up.rest()
+        assert logged.count('"event":"process.ended"') == 2, logged
+        assert up.process.returncode == 0
+    until_gone([*before, again, last])
+
+
+def test_a_process_is_started_again_after_longer_and_longer(tmp_path: Path) -> None:
+    waits: list[tuple[str, float]] = []
+
+    async def fail() -> None:
+        supervisor = Supervisor(environment(tmp_path), lambda *_: None)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("apollo.cli.supervisor._AGAIN_AFTER_S", 0.01)
+            await supervisor.start("worker")  # which has no provider, and says so
+            keeping = asyncio.create_task(
+                supervisor.keep_up(lambda child, wait_s: waits.append((child.ending(), wait_s)))
+            )
+            async with asyncio.timeout(DEADLINE_S):
+                while len(waits) < 3:  # noqa: ASYNC110 - it tells of nothing else
+                    await asyncio.sleep(0.01)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        await supervisor.stop()
+
+    asyncio.run(fail())
+    assert waits[:3] == [("ended with exit code 1", wait_s) for wait_s in (0.01, 0.02, 0.04)]
 
 
 def test_a_port_in_use_is_named_before_anything_starts(tmp_path: Path) -> None:

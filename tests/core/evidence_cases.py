@@ -20,6 +20,7 @@ from apollo.core.diagnosis.reported import (
     Process,
     ProviderHealth,
     Queue,
+    Restarts,
     WriteFault,
 )
 from apollo.core.diagnosis.snapshot import OpenCalls, Settings
@@ -168,6 +169,19 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             Verdict.BLOCKED,
             30,
             ["dialler-1 (process 41)", "45 s ago", "30 could be dialled"],
+        ),
+        Reason.PROCESS_RESTARTED: (
+            {
+                "processes": (
+                    worker(
+                        started_at=ago(20),
+                        restarts=Restarts(count=3, ending="was killed by SIGKILL"),
+                    ),
+                )
+            },
+            Verdict.DEGRADED,
+            0,
+            ["worker process on dialler-1 was killed by SIGKILL", "3 times in a row"],
         ),
         Reason.VERSION_MISMATCH: (
             {"processes": (worker(), worker(pid=42, version="0.2.0"))},

@@ -171,7 +171,22 @@ def _workers(alive: Sequence[tuple[heartbeats.Process, dict[str, Any]]]) -> list
     if not workers:
         what = f"none has sent a heartbeat within {ALIVE_WITHIN.seconds} s, so nobody dials"
         return [Finding("workers", State.FAULT, what, "start one with `apollo worker`")]
-    return [_worker(one, report) for one, report in workers]
+    return [_worker(one, report) for one, report in workers] + _restarted(alive)
+
+
+def _restarted(alive: Sequence[tuple[heartbeats.Process, dict[str, Any]]]) -> list[Finding]:
+    """Name the processes that `apollo up` had to start again."""
+    return [
+        Finding(
+            one.role,
+            State.NOTE,
+            f"the {one.role} process before {one.pid} on {one.host} {again['ending']}; started"
+            f" again {again['count']} times in a row, last {stamp(one.started_at)}",
+            "read what it said before it ended, in the log of `apollo up` above `process.ended`",
+        )
+        for one, report in alive
+        if (again := report.get("restarts"))
+    ]
 
 
 def _worker(one: heartbeats.Process, report: dict[str, Any]) -> Finding:

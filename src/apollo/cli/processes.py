@@ -9,17 +9,24 @@ import sys
 import uuid
 from typing import Annotated
 
+import structlog
 import typer
 
 from apollo.cli.interrupts import to_its_end
 from apollo.cli.supervisor import stop_with_parent
 from apollo.cli.terminal import out
 from apollo.config import Settings, configure_logging, load
+from apollo.core.diagnosis.reported import Restarts
+
+_log = structlog.get_logger("apollo")
 
 ParentPipe = Annotated[
     bool,
     typer.Option("--parent-pipe", hidden=True, help="Stop when standard input closes."),
 ]
+# How `apollo up` tells a process that it is not the first of its role.
+RestartCount = Annotated[int, typer.Option(hidden=True, help="How often it was started again.")]
+LastEnding = Annotated[str, typer.Option(hidden=True, help="How the one before it ended.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,25 +35,34 @@ def add_to(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def serve(parent_pipe: ParentPipe = False) -> None:
+def serve(
+    parent_pipe: ParentPipe = False, restarts: RestartCount = 0, ending: LastEnding = ""
+) -> None:
     """Run one API process until Ctrl-C or SIGTERM."""
     settings = _begin(parent_pipe=parent_pipe)
+    again = _again(restarts, ending)
     from apollo.wiring.serve import run_serve  # noqa: PLC0415 - see the module
 
-    run_serve(settings)
+    run_serve(settings, again)
 
 
-def worker(parent_pipe: ParentPipe = False) -> None:
+def worker(
+    parent_pipe: ParentPipe = False, restarts: RestartCount = 0, ending: LastEnding = ""
+) -> None:
     """Run one worker, which places the calls, until Ctrl-C or SIGTERM."""
     settings = _begin(parent_pipe=parent_pipe)
+    again = _again(restarts, ending)
     from apollo.wiring.worker import run_worker  # noqa: PLC0415 - as above
 
-    run_worker(settings)
+    run_worker(settings, again)
 
 
-def rotary(parent_pipe: ParentPipe = False) -> None:
+def rotary(
+    parent_pipe: ParentPipe = False, restarts: RestartCount = 0, ending: LastEnding = ""
+) -> None:
     """Run RotaryRouter, a provider whose people are simulated, until Ctrl-C or SIGTERM."""
     settings = _begin(parent_pipe=parent_pipe)
+    _again(restarts, ending)
     from apollo.rotary import RotarySettings, serve  # noqa: PLC0415 - as above
 
     key, secret = settings.rotary_api_key, settings.rotary_webhook_secret
@@ -82,3 +98,10 @@ def _begin(*, parent_pipe: bool) -> Settings:
     if parent_pipe:
         stop_with_parent()
     return settings
+
+
+def _again(restarts: int, ending: str) -> Restarts | None:
+    if not restarts:
+        return None
+    _log.warning("process.started_again", restarts=restarts, the_one_before=ending)
+    return Restarts(count=restarts, ending=ending)

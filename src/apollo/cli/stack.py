@@ -56,10 +56,6 @@ class Stack:
     rotary_url: str | None
     supervisor: Supervisor
 
-    async def ended(self) -> None:
-        """Wait until one of the processes ends by itself; raises ChildEnded."""
-        raise ChildEnded(await self.supervisor.first_end())
-
     async def unless_ended(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do the work; raises ChildEnded, and cancels the work, if a process ends meanwhile."""
         task = asyncio.ensure_future(work)

@@ -21,6 +21,12 @@ from typing import Final
 _LAST_LINES: Final = 15
 # A worker gives its requests on the wire 20 s; past that it hangs.
 _STOP_WITHIN_S: Final = 25.0
+# Nobody is called meanwhile, and a cause that was a single accident is gone at once.
+_AGAIN_AFTER_S: Final = 1.0
+# A database that is away is found again within a minute, and the log stays readable for a night.
+_AGAIN_AFTER_MAX_S: Final = 60.0
+# What ran for so long did not end of what ended it before.
+_RAN_WELL_S: Final = 600.0
 # A traceback in one JSON line is long; longer still is no line of ours and is cut.
 _LINE_BYTES_MAX: Final = 1024 * 1024
 
@@ -31,6 +37,9 @@ class Child:
 
     role: str
     process: asyncio.subprocess.Process
+    started_at: float
+    # How often it was started again since it last ran well.
+    restarts: int = 0
     last_lines: deque[str] = field(default_factory=lambda: deque(maxlen=_LAST_LINES))
 
     def ending(self) -> str:
@@ -51,12 +60,14 @@ class Supervisor:
         self._children: list[Child] = []
         self._readers: list[asyncio.Task[None]] = []
 
-    async def start(self, role: str) -> Child:
-        """Start `apollo ROLE`; its readiness is for the caller to find out."""
+    async def start(self, role: str, after: Child | None = None) -> Child:
+        """Start `apollo ROLE`, in place of one that has ended; its readiness is the caller's."""
+        restarts = 0 if after is None else after.restarts + 1
+        said = () if after is None else ("--restarts", str(restarts), "--ending", after.ending())
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             # Without -P a file of the working directory could stand in for a module of Python.
-            *("-P", "-m", "apollo.cli", role, "--parent-pipe"),
+            *("-P", "-m", "apollo.cli", role, "--parent-pipe", *said),
             env=dict(self._environ),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -65,7 +76,7 @@ class Supervisor:
             # Ctrl-C of the terminal reaches us alone: we decide in which order they stop.
             process_group=0,
         )
-        child = Child(role, process)
+        child = Child(role, process, asyncio.get_running_loop().time(), restarts)
         self._children.append(child)
         self._readers.append(asyncio.create_task(self._read(child)))
         return child
@@ -81,6 +92,30 @@ class Supervisor:
         child = ends[done.pop()]
         await self._readers[self._children.index(child)]
         return child
+
+    async def keep_up(self, on_end: Callable[[Child, float], None]) -> None:
+        """Start again whatever ends by itself, until cancelled.
+
+        `on_end` is called with each that ended and the seconds until it is started again: longer
+        each time, so that a cause that stays is not made worse, and short again once it ran well.
+        """
+        async with asyncio.TaskGroup() as group:
+            for child in self._children:
+                group.create_task(self._keep_up(child, on_end))
+
+    async def _keep_up(self, child: Child, on_end: Callable[[Child, float], None]) -> None:
+        while True:
+            await child.process.wait()
+            reader = self._readers[self._children.index(child)]
+            await reader
+            if asyncio.get_running_loop().time() - child.started_at > _RAN_WELL_S:
+                child.restarts = 0
+            wait_s = min(_AGAIN_AFTER_S * 2**child.restarts, _AGAIN_AFTER_MAX_S)
+            on_end(child, wait_s)
+            await asyncio.sleep(wait_s)
+            ended, child = child, await self.start(child.role, after=child)
+            self._children.remove(ended)
+            self._readers.remove(reader)
 
     async def stop(self) -> None:
         """Ask every child to stop, wait, and kill those that do not; none is left afterwards.

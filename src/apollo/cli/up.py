@@ -11,16 +11,19 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import structlog
 import typer
 from rich.text import Text
 
 from apollo.cli import stack
 from apollo.cli.interrupts import Interrupted, until_interrupted
 from apollo.cli.stack import Stack
+from apollo.cli.supervisor import Child
 from apollo.cli.terminal import err, out, say
 from apollo.config import configure_logging, load
 from apollo.usecases.authenticate import NewToken, TokenListed
 
+_log = structlog.get_logger("apollo.up")
 _FIRST_ORGANIZATION: Final = "org_demo"
 _DEFAULT_URL: Final = "http://127.0.0.1:8000"
 # What a second terminal has to know as well: commands that ask database or provider read these.
@@ -72,9 +75,18 @@ async def _run_all() -> None:
         environ.setdefault("APOLLO_LOG", "text")
         say("Starting Apollo …")
     async with stack.started(environ, _follow(on_terminal=on_terminal)) as running:
-        token = await running.first_token(_FIRST_ORGANIZATION)
+        # What is redirected is kept, by journald or `docker logs`, and a token is shown only once.
+        is_seen = out.is_terminal
+        token = await running.first_token(_FIRST_ORGANIZATION) if is_seen else None
         _announce(running, token, time.monotonic() - began)
-        await running.ended()
+        await running.supervisor.keep_up(_tell_of_end)
+
+
+def _tell_of_end(child: Child, wait_s: float) -> None:
+    """Say which process ended and how; its last words stand above, as it wrote them."""
+    _log.error(
+        "process.ended", role=child.role, ending=child.ending(), starts_again_in_s=round(wait_s)
+    )
 
 
 def _follow(*, on_terminal: bool) -> Callable[[str, str], None]:
@@ -90,7 +102,7 @@ def _follow(*, on_terminal: bool) -> Callable[[str, str], None]:
     return show if on_terminal else pass_on
 
 
-def _announce(running: Stack, token: NewToken | TokenListed, took_s: float) -> None:
+def _announce(running: Stack, token: NewToken | TokenListed | None, took_s: float) -> None:
     out.print(f"\n[bold green]Apollo is ready[/] ({took_s:.1f} s)\n")
     rows: Mapping[str, str] = {
         "API": f"{running.url}/api/v1",
@@ -101,13 +113,15 @@ def _announce(running: Stack, token: NewToken | TokenListed, took_s: float) -> N
             else str(running.settings.jambonz_url)
         ),
     }
-    if isinstance(token, NewToken):
+    shown = "gat_…"
+    if token is None:
+        rows = {**rows, "token": f"make one: apollo token create --org {_FIRST_ORGANIZATION}"}
+    elif isinstance(token, NewToken):
         rows = {**rows, "token": f"{token.token}  (of {token.organization_id}, shown only now)"}
         shown = token.token
     else:
         note = f"{token.organization_id} has {token.shown}; `apollo token create` makes another"
         rows = {**rows, "token": note}
-        shown = "gat_…"
     for name, value in rows.items():
         out.print(f"  {name:<16} {value}", soft_wrap=True, markup=False)
     out.print("\nIn another terminal:", markup=False)

@@ -52,6 +52,7 @@ class Reason(enum.StrEnum):
     CAMPAIGN_CONCURRENCY_FULL = "campaign_concurrency_full"  # the campaign's slots are in use
     NO_WORKER_ALIVE = "no_worker_alive"  # no worker sends heartbeats
     WORKER_STUCK = "worker_stuck"  # a worker lives and takes nothing
+    PROCESS_RESTARTED = "process_restarted"  # a process of ours keeps ending and is started again
     VERSION_MISMATCH = "version_mismatch"  # processes of different versions share the database
     DB_READONLY = "db_readonly"  # the database takes no writes
     DB_DISK_FULL = "db_disk_full"  # the database has no room left

@@ -18,6 +18,7 @@ from apollo.core.diagnosis.reported import (
     Process,
     ProviderHealth,
     Queue,
+    Restarts,
     WriteFault,
 )
 from apollo.core.diagnosis.snapshot import Recovering
@@ -88,6 +89,11 @@ class _Fault(msgspec.Struct):
     error: str = ""
 
 
+class _Restarts(msgspec.Struct):
+    count: int = 0
+    ending: str = ""
+
+
 class _Report(msgspec.Struct):
     """The part of a heartbeat's report that the diagnosis reads."""
 
@@ -108,6 +114,7 @@ class _Report(msgspec.Struct):
     applications: list[_Application] = []
     call_hooks: list[_CallHook] = []
     database_faults: list[_Fault] = []
+    restarts: _Restarts | None = None
 
 
 def read_process(row: Record) -> Process:
@@ -152,6 +159,9 @@ def read_process(row: Record) -> Process:
             WriteFault(sqlstate=one.sqlstate, error=one.error, since=_dated(one.since))
             for one in report.database_faults
         ),
+        restarts=None
+        if report.restarts is None
+        else Restarts(count=report.restarts.count, ending=report.restarts.ending),
     )
 
 

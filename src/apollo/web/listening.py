@@ -1,7 +1,6 @@
 """Serves an ASGI application with uvicorn until cancelled, with the settings its callers need."""
 
 import asyncio
-import logging
 import socket
 
 import structlog
@@ -25,8 +24,6 @@ def config_of(app: ASGIApp, host: str, port: int) -> uvicorn.Config:
         # Our own log says what matters, once per decision; a line per request says nothing more.
         access_log=False,
         log_config=None,
-        # What a stranger sends may not fill the log, whatever is wrong with it.
-        log_level=logging.ERROR,
         # Nobody asks where a request came from.
         proxy_headers=False,
         server_header=False,

@@ -6,6 +6,7 @@ large its body may be is the shell's to say.
 """
 
 import asyncio
+import logging
 from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import (
@@ -14,6 +15,9 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+# uvicorn warns of every request that it cannot read: a stranger may not fill our log.
+_log: Final = logging.getLogger("apollo.wire")
+_log.setLevel(logging.ERROR)
 # Four times what browsers and proxies allow themselves: a long query and a few cookies.
 HEAD_BYTES_MAX: Final = 64 * 1024
 # A head is one packet or a few; only an attack takes longer.
@@ -33,6 +37,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
     def __init__(self, *given: Any, **named: Any) -> None:
         super().__init__(*given, **named)
+        self.logger = _log
         self._is_in_head = True
         self._has_begun = False
         self._is_refused = False

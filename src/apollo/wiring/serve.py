@@ -1,6 +1,7 @@
 """The API process. Must never import what only a worker runs."""
 
 import asyncio
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 from starlette.types import ASGIApp
@@ -9,6 +10,7 @@ from apollo import __version__
 from apollo.bus.line import Line, open_line
 from apollo.config import Settings
 from apollo.config.parts import default_route, diagnosis_settings
+from apollo.core.diagnosis.reported import Restarts
 from apollo.ports import Bus, Clock, TelephonyDriver
 from apollo.storage.database import Database
 from apollo.storage.heartbeats import this_process
@@ -38,12 +40,12 @@ from apollo.wiring import parts
 from apollo.wiring.running import run
 
 
-def run_serve(settings: Settings) -> None:
+def run_serve(settings: Settings, restarts: Restarts | None = None) -> None:
     """Run the API until told to stop."""
-    run(_serve(settings))
+    run(_serve(settings, restarts))
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(settings: Settings, restarts: Restarts | None) -> None:
     clock = parts.SystemClock()
     driver = parts.make_driver(settings, clock)
     async with (
@@ -57,6 +59,7 @@ async def _serve(settings: Settings) -> None:
             bus=line.bus,
             clock=clock,
             figures=[
+                lambda: {"restarts": restarts and asdict(restarts)},
                 lambda: {"hooks": callbacks.report.as_json()},
                 lambda: {"events": callbacks.queue()},
             ],

@@ -1,5 +1,6 @@
 """The worker process, which places the calls. Must never import what serves HTTP."""
 
+from dataclasses import asdict
 from random import SystemRandom
 
 import structlog
@@ -8,6 +9,7 @@ from apollo import __version__
 from apollo.bus.line import open_line
 from apollo.config import Settings
 from apollo.config.parts import default_route, diagnosis_settings
+from apollo.core.diagnosis.reported import Restarts
 from apollo.ports import Clock, TelephonyDriver
 from apollo.storage.database import Database
 from apollo.storage.heartbeats import Process, this_process
@@ -31,12 +33,12 @@ from apollo.worker import Worker
 _log = structlog.get_logger("apollo")
 
 
-def run_worker(settings: Settings) -> None:
+def run_worker(settings: Settings, restarts: Restarts | None = None) -> None:
     """Run one worker until told to stop."""
-    run(_work(settings))
+    run(_work(settings, restarts))
 
 
-async def _work(settings: Settings) -> None:
+async def _work(settings: Settings, restarts: Restarts | None) -> None:
     clock = parts.SystemClock()
     driver = parts.make_driver(settings, clock)
     async with (
@@ -72,6 +74,7 @@ async def _work(settings: Settings) -> None:
             bus=line.bus,
             clock=clock,
             figures=[
+                lambda: {"restarts": restarts and asdict(restarts)},
                 lambda: {"provider_clock_offset_s": driver.clock_offset_s},
                 worker.report,
                 watch.report,

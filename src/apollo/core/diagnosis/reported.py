@@ -117,6 +117,14 @@ class WriteFault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restarts:
+    """A process started in place of one that ended: how often, and how the last one ended."""
+
+    count: int
+    ending: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """A heartbeat: a process that is, or was, alive. What it did not report is None."""
 
@@ -147,6 +155,8 @@ class Process:
     applications: tuple[ApplicationHook, ...] = ()
     call_hooks: tuple[CallHook, ...] = ()
     write_faults: tuple[WriteFault, ...] = ()
+    # None for one that was not started in place of another.
+    restarts: Restarts | None = None
 
     @property
     def who(self) -> str:

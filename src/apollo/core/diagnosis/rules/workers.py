@@ -18,6 +18,8 @@ from apollo.core.states import BatchStatus
 _LAG_S: Final = 5.0
 # While a contact could be taken the sweep asks for it every five seconds.
 _IDLE: Final = timedelta(seconds=30)
+# `apollo up` takes one that has run for so long for well again.
+_RECENTLY: Final = timedelta(minutes=10)
 # NTP keeps machines within a tenth of a second; beyond this it does not run.
 _SKEW_S: Final = 2.0
 # Call-detail records are looked for from five seconds before our own request.
@@ -115,6 +117,53 @@ def worker_stuck(view: View) -> Finding | None:
         },
         words={"who": f"The {process.who}", "what": what},
         is_holding=is_holding,
+    )
+
+
+@symptom(
+    Reason.PROCESS_RESTARTED,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="A process ended unexpectedly within the last ten minutes, and `apollo up` has started "
+    "it again.",
+    fix="{what}. Read what it said before it ended, in the log of `apollo up` above"
+    " `process.ended`; if it was killed, see whether the machine has run out of memory.",
+)
+def process_restarted(view: View) -> Finding | None:
+    """A process was started in place of one that ended."""
+    if not view.is_waiting_for_us:
+        return None
+    # One that has run well for longer did not end of what ended the one before.
+    again = [
+        (one, one.restarts, one.started_at)
+        for one in view.alive
+        if one.restarts is not None
+        and one.started_at is not None
+        and view.now - one.started_at < _RECENTLY
+    ]
+    if not again:
+        return None
+    said = [
+        f"the {one.role} process on {one.host} {restarts.ending} and was started again"
+        f" {stamp(at)}" + (f", {restarts.count} times in a row" if restarts.count > 1 else "")
+        for one, restarts, at in again
+    ]
+    return Finding(
+        reason=Reason.PROCESS_RESTARTED,
+        contacts=0,
+        since=min(at for _, _, at in again),
+        evidence={
+            "processes": [
+                {
+                    "who": one.who,
+                    "restarts": restarts.count,
+                    "ending": restarts.ending,
+                    "started_at": at,
+                }
+                for one, restarts, at in again
+            ]
+        },
+        words={"what": _sentence(said)},
     )
 
 
@@ -256,6 +305,7 @@ def _sentence(parts: list[str]) -> str:
 RULES: Final = (
     no_worker_alive,
     worker_stuck,
+    process_restarted,
     version_mismatch,
     clock_skew,
     completed_not_closed,
