@@ -2,8 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apollo.core.breaker import CARRIER_FAILS, Breaker, GateState
-from apollo.core.carrier import CarrierTally
+from apollo.core.breaker import Breaker, GateState
 
 PLENTY = 64
 
@@ -52,12 +51,6 @@ def test_an_answered_question_closes_it_for_one_request_and_a_failure_opens_it_a
     breaker.found_well(112.0)
     breaker.succeeded(112.5)
     assert breaker.may_send(112.5, PLENTY) == PLENTY
-
-
-def test_an_answered_question_says_nothing_about_the_carrier() -> None:
-    breaker = carrier_down()
-    breaker.found_well(106.0)
-    assert breaker.is_shut
 
 
 def test_three_failures_in_a_row_open_it() -> None:
@@ -216,75 +209,6 @@ def test_the_answers_of_the_last_minute_are_counted_by_kind() -> None:
     assert breaker.answers(59.0) == {"accepted": 2, "timeout": 1, "number": 1}
     assert breaker.answers(91.0) == {"accepted": 1, "number": 1}
     assert breaker.answers(200.0) == {}
-
-
-def carrier_down() -> Breaker:
-    """Open since 100.0: the carrier failed five calls and carried three."""
-    breaker = proven()
-    breaker.carrier_told(99.0, CarrierTally(failures=7, carried=40))
-    seen = CarrierTally(failures=12, carried=43, failures_in_a_row=2, sip_status=503)
-    breaker.carrier_told(100.0, seen)
-    assert breaker.state is GateState.DOWN
-    return breaker
-
-
-def test_a_carrier_that_fails_as_many_calls_as_it_carries_opens_it() -> None:
-    breaker = carrier_down()
-    assert breaker.cause == CARRIER_FAILS
-    assert breaker.last_error == "the carrier failed 5 of 8 calls, the last with SIP 503"
-    assert breaker.may_send(104.9, PLENTY) == 0
-    assert breaker.may_send(105.0, PLENTY) == 1
-
-
-def test_what_the_carrier_failed_before_the_first_look_does_not_open_it() -> None:
-    breaker = proven()
-    breaker.carrier_told(100.0, CarrierTally(failures=900, failures_in_a_row=900))
-    breaker.carrier_told(101.0, CarrierTally(failures=900, failures_in_a_row=900))
-    assert breaker.state is GateState.OK
-
-
-@pytest.mark.parametrize(("failed", "carried"), [(4, 0), (5, 6), (7, 90)])
-def test_a_few_calls_that_the_carrier_fails_do_not_open_it(failed: int, carried: int) -> None:
-    breaker = proven()
-    breaker.carrier_told(99.0, CarrierTally())
-    breaker.carrier_told(100.0, CarrierTally(failures=failed, carried=carried))
-    assert breaker.state is GateState.OK
-
-
-def test_carrier_failures_of_an_earlier_minute_do_not_count() -> None:
-    breaker = proven()
-    for n in range(10):
-        breaker.carrier_told(n * 31.0, CarrierTally(failures=2 * n, failures_in_a_row=2))
-    assert breaker.state is GateState.OK
-
-
-def test_a_probe_that_is_only_accepted_does_not_close_it_for_the_carrier() -> None:
-    breaker = carrier_down()
-    assert breaker.may_send(105.0, PLENTY) == 1
-    breaker.succeeded(105.1)
-    assert breaker.is_shut
-    assert breaker.retry_at == 135.1
-    breaker.answered(106.0, "number")
-    assert breaker.is_shut
-    breaker.carrier_told(107.0, CarrierTally(failures=13, carried=43, failures_in_a_row=3))
-    assert breaker.is_shut
-
-
-def test_a_call_that_the_carrier_takes_closes_it_and_old_failures_are_forgotten() -> None:
-    breaker = carrier_down()
-    breaker.carrier_told(103.0, CarrierTally(failures=12, carried=44))
-    assert breaker.state is GateState.OK
-    breaker.succeeded(103.0)
-    assert breaker.may_send(103.0, PLENTY) == PLENTY
-    breaker.carrier_told(104.0, CarrierTally(failures=13, carried=44, failures_in_a_row=1))
-    assert breaker.state is GateState.OK
-
-
-def test_a_carrier_that_works_does_not_close_it_for_a_provider_that_does_not_answer() -> None:
-    breaker = down(100.0)
-    breaker.carrier_told(100.0, CarrierTally(failures=1))
-    breaker.carrier_told(101.0, CarrierTally(failures=1, carried=1))
-    assert breaker.state is GateState.DOWN
 
 
 @pytest.mark.parametrize("wanted", [0, 1, 5])

@@ -23,7 +23,6 @@ from tests.core.evidence_cases import (
     worker,
 )
 
-from apollo.core.breaker import CARRIER_FAILS
 from apollo.core.diagnosis import explain
 from apollo.core.diagnosis.evidence import Share
 from apollo.core.diagnosis.reported import (
@@ -217,7 +216,7 @@ def test_no_carrier_is_not_taken_for_a_blocked_caller_id() -> None:
 
 
 SHUT = ProviderHealth(
-    provider="jambonz", state="down", cause=CARRIER_FAILS, last_error="3 in a row", retry_at=NOW
+    provider="jambonz", state="down", cause="carrier", last_error="3 in a row", retry_at=NOW
 )
 
 

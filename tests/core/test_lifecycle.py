@@ -41,6 +41,7 @@ from apollo.core.model import (
     RetryStrategy,
     Turn,
 )
+from apollo.core.sip import Family
 from apollo.core.states import (
     CALL_MOVES,
     CLOSED_BATCH,
@@ -136,7 +137,7 @@ class Life:
                 self.contact, status=ContactStatus.SKIPPED, due=None, wait_reason=None
             )
 
-    def happens(self, nth: int, event: CallEvent, *, declines_before: int = 0) -> Step:
+    def happens(self, nth: int, event: CallEvent, *, set_up: Family | None = None) -> Step:
         call = self.calls[nth]
         setting = CallSetting(
             follow_ups_max=FOLLOW_UPS_DEFAULT,
@@ -147,7 +148,7 @@ class Life:
                 c for c in self.calls if c is not call and c.state is not CallState.RELEASED
             ),
         )
-        done = step(call, self.contact, setting, event, declines_before=declines_before)
+        done = step(call, self.contact, setting, event, set_up=set_up)
         self.calls[nth], self.contact = done.call, done.contact
         if done.contact.tries == 0 and done.contact.status is ContactStatus.FOLLOWUP_SCHEDULED:
             self.budget_from = len(self.calls)

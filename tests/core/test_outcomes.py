@@ -2,13 +2,8 @@ import itertools
 
 import pytest
 
-from apollo.core.outcomes import (
-    DECLINES_MEAN_NO_CARRIER,
-    Blame,
-    Ending,
-    classify,
-    is_silent_decline,
-)
+from apollo.core.outcomes import CARRIERS, NEVER_AGAIN, OF_SET_UP, Blame, Ending, classify
+from apollo.core.sip import Family
 from apollo.core.states import Outcome
 
 WORDS = ["completed", "busy", "no-answer", "failed", "canceled", ""]
@@ -19,16 +14,8 @@ def end(
     *,
     call_status: str = "failed",
     was_answered: bool = False,
-    rang: bool = False,
-    declines_before: int = 0,
 ) -> Ending:
-    return classify(
-        call_status=call_status,
-        sip_status=sip_status,
-        was_answered=was_answered,
-        rang=rang,
-        declines_before=declines_before,
-    )
+    return classify(call_status=call_status, sip_status=sip_status, was_answered=was_answered)
 
 
 @pytest.mark.parametrize(
@@ -45,6 +32,10 @@ def end(
         (604, Outcome.FAILED, Blame.NUMBER),
         (607, Outcome.FAILED, Blame.NUMBER),
         (608, Outcome.FAILED, Blame.NUMBER),
+        (603, Outcome.BUSY, Blame.NUMBER),
+        (401, Outcome.FAILED, Blame.CARRIER),
+        (407, Outcome.FAILED, Blame.CARRIER),
+        (436, Outcome.FAILED, Blame.CARRIER),
         (402, Outcome.FAILED, Blame.CARRIER),
         (403, Outcome.FAILED, Blame.CARRIER),
         (500, Outcome.FAILED, Blame.CARRIER),
@@ -77,33 +68,27 @@ def test_without_a_code_the_word_of_the_provider_counts() -> None:
     assert end(None, call_status="failed").outcome is Outcome.FAILED
 
 
+def test_a_call_without_a_common_codec_is_a_try_of_the_person() -> None:
+    assert end(488) == Ending(Outcome.FAILED, Blame.PERSON, "call_failed")
+
+
 def test_a_code_nobody_knows_falls_back_to_the_word() -> None:
     assert end(499, call_status="no-answer").outcome is Outcome.NO_ANSWER
     assert end(699, call_status="failed").blame is Blame.PERSON
 
 
-def test_a_decline_after_ringing_is_the_person_and_is_never_repeated() -> None:
-    for before in range(DECLINES_MEAN_NO_CARRIER + 2):
-        ending = end(603, call_status="busy", rang=True, declines_before=before)
-        assert (ending.outcome, ending.blame) == (Outcome.BUSY, Blame.NUMBER)
-
-
-def test_the_third_silent_decline_in_a_row_is_the_carrier() -> None:
-    blames = [end(603, declines_before=before).blame for before in range(4)]
-    assert blames == [Blame.NUMBER, Blame.NUMBER, Blame.CARRIER, Blame.CARRIER]
-
-
-def test_only_a_603_without_ringing_adds_to_the_row_of_declines() -> None:
-    assert is_silent_decline(sip_status=603, rang=False)
-    assert not is_silent_decline(sip_status=603, rang=True)
-    assert not is_silent_decline(sip_status=486, rang=False)
-    assert not is_silent_decline(sip_status=None, rang=False)
+@pytest.mark.parametrize("family", Family)
+def test_what_one_number_after_the_other_ends_with_costs_nobody_anything(family: Family) -> None:
+    ending = OF_SET_UP[family]
+    assert (ending.outcome, ending.blame) == (Outcome.FAILED, Blame.CARRIER)
+    assert ending.reason in CARRIERS
+    assert ending.reason not in NEVER_AGAIN
 
 
 def test_every_code_there_can_be_has_an_outcome_and_only_an_answer_completes() -> None:
     for sip_status in [None, *range(100, 700)]:
-        for word, rang in itertools.product(WORDS, [True, False]):
-            ending = end(sip_status, call_status=word, rang=rang)
+        for word in WORDS:
+            ending = end(sip_status, call_status=word)
             assert ending.reason
             assert (ending.outcome is Outcome.COMPLETED) == (word == "completed")
             assert (ending.blame is Blame.NOBODY) == (word == "completed")

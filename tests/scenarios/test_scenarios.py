@@ -15,6 +15,7 @@ import pytest
 from msgspec.structs import replace
 
 from apollo.core.campaign_settings import FOLLOW_UPS_DEFAULT
+from apollo.core.carrier import silent_family
 from apollo.core.events import (
     CallAccepted,
     CallAnswered,
@@ -42,6 +43,7 @@ from apollo.core.model import (
     RetryPolicy,
     RetryStrategy,
 )
+from apollo.core.sip import Family
 from apollo.core.states import BatchStatus, CallKind, CallState, ContactStatus
 
 START = datetime(2026, 5, 10, 9, tzinfo=UTC)
@@ -58,7 +60,7 @@ class Stage:
         self.now = START
         self.policy = RetryPolicy(3, RetryStrategy.FIXED, timedelta(minutes=30))
         self.batch = BatchStatus.IN_PROGRESS
-        self.declines = 0
+        self.set_up: Family | None = None
         self.calls: dict[str, Call] = {}
         self.contact = Contact(
             key=ContactKey(uuid.UUID(int=1), 1), status=ContactStatus.PENDING, updated_at=START
@@ -74,8 +76,8 @@ class Stage:
                 )
             case "batch":
                 self.batch = BatchStatus(rest[0])
-            case "declines":
-                self.declines = int(rest[0])
+            case "row":
+                self.set_up = Family(rest[0])
             case "at":
                 self.now = START + timedelta(seconds=int(rest[0]))
             case "call":
@@ -132,7 +134,10 @@ class Stage:
             ),
         )
         event = self._read(*words)
-        done = step(before, self.contact, setting, event, declines_before=self.declines)
+        # As the gates say it: only of a call that ends before it rang.
+        silent = silent_family(before, event)
+        set_up = self.set_up if silent is self.set_up else None
+        done = step(before, self.contact, setting, event, set_up=set_up)
         self.calls[name], self.contact = done.call, done.contact
         return self._show(name, before, done)
 

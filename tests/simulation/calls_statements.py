@@ -7,13 +7,11 @@ from typing import Any
 
 import asyncpg
 from tests.simulation.dialling_statements import (
-    NEW_PROVIDER,
     Given,
     Rows,
     complete,
     is_finished,
     lock_both,
-    tally_of,
     unpark,
 )
 from tests.simulation.engine import KEY_SHARE, NO_KEY, UPDATE, Row, Transaction
@@ -74,17 +72,15 @@ def lock_calls(t: Transaction, now: datetime, call_ids: list[uuid.UUID]) -> Rows
     # A row that was waited for is read again; what is only joined stays as it was first seen.
     if "due" not in t.first_sight:
         t.first_sight["due"] = [t.get("due_contacts", _key(c)) for c in found]
-        t.first_sight["providers"] = [t.get("providers", c["provider"]) for c in found]
         t.first_sight["cursors"] = [t.get("batch_cursors", c["batch_id"]) for c in found]
     for c in found:
         t.lock("calls", c["id"], UPDATE)
         t.lock("contacts", _key(c), UPDATE)
     return [
-        _joined(t, c, due, provider, cursor, now)
-        for c, due, provider, cursor in zip(
+        _joined(t, c, due, cursor, now)
+        for c, due, cursor in zip(
             found,
             t.first_sight["due"],
-            t.first_sight["providers"],
             t.first_sight["cursors"],
             strict=True,
         )
@@ -95,7 +91,6 @@ def _joined(
     t: Transaction,
     call: Row,
     due: Row | None,
-    provider: Row | None,
     cursor: Row | None,
     now: datetime,
 ) -> dict[str, Any]:
@@ -124,7 +119,6 @@ def _joined(
         "contact_updated_at": contact["updated_at"],
         "turn": None if due is None else due["turn"],
         "due_at": None if due is None else due["due_at"],
-        **tally_of(provider),
         "read_at": now,
     }
 
@@ -152,8 +146,6 @@ def write_moves(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     for key in keys:
         t.lock("contacts", key, NO_KEY)
         t.lock("due_contacts", key, UPDATE)
-    for provider in given["providers"]:
-        t.lock("providers", provider, NO_KEY)
     freed = _freed(t, set(given["freed_numbers"]), set(keys))
     moved = sum(_move_call(t, given, n) for n in range(len(given["ids"])))
     for n, key in enumerate(keys):
@@ -162,16 +154,6 @@ def write_moves(t: Transaction, now: datetime, /, **given: Any) -> Rows:
         given["campaign_ids"], given["counted"], given["counts"], strict=True
     ):
         t.count(campaign_id, counted, calls)
-    for n, provider in enumerate(given["providers"]):
-        row = t.get("providers", provider) or {"provider": provider, **NEW_PROVIDER}
-        grown = {name: row[name] + given[name][n] for name in ("calls_failed", "calls_carried")}
-        seen = {
-            "declines_in_a_row": given["declines"][n],
-            "failed_in_a_row": given["failed_in_a_row"][n],
-            "failed_at": given["failed_ats"][n],
-            "failed_with": given["failed_with"][n],
-        }
-        t.put("providers", provider, {**row, **grown, **seen})
     _store_events(t, given)
     woken = list(dict.fromkeys([*given["freed_campaigns"], *unpark(t, freed)]))
     if given["notifies"]:

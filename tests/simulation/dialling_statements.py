@@ -14,7 +14,7 @@ UNFINISHED = frozenset({"pending", "dispatched", "in_progress", "retrying", "fol
 KINDS = {0: "follow_up", 1: "retry", 2: "first"}
 
 
-def lock_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID, provider: str) -> Rows:
+def lock_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID) -> Rows:
     t.lock_timeout_s = 0.1
     c = t.get("campaigns", campaign_id)
     if c is None:
@@ -34,7 +34,9 @@ def lock_campaign(t: Transaction, now: datetime, campaign_id: uuid.UUID, provide
             "application_sid": None,
             "speech_synthesis": None,
             "speech_recognizer": None,
-            **tally_of(t.get("providers", provider)),
+            "has_shut_gates": any(
+                g["campaign_id"] == campaign_id and g["shut_at"] for g in t.rows("carrier_gates")
+            ),
             "read_at": now,
         }
     ]
@@ -79,22 +81,7 @@ def read_caller_id_loads(t: Transaction, now: datetime, campaign_id: uuid.UUID) 
     return [{"from_number": number, "open_calls": n} for number, n in loads.items()]
 
 
-NEW_PROVIDER = {
-    **dict.fromkeys(("declines_in_a_row", "calls_failed", "calls_carried", "failed_in_a_row"), 0),
-    **dict.fromkeys(("failed_at", "failed_with", "next_request_at")),
-}
-
-
-def tally_of(provider: Row | None) -> dict[str, Any]:
-    """Give the columns of a left join with the providers."""
-    names = NEW_PROVIDER.keys() - {"next_request_at"}
-    return {name: provider and provider[name] for name in names}
-
-
-def read_carrier(t: Transaction, now: datetime, provider: str) -> Rows:
-    del now
-    row = t.get("providers", provider)
-    return [] if row is None else [tally_of(row)]
+NEW_PROVIDER: dict[str, Any] = {"next_request_at": None}
 
 
 def lock_pace(t: Transaction, now: datetime, provider: str) -> Rows:
@@ -501,7 +488,6 @@ STATEMENTS = {
     for name in (
         *("lock_campaign", "read_loads", "read_caller_id_loads", "lock_pace", "book_requests"),
         "read_load",
-        "read_carrier",
         *(
             "claim_contacts",
             "has_called_too_soon",

@@ -28,6 +28,7 @@ UPDATE: Final = 2  # `for update`, and a delete
 TABLES: Final = (
     *("organizations", "campaigns", "batches", "batch_cursors", "contacts", "due_contacts"),
     *("calls", "call_events", "providers", "actions", "installation", "heartbeats"),
+    "carrier_gates",
 )
 
 

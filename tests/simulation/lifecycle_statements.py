@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from tests.simulation import calls_statements, dialling_statements, recovery_statements
+from tests.simulation import (
+    calls_statements,
+    dialling_statements,
+    gates_statements,
+    recovery_statements,
+)
 from tests.simulation.dialling_statements import LIVE, Rows
 from tests.simulation.engine import NO_KEY, UPDATE, Statement, Transaction
 
@@ -267,6 +272,7 @@ def _table() -> Mapping[str, tuple[tuple[str, ...], Statement]]:
     files = {
         "dialling": dialling_statements.STATEMENTS,
         "calls": calls_statements.STATEMENTS,
+        "carrier_gates": gates_statements.STATEMENTS,
         "lifecycle": here,
         "agents": agents,
         "recovery": recovery_statements.STATEMENTS,

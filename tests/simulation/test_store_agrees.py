@@ -39,7 +39,7 @@ from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import Window
 from apollo.errors import NotFound, Stale
 from apollo.ports import LiveCall
-from apollo.storage import agents, calls, dialling, lifecycle, overdue, recovery
+from apollo.storage import agents, calls, carrier_gates, dialling, lifecycle, overdue, recovery
 from apollo.storage.database import Database
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Webhook
 from apollo.usecases.record_call_result import CallResult, RecordCallResult
@@ -61,11 +61,19 @@ COMPARED = {
     "due_contacts": "batch_id, position",
     "calls": "batch_id, position, requested_at, id",
     "providers": "provider",
+    "carrier_gates": "provider, kind, scope_id",
 }
 PROVIDER = "sim"
 CALLER_IDS = ["+919876500001", "+919876500002"]
 # Set by PostgreSQL, and read by nothing that the simulation runs.
-NOT_KEPT = {"window_opens_at", "window_closes_at", "call_variables", "call_context", "metadata"}
+NOT_KEPT = {
+    "changed_at",
+    "window_opens_at",
+    "window_closes_at",
+    "call_variables",
+    "call_context",
+    "metadata",
+}
 # Only a worker that may claim tells how far a database knows from which nothing was claimed.
 HEARTBEATS: tuple[tuple[str, dict[str, bool]], ...] = (
     ("worker", {"is_cleared": True}),
@@ -163,6 +171,8 @@ class Both:
         # The id of a call is the real one's on both sides.
         if "from_number" in row:
             row["id"] = self.twin.get(row["id"], row["id"])
+        if "row_calls" in row:
+            row["row_calls"] = [self.twin.get(one, one) for one in row["row_calls"]]
         return {name: value for name, value in row.items() if name not in NOT_KEPT}
 
 
@@ -271,10 +281,10 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
 
     async def work(connection: Any, is_memory: bool) -> Any:
         del is_memory
-        campaign = await dialling.lock_campaign(connection, campaign_id, PROVIDER)
+        campaign = await dialling.lock_campaign(connection, campaign_id)
         assert campaign is not None
-        carrier = campaign.carrier, await dialling.read_carrier(connection, PROVIDER)
-        held = campaign.is_stopped, campaign.is_recovering, carrier
+        shut = sorted(await carrier_gates.read_shut_gates(connection, campaign_id, PROVIDER))
+        held = campaign.is_stopped, campaign.is_recovering, campaign.has_shut_gates, shut
         loads = await dialling.read_loads(connection, campaign, wanted)
         free = min(wanted, campaign.concurrency_limit - loads.open_calls)
         shares = share_slots(loads.batches, free)
@@ -293,6 +303,8 @@ async def claim(both: Both, dice: Random, campaign_id: uuid.UUID) -> None:
             ring_timeout=RULES.ring_timeout,
             number_gap=campaign.number_gap or timedelta(),
         )
+        left = {gate.scope: both.now + timedelta(seconds=30) for gate in shut}
+        await carrier_gates.note_probes(connection, left)
         return (held, loads), taken
 
     real, mine = await both.do(work)
@@ -317,6 +329,7 @@ def an_event(both: Both, dice: Random, sid: str) -> CallEvent:
             CallEnded(**ends, call_status="busy", sip_status=486),
             CallEnded(**ends, call_status="failed", sip_status=503),
             CallEnded(**ends, call_status="busy", sip_status=603),
+            CallEnded(**ends, call_status="failed", sip_status=404),
             CallEnded(**ends, call_status="no-answer", sip_status=487),
             RequestLost(**said, reason="timeout"),
             RequestNotPlaced(**said, reason="no_capacity"),
@@ -332,10 +345,18 @@ async def record(both: Both, dice: Random, _: uuid.UUID) -> None:
     # Often of the latest: what is told of a call that ended long ago is mostly told in vain.
     pool = dice.choice((known, known[-10:]))
     chosen = dice.sample(pool, min(len(pool), dice.randint(1, 3)))
+    # Now and then every call that is open ends alike: that is no accident, and is taken back.
+    is_outage = dice.random() < 0.3
+    if is_outage:
+        calls = both.server.tables["calls"]
+        chosen = [one for one in known if calls[one]["ended_at"] is None]
     arrivals = []
     for mine in chosen:
         sid = f"sid-{known.index(mine)}" if dice.random() < 0.95 else "sid-0"
         event = an_event(both, dice, sid)
+        if is_outage:
+            said: dict[str, Any] = {"at": both.now, "evidence": Evidence.WEBHOOK}
+            event = CallEnded(**said, provider_call_id=sid, call_status="busy", sip_status=603)
         hook = None
         if event.evidence is Evidence.WEBHOOK:
             content = uuid.UUID(int=dice.getrandbits(128))

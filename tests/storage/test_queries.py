@@ -11,9 +11,11 @@ import pytest
 from tests.builders import a_world
 
 from apollo import storage
+from apollo.core.carrier import ScopeKind
 from apollo.core.events import Evidence
 from apollo.core.model import NumberStrategy, Turn
 from apollo.core.reasons import Reason
+from apollo.core.sip import Family
 from apollo.core.states import (
     FINAL_CONTACT,
     LIVE_BATCH,
@@ -47,6 +49,8 @@ LISTED: dict[tuple[str, str], set[str]] = {
     ("calls", "kind"): set(CallKind),
     ("calls", "outcome"): set(Outcome),
     ("calls", "state"): set(CallState),
+    ("carrier_gates", "family"): set(Family),
+    ("carrier_gates", "kind"): set(ScopeKind),
     ("campaigns", "phone_number_strategy"): set(NumberStrategy),
     ("contacts", "status"): set(ContactStatus),
     ("contacts", "wait_reason"): set(STORED_REASONS),

@@ -206,7 +206,7 @@ async def test_the_statement_itself_refuses_a_window_that_closed_after_the_decis
 
     async def take(opens_at: datetime, closes_at: datetime) -> int:
         async with world.db.transaction() as connection:
-            campaign = await dialling.lock_campaign(connection, campaign_id, "p")
+            campaign = await dialling.lock_campaign(connection, campaign_id)
             assert campaign is not None
             taken = await dialling.claim_contacts(
                 connection,

@@ -124,7 +124,7 @@ async def take(
 ) -> list[dialling.ClaimedCall]:
     """Claim in a transaction of the test's own, which waits for locks as long as it must."""
     campaign_id = await world.value("select campaign_id from batches where id = $1", batch_id)
-    campaign = await dialling.lock_campaign(connection, campaign_id, "p")
+    campaign = await dialling.lock_campaign(connection, campaign_id)
     assert campaign is not None
     await connection.execute("set local lock_timeout = '30s'")
     return await dialling.claim_contacts(
@@ -187,7 +187,7 @@ async def test_two_workers_that_claim_the_same_people_keep_the_gap(world: World)
                 claimed = await world.claim(campaign, 4)
             except Stale:
                 continue
-            await world.end(*call_ids(claimed), sip_status=404)
+            await world.end(*call_ids(claimed), sip_status=607)
 
     await asyncio.gather(*(work(campaign) for campaign in campaigns))
     doubles = "select count(*) from (select from calls group by phone_number having count(*) > 1) d"

@@ -3,17 +3,18 @@
 import asyncio
 import hashlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import structlog
-from tests.builders import DEADLINES, ORGANIZATION, World, a_world, ended
+from tests.builders import DEADLINES, ORGANIZATION, World, a_world, ended, some_numbers
 from tests.usecases.batch_world import HeardBus
 
 from apollo.core import ids
-from apollo.core.breaker import CARRIER_FAILS
+from apollo.core.carrier import ROW_MEANS_SET_UP
+from apollo.core.eligibility import Wait
 from apollo.core.events import (
     CallAccepted,
     CallAnswered,
@@ -22,6 +23,8 @@ from apollo.core.events import (
     Evidence,
     RequestLost,
 )
+from apollo.core.reasons import Reason
+from apollo.core.sip import Family
 from apollo.core.states import Off
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.change_lifecycle import ChangeLifecycle
@@ -416,26 +419,27 @@ async def test_what_happens_is_dated_by_the_database(world: World) -> None:
 # ------------------------------------------------------------------------------------ the carrier
 
 
-async def carrier(world: World) -> tuple[Any, ...]:
-    """Calls failed, calls carried meanwhile, failures in a row, the SIP code of the last."""
-    rows = await world.sql(
-        "select calls_failed, calls_carried, failed_in_a_row, failed_with from providers"
-    )
-    return tuple(rows[0]) if rows else ()
+async def gate(world: World, kind: str = "campaign") -> dict[str, Any]:
+    """The one gate of this kind; empty when nothing was written of any."""
+    rows = await world.sql("select * from carrier_gates where kind = $1", kind)
+    assert len(rows) <= 1
+    return dict(rows[0]) if rows else {}
 
 
-async def test_what_the_carrier_fails_is_counted_for_every_process(world: World) -> None:
-    _, _, calls = await begin(world, 4)
+async def test_what_the_carrier_fails_is_counted_for_campaign_and_batch(world: World) -> None:
+    campaign_id, batch_id, calls = await begin(world, 4)
     await world.end(*calls[:2], sip_status=503)
     await world.end(calls[2], sip_status=402)
-    assert await carrier(world) == (3, 0, 3, 402)
+    for kind, scope_id in (("campaign", campaign_id), ("batch", batch_id)):
+        one = await gate(world, kind)
+        assert (one["scope_id"], one["failed"], one["sip_status"]) == (scope_id, 3, 402)
 
 
 async def test_a_carrier_that_works_costs_no_write(world: World) -> None:
     _, _, calls = await begin(world, 3)
     await world.end(*calls[:2])
     await world.end(calls[2], sip_status=486)
-    assert await carrier(world) == ()
+    assert await gate(world) == {}
 
 
 async def test_calls_carried_while_others_fail_are_counted_once_each(world: World) -> None:
@@ -443,24 +447,141 @@ async def test_calls_carried_while_others_fail_are_counted_once_each(world: Worl
     await world.end(calls[0], sip_status=503)
     ringing = CallRinging(at=AT, evidence=Evidence.WEBHOOK)
     await world.record((calls[1], ringing), (calls[1], answered()), (calls[1], ended()))
-    assert await carrier(world) == (1, 1, 0, 503)
     await world.end(calls[2], sip_status=480)
-    assert await carrier(world) == (1, 2, 0, 503)
+    one = await gate(world)
+    assert (one["failed"], one["carried"]) == (1, 2)
 
 
-async def test_a_claim_hears_of_the_carrier_and_takes_nobody(world: World) -> None:
+async def test_a_claim_meets_the_gate_of_its_campaign_and_takes_nobody(world: World) -> None:
     campaign_id = await world.a_campaign(limit=5)
     batch_id = await world.a_batch(campaign_id, 15)
+    other_id = await world.a_campaign(limit=5)
+    await world.a_batch(other_id, some_numbers(30)[25:])
     dial = world.dial()
-    for round_ in range(2):
-        claimed = await dial.claim(campaign_id, 5)
-        assert len(claimed.calls) == 5, f"round {round_}"
-        await world.end(*(job.call.id for job in claimed.calls), sip_status=503 if round_ else 486)
     claimed = await dial.claim(campaign_id, 5)
-    assert not claimed.calls
-    assert claimed.has_more
-    assert dial.breaker.cause == CARRIER_FAILS
+    await world.end(*(job.call.id for job in claimed.calls), sip_status=503)
+    held = await dial.claim(campaign_id, 5)
+    assert not held.calls
+    shut = await gate(world)
+    assert held.wait == Wait(Reason.CARRIER_REJECTS, shut["probe_at"])
+    assert held.wait_s is not None
+    assert 3 < held.wait_s <= 5
     assert await world.statuses(batch_id) == ["retrying"] * 5 + ["pending"] * 10
-    await world.sql("update providers set calls_carried = calls_carried + 1")
-    await dial.ask_for_carrier()
-    assert len((await dial.claim(campaign_id, 5)).calls) == 5
+    assert len((await dial.claim(other_id, 5)).calls) == 5, "nobody else is held"
+
+
+async def test_one_probe_leaves_whoever_claims_and_a_phone_that_rings_opens_the_gate(
+    world: World,
+) -> None:
+    campaign_id = await world.a_campaign(limit=5)
+    await world.a_batch(campaign_id, 15)
+    dial, another = world.dial(), world.dial()
+    claimed = await dial.claim(campaign_id, 5)
+    await world.end(*(job.call.id for job in claimed.calls), sip_status=503)
+    await world.sql("update carrier_gates set probe_at = clock_timestamp()")
+    probe = await dial.claim(campaign_id, 5)
+    assert len(probe.calls) == 1
+    assert not (await another.claim(campaign_id, 5)).calls, "one probe, whoever claims"
+    ringing = CallRinging(at=AT, evidence=Evidence.WEBHOOK)
+    recorded = await world.record((probe.calls[0].call.id, ringing))
+    assert recorded.freed == {campaign_id}, "it is dialled on at once"
+    assert len((await another.claim(campaign_id, 5)).calls) == 4
+
+
+async def end_like(world: World, calls: Sequence[uuid.UUID], sip_status: int) -> None:
+    for call_id in calls:
+        await world.end(call_id, sip_status=sip_status)
+
+
+@pytest.mark.parametrize(
+    ("sip_status", "reason", "family"),
+    [
+        (404, "no_route", Family.NUMBER),
+        (484, "no_route", Family.NUMBER),
+        (488, "no_codec", Family.CODEC),
+        (603, "no_carrier", Family.DECLINED),
+    ],
+)
+async def test_a_carrier_that_knows_no_number_costs_nobody_an_attempt(
+    world: World, sip_status: int, reason: str, family: Family
+) -> None:
+    length = ROW_MEANS_SET_UP[family]
+    campaign_id, batch_id, calls = await begin(world, length + 2)
+    await end_like(world, calls, sip_status)
+    assert await world.statuses(batch_id) == ["retrying"] * (length + 2)
+    rows = await world.sql("select tries, carrier_failures, attempts from contacts")
+    assert {tuple(row) for row in rows} == {(0, 1, 1)}
+    shown = await world.sql("select distinct hangup_reason, outcome, sip_status from calls")
+    assert [tuple(row) for row in shown] == [(reason, "failed", sip_status)]
+    assert (await gate(world))["shut_at"] is not None
+    assert (await gate(world, "batch"))["shut_at"] is not None
+    noted = await world.sql("select actor, detail, batch_id from actions")
+    assert [tuple(row) for row in noted] == [
+        ("apollo", {"contacts": length - 1, "sip_status": sip_status}, batch_id)
+    ]
+    counted = await world.sql(
+        "select counted, sum(calls)::int from call_counters where campaign_id = $1"
+        " group by 1 having sum(calls) <> 0",
+        campaign_id,
+    )
+    assert {row[0]: row[1] for row in counted} == {"attempts": length + 2, "failed": length + 2}
+
+
+async def test_a_list_with_some_bad_numbers_is_dialled_on(world: World) -> None:
+    _, batch_id, calls = await begin(world, 12)
+    for n, call_id in enumerate(calls):
+        await world.end(call_id, sip_status=487 if n % 4 == 3 else 404)
+    statuses = await world.statuses(batch_id)
+    assert statuses.count("failed") == 9
+    assert (await gate(world)).get("shut_at") is None
+
+
+async def test_a_batch_that_was_completed_goes_on_when_its_contacts_are_set_back(
+    world: World,
+) -> None:
+    length = ROW_MEANS_SET_UP[Family.NUMBER]
+    campaign_id = await world.a_campaign(limit=length)
+    first = await world.a_batch(campaign_id, length - 1)
+    calls = [job.call.id for job in (await world.dial().claim(campaign_id, length)).calls]
+    await end_like(world, calls, 404)
+    assert await world.value("select status from batches where id = $1", first) == "completed"
+    second = await world.a_batch(campaign_id, some_numbers(70)[-1:])
+    last = (await world.dial().claim(campaign_id, 1)).calls[0].call.id
+    await world.end(last, sip_status=404)
+    assert await world.value("select status from batches where id = $1", first) == "in_progress"
+    assert await world.statuses(first) == ["retrying"] * (length - 1)
+    assert await world.statuses(second) == ["retrying"]
+
+
+async def test_who_was_cancelled_meanwhile_is_set_back_to_nothing_that_is_called(
+    world: World,
+) -> None:
+    length = ROW_MEANS_SET_UP[Family.NUMBER]
+    _, batch_id, calls = await begin(world, length)
+    await end_like(world, calls[:-1], 404)
+    await world.sql("update batches set status = 'cancelled'")
+    await world.end(calls[-1], sip_status=404)
+    assert await world.statuses(batch_id) == ["failed"] * length
+    assert await world.value("select count(*) from due_contacts") == 0
+
+
+async def test_a_bad_list_holds_no_other_batch_of_its_campaign(world: World) -> None:
+    length = ROW_MEANS_SET_UP[Family.NUMBER]
+    campaign_id = await world.a_campaign(limit=2 * length)
+    bad = await world.a_batch(campaign_id, 2 * length)
+    good = await world.a_batch(campaign_id, some_numbers(70)[50:])
+    dial = world.dial()
+    claimed = await dial.claim(campaign_id, 2 * length)
+    by_batch = {
+        batch: [job.call.id for job in claimed.calls if job.call.contact.batch_id == batch]
+        for batch in (bad, good)
+    }
+    # One of the good ones rings after each of the bad ones: the campaign itself gets through.
+    for one, other in zip(by_batch[bad], by_batch[good], strict=True):
+        await world.end(one, sip_status=404)
+        await world.end(other, sip_status=487)
+    assert (await gate(world)).get("shut_at") is None
+    held = await world.sql("select scope_id from carrier_gates where shut_at is not null")
+    assert [row["scope_id"] for row in held] == [bad]
+    claimed = await dial.claim(campaign_id, 2 * length)
+    assert {job.call.contact.batch_id for job in claimed.calls} == {good}

@@ -1,5 +1,7 @@
 """When to stop asking a provider that fails, and when to try again. One breaker per connection.
 
+It hears of requests alone: they show whether the connection works, whoever they are for. What
+becomes of calls is weighed for each campaign and each batch (`carrier.py`), and stops nobody else.
 A value machine: times are the monotonic seconds handed in, so that it can be tested and replayed.
 """
 
@@ -8,7 +10,6 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from apollo.core.carrier import CarrierTally
 from apollo.core.request_budget import RISKED_MAX
 
 
@@ -34,9 +35,6 @@ _PROBE_EVERY_S = 30.0
 # connection, or the provider could not reach its own store, which it needs before it dials.
 _REACHES_NOBODY: Final = frozenset({"connect", "store_down"})
 _MINUTE_S = 60.0
-# The provider takes the calls, and the carrier behind it fails as many as it carries: a poor list
-# alone has some in ten that no carrier can reach, now and then three in a row.
-CARRIER_FAILS: Final = "carrier"
 
 
 @dataclass(slots=True)
@@ -55,11 +53,6 @@ class Breaker:
     # A question was answered, which proves less than a call that was taken.
     _is_on_trial: bool = False
     _recent: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=10_000))
-    _carrier: CarrierTally | None = None
-    # When it was looked at, how many calls had failed since the look before, how many not.
-    _carrier_looks: deque[tuple[float, int, int]] = field(
-        default_factory=lambda: deque(maxlen=1_000)
-    )
 
     def may_send(self, now: float, wanted: int) -> int:
         """Say how many requests may leave now; a probe counts as taken once it is allowed."""
@@ -100,11 +93,7 @@ class Breaker:
         self._in_a_row = 0
         self._is_on_trial = False
         self.last_success_at = now
-        if self.waits_for_carrier:
-            # To be accepted proves nothing here: what becomes of the probe does.
-            if self._is_probing:
-                self.retry_at = now + _PROBE_EVERY_S
-        elif self.state is not GateState.OK:
+        if self.state is not GateState.OK:
             self._open(GateState.OK, now, "", 0.0)
         self._is_probing = False
 
@@ -113,7 +102,7 @@ class Breaker:
 
         The next request goes alone, and a failure opens it again.
         """
-        if self.state is GateState.DOWN and not self.waits_for_carrier:
+        if self.state is GateState.DOWN:
             self._open(GateState.OK, now, "", 0.0)
             self._is_on_trial = True
 
@@ -158,40 +147,8 @@ class Breaker:
         self._note(now, cause)
         self._in_a_row = 0
         self._is_probing = self._is_on_trial = False
-        if self.state is GateState.DOWN and not self.waits_for_carrier:
+        if self.state is GateState.DOWN:
             self._open(GateState.OK, now, "", 0.0)
-
-    def carrier_told(self, now: float, carrier: CarrierTally) -> None:
-        """Hear what became of calls, as all processes together counted it.
-
-        The first look only sets the mark: what happened before says nothing about now.
-        """
-        before, self._carrier = self._carrier, carrier
-        if before is None or carrier == before:
-            return
-        failed = max(carrier.failures - before.failures, 0)
-        carried = max(carrier.carried - before.carried, 0)
-        self._carrier_looks.append((now, failed, carried))
-        if self.waits_for_carrier:
-            if carried:
-                self._carrier_looks.clear()
-                self._open(GateState.OK, now, "", 0.0)
-        elif self.state is GateState.OK and failed:
-            self._weigh_carrier(now, carrier)
-
-    @property
-    def waits_for_carrier(self) -> bool:
-        """Tell whether it is open because of the carrier: only what becomes of calls closes it."""
-        return self.state is GateState.DOWN and self.cause == CARRIER_FAILS
-
-    def _weigh_carrier(self, now: float, carrier: CarrierTally) -> None:
-        looks = [look for look in self._carrier_looks if look[0] > now - _MINUTE_S]
-        failed, carried = sum(look[1] for look in looks), sum(look[2] for look in looks)
-        if failed < _FAILURES_A_MINUTE or failed < carried:
-            return
-        code = f", the last with SIP {carrier.sip_status}" if carrier.sip_status else ""
-        self.last_error = f"the carrier failed {failed} of {failed + carried} calls{code}"
-        self._open(GateState.DOWN, now, CARRIER_FAILS, now + _FIRST_PROBE_AFTER_S)
 
     def answers(self, now: float) -> dict[str, int]:
         """Count the answers of the last minute by kind."""

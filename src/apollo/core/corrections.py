@@ -18,7 +18,7 @@ from apollo.core.events import (
     HangUp,
 )
 from apollo.core.model import STATUS_OF, Call, CallSetting, Contact, Turn
-from apollo.core.outcomes import DECLINED, NEVER_AGAIN, NO_CARRIER
+from apollo.core.outcomes import NEVER_AGAIN, SET_UP_REASONS, classify
 from apollo.core.states import CallKind, CallState, ContactStatus, Outcome
 
 # What a final contact shows of its last call; the others tell of more than one call, or of none.
@@ -37,13 +37,13 @@ def correct(
     )
     if answered and call.outcome is not Outcome.COMPLETED:
         return _correct_to_answered(call, contact, setting, event)
-    if isinstance(event, CallRinging) and call.hangup_reason == NO_CARRIER:
-        return _correct_to_declined(call, contact, setting, event)
+    if isinstance(event, CallRinging) and call.hangup_reason in SET_UP_REASONS:
+        return _correct_to_its_own(call, contact, setting, event)
     if not isinstance(event, CallEnded) or call.outcome is Outcome.COMPLETED:
         return None
     if call.evidence is not Evidence.ASSUMED:
         return None
-    ending = read_ending(call, event, declines_before=0)
+    ending = read_ending(call, event)
     corrected = replace(
         call,
         outcome=ending.outcome,
@@ -82,16 +82,17 @@ def _correct_to_answered(
     return call, contact, effects
 
 
-def _correct_to_declined(
+def _correct_to_its_own(
     call: Call, contact: Contact, setting: CallSetting, event: CallEvent
 ) -> Correction:
-    """It rang after all: the person declined, and is not to be called again."""
+    """It rang after all: the set-up worked, and the ending is this number's own."""
+    ending = classify(call_status="failed", sip_status=call.sip_status, was_answered=False)
     corrected = replace(
         call,
-        outcome=Outcome.BUSY,
+        outcome=ending.outcome,
         evidence=event.evidence,
         ringing_at=event.at,
-        hangup_reason=DECLINED,
+        hangup_reason=ending.reason,
     )
     contact = _follow_correction(corrected, contact, setting, event.at)
     return corrected, contact, ()

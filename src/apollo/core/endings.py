@@ -11,12 +11,20 @@ from apollo.core.events import (
     CallEnded,
     CallEvent,
     CallVanished,
-    Evidence,
     NumberRefused,
     QuarantineOver,
 )
 from apollo.core.model import Call, CallSetting, Contact
-from apollo.core.outcomes import CARRIERS, NEVER_AGAIN, Blame, Ending, classify
+from apollo.core.outcomes import (
+    BAD_NUMBER,
+    CARRIERS,
+    NEVER_AGAIN,
+    OF_SET_UP,
+    Blame,
+    Ending,
+    classify,
+)
+from apollo.core.sip import Family
 from apollo.core.states import ContactStatus, Outcome
 
 STATUS_OF_OUTCOME = {
@@ -27,29 +35,32 @@ STATUS_OF_OUTCOME = {
 }
 
 
-def read_ending(call: Call, event: CallEvent, declines_before: int) -> Ending:
-    """Say how a call ended, from the event that ended it."""
+def read_ending(call: Call, event: CallEvent, set_up: Family | None = None) -> Ending:
+    """Say how a call ended, from the event that ended it.
+
+    `set_up`: it ended in this family, as one number after the other did, and that is the set-up's.
+    """
     match event:
+        case CallEnded() | NumberRefused() if set_up is not None:
+            ending = OF_SET_UP[set_up]
         case CallEnded():
-            return classify(
+            ending = classify(
                 call_status=event.call_status,
                 sip_status=event.sip_status,
                 was_answered=call.answered_at is not None,
-                # Who looks a call up afterwards is not told that it rang.
-                rang=call.ringing_at is not None or event.evidence is not Evidence.WEBHOOK,
-                declines_before=declines_before,
             )
         case NumberRefused():
-            return Ending(Outcome.FAILED, Blame.NUMBER, "bad_number")
+            ending = BAD_NUMBER
         case QuarantineOver():
             blame = Blame.PERSON if event.may_retry else Blame.NUMBER
-            return Ending(Outcome.FAILED, blame, "outcome_unknown")
+            ending = Ending(Outcome.FAILED, blame, "outcome_unknown")
         case CallVanished() if call.answered_at is not None:
-            return Ending(Outcome.COMPLETED, Blame.NOBODY, "no_end_event")
+            ending = Ending(Outcome.COMPLETED, Blame.NOBODY, "no_end_event")
         case CallVanished(may_retry=False):
-            return Ending(Outcome.FAILED, Blame.NUMBER, "outcome_unknown")
+            ending = Ending(Outcome.FAILED, Blame.NUMBER, "outcome_unknown")
         case _:
-            return Ending(Outcome.NO_ANSWER, Blame.PERSON, "no_end_event")
+            ending = Ending(Outcome.NO_ANSWER, Blame.PERSON, "no_end_event")
+    return ending
 
 
 def is_barred(call: Call, contact: Contact, setting: CallSetting) -> bool:

@@ -39,7 +39,8 @@ from apollo.core.model import (
     Due,
     Turn,
 )
-from apollo.core.outcomes import Blame, Ending
+from apollo.core.outcomes import OF_SET_UP, Blame, Ending
+from apollo.core.sip import Family
 from apollo.core.states import (
     CALL_MOVES,
     CLOSED_BATCH,
@@ -74,11 +75,12 @@ def step(
     setting: CallSetting,
     event: CallEvent,
     *,
-    declines_before: int = 0,
+    set_up: Family | None = None,
 ) -> Step:
     """Apply one event to a call and its contact.
 
-    `declines_before`: numbers of this provider that ended 603 without ringing just before.
+    `set_up`: a call that ends now ends so for one number after the other; that is no number's
+    doing, and the family of endings says what it is.
     """
     if _is_of_another_call(call, event):
         return _of_another_call(call, contact, event)
@@ -95,7 +97,7 @@ def step(
     if target is CallState.RELEASED:
         return Step(moved, _give_back(moved, contact, setting))
     if target is CallState.ENDED:
-        moved, ending = _end(moved, event, declines_before)
+        moved, ending = _end(moved, event, set_up)
         return Step(moved, _after(moved, contact, setting, ending))
     status = CONTACT_SHOWS[target]
     if status is not contact.status:
@@ -195,8 +197,8 @@ def _unanswered_deadline(call: Call, deadlines: Deadlines) -> datetime:
     return call.requested_at + deadlines.ring_timeout + deadlines.grace
 
 
-def _end(call: Call, event: CallEvent, declines_before: int) -> tuple[Call, Ending]:
-    ending = read_ending(call, event, declines_before)
+def _end(call: Call, event: CallEvent, set_up: Family | None) -> tuple[Call, Ending]:
+    ending = read_ending(call, event, set_up)
     call = replace(call, outcome=ending.outcome, deadline_at=None)
     if isinstance(event, CallEnded):
         call = replace(
@@ -230,13 +232,13 @@ def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -
             return schedule_follow_up(contact, call.follow_up_at, now)
         return replace(contact, status=ContactStatus.COMPLETED)
     if ending.blame is Blame.CARRIER:
-        contact = _refund(contact, call)
+        contact = refund(contact, call)
     if is_closed or ending.blame is Blame.NUMBER or is_barred(call, contact, setting):
         return replace(contact, status=STATUS_OF_OUTCOME[ending.outcome])
     return _retry_or_finish(call, contact, setting, ending, now)
 
 
-def _refund(contact: Contact, call: Call) -> Contact:
+def refund(contact: Contact, call: Call) -> Contact:
     """Give back the attempt that the carrier, not the person, used up."""
     return replace(
         contact,
@@ -270,6 +272,29 @@ def _retry_or_finish(
     return replace(
         contact, status=STATUS_OF[turn], wait_reason=wait_reason, due=Due(turn, now + wait)
     )
+
+
+def set_back(
+    call: Call, contact: Contact, setting: CallSetting, family: Family, now: datetime
+) -> tuple[Call, Contact] | None:
+    """Take the blame for an ended call from its number: it was the set-up's, as seen since.
+
+    None when there is nothing to take back: the contact was reached, or called again.
+    """
+    reason = OF_SET_UP[family].reason
+    is_last = all(other.requested_at < call.requested_at for other in setting.other_calls)
+    is_judged = call.state is CallState.ENDED and call.hangup_reason not in {reason, "answered"}
+    if not is_judged or not is_last or contact.is_reached:
+        return None
+    call = replace(call, outcome=OF_SET_UP[family].outcome, hangup_reason=reason)
+    is_waiting = contact.due is not None
+    contact = refund(contact, call)
+    if is_waiting:
+        return call, contact
+    contact = replace(contact, updated_at=now)
+    if setting.batch_status in CLOSED_BATCH or is_barred(call, contact, setting):
+        return call, replace(contact, status=STATUS_OF_OUTCOME[OF_SET_UP[family].outcome])
+    return call, _retry_or_finish(call, contact, setting, OF_SET_UP[family], now)
 
 
 def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:

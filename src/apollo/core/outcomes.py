@@ -5,9 +5,11 @@ coverage look like a broken trunk. The code says who is to blame, and so whether
 """
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from apollo.core.sip import Family
 from apollo.core.states import Outcome
 
 
@@ -30,11 +32,9 @@ class Ending:
 
 
 _ANSWERED: Final = Ending(Outcome.COMPLETED, Blame.NOBODY, "answered")
-# Told apart by whether it rang.
-DECLINED: Final = "declined"
-NO_CARRIER: Final = "no_carrier"
-_DECLINED: Final = Ending(Outcome.BUSY, Blame.NUMBER, DECLINED)
-_NO_CARRIER: Final = Ending(Outcome.FAILED, Blame.CARRIER, NO_CARRIER)
+BAD_NUMBER: Final = Ending(Outcome.FAILED, Blame.NUMBER, "bad_number")
+_DECLINED: Final = Ending(Outcome.BUSY, Blame.NUMBER, "declined")
+_REFUSED: Final = Ending(Outcome.FAILED, Blame.CARRIER, "carrier_refused")
 
 _BY_SIP_STATUS: Final = {
     486: Ending(Outcome.BUSY, Blame.PERSON, "busy"),
@@ -42,14 +42,22 @@ _BY_SIP_STATUS: Final = {
     487: Ending(Outcome.NO_ANSWER, Blame.PERSON, "rang_out"),
     480: Ending(Outcome.NO_ANSWER, Blame.PERSON, "unreachable"),
     408: Ending(Outcome.NO_ANSWER, Blame.PERSON, "unreachable"),
-    404: Ending(Outcome.FAILED, Blame.NUMBER, "bad_number"),
-    410: Ending(Outcome.FAILED, Blame.NUMBER, "bad_number"),
-    484: Ending(Outcome.FAILED, Blame.NUMBER, "bad_number"),
-    604: Ending(Outcome.FAILED, Blame.NUMBER, "bad_number"),
+    603: _DECLINED,
+    404: BAD_NUMBER,
+    410: BAD_NUMBER,
+    484: BAD_NUMBER,
+    604: BAD_NUMBER,
     607: Ending(Outcome.FAILED, Blame.NUMBER, "unwanted"),
     608: Ending(Outcome.FAILED, Blame.NUMBER, "unwanted"),
-    402: Ending(Outcome.FAILED, Blame.CARRIER, "carrier_refused"),
-    403: Ending(Outcome.FAILED, Blame.CARRIER, "carrier_refused"),
+    # Our account, login, caller id or its signature: no doing of whoever was called.
+    401: _REFUSED,
+    402: _REFUSED,
+    403: _REFUSED,
+    407: _REFUSED,
+    428: _REFUSED,
+    436: _REFUSED,
+    437: _REFUSED,
+    438: _REFUSED,
 }
 _BY_WORD: Final = {
     "completed": _ANSWERED,
@@ -58,38 +66,25 @@ _BY_WORD: Final = {
 }
 _FAILED: Final = Ending(Outcome.FAILED, Blame.PERSON, "call_failed")
 _CARRIER_FAILED: Final = Ending(Outcome.FAILED, Blame.CARRIER, "carrier_failed")
-_ALL: Final = (_DECLINED, _NO_CARRIER, _CARRIER_FAILED, *_BY_SIP_STATUS.values())
+# What an ending means when one number after the other has it before it rings: the set-up's fault.
+OF_SET_UP: Final[Mapping[Family, Ending]] = {
+    Family.NUMBER: Ending(Outcome.FAILED, Blame.CARRIER, "no_route"),
+    Family.CODEC: Ending(Outcome.FAILED, Blame.CARRIER, "no_codec"),
+    Family.DECLINED: Ending(Outcome.FAILED, Blame.CARRIER, "no_carrier"),
+}
+SET_UP_REASONS: Final = frozenset(one.reason for one in OF_SET_UP.values())
+_ALL: Final = (_CARRIER_FAILED, *OF_SET_UP.values(), *_BY_SIP_STATUS.values())
 # What a call came to after which nobody is called again, and what used up no try of the person.
 NEVER_AGAIN: Final = frozenset(one.reason for one in _ALL if one.blame is Blame.NUMBER)
 CARRIERS: Final = frozenset(one.reason for one in _ALL if one.blame is Blame.CARRIER)
-# 603 without ringing for this many numbers in a row is "no carrier found", not three refusals.
-DECLINES_MEAN_NO_CARRIER: Final = 3
 
 
-def classify(
-    *,
-    call_status: str,
-    sip_status: int | None,
-    was_answered: bool,
-    rang: bool,
-    declines_before: int,
-) -> Ending:
-    """Say how a call ended.
-
-    `declines_before` counts the numbers that ended 603 without ringing just before this one.
-    """
+def classify(*, call_status: str, sip_status: int | None, was_answered: bool) -> Ending:
+    """Say how one call ended, taken by itself."""
     if was_answered or call_status == "completed":
         return _ANSWERED
-    if sip_status == 603:  # noqa: PLR2004 - a SIP code is its own name
-        no_carrier = not rang and declines_before + 1 >= DECLINES_MEAN_NO_CARRIER
-        return _NO_CARRIER if no_carrier else _DECLINED
     if sip_status in _BY_SIP_STATUS:
         return _BY_SIP_STATUS[sip_status]
     if sip_status is not None and 500 <= sip_status <= 599:  # noqa: PLR2004 - the 5xx class
         return _CARRIER_FAILED
     return _BY_WORD.get(call_status, _FAILED)
-
-
-def is_silent_decline(*, sip_status: int | None, rang: bool) -> bool:
-    """Tell whether this ending adds to the row of declines that may mean "no carrier"."""
-    return sip_status == 603 and not rang  # noqa: PLR2004 - a SIP code is its own name

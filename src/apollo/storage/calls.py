@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from apollo.core.carrier import CarrierTally
 from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.model import Call, Contact, Due, RetryPolicy, RetryStrategy, Turn
@@ -32,8 +31,6 @@ class LockedCall(msgspec.Struct, frozen=True):
     retry: RetryPolicy
     # That may be promised to one contact.
     follow_ups_max: int
-    # Of this call's provider.
-    carrier: CarrierTally
     # The database's clock: the only one that dates what happens to calls.
     read_at: datetime
 
@@ -58,8 +55,6 @@ class Moves:
     contacts: Sequence[Contact] = ()
     # How much the call counters change, by campaign and what is counted.
     counts: Mapping[tuple[uuid.UUID, str], int] = field(default_factory=dict)
-    # What carriers did, by provider: as it was read, and as it is now.
-    carriers: Mapping[str, tuple[CarrierTally, CarrierTally]] = field(default_factory=dict)
     events: Sequence[StoredEvent] = ()
     # Numbers that are on no call any more, and the campaigns that have a slot more.
     freed_numbers: Collection[str] = ()
@@ -102,20 +97,7 @@ def _locked(r: Record) -> LockedCall:
         has_fresh_contacts=r["has_fresh_contacts"],
         retry=retry_policy(r["retry_policy"], r["max_retries_override"]),
         follow_ups_max=r["max_follow_ups"],
-        carrier=carrier_tally(r),
         read_at=r["read_at"],
-    )
-
-
-def carrier_tally(r: Record) -> CarrierTally:
-    """Read what a carrier did from a provider's row, if there is one."""
-    return CarrierTally(
-        failures=r["calls_failed"] or 0,
-        carried=r["calls_carried"] or 0,
-        failures_in_a_row=r["failed_in_a_row"] or 0,
-        failed_at=r["failed_at"],
-        sip_status=r["failed_with"],
-        declines_in_a_row=r["declines_in_a_row"] or 0,
     )
 
 
@@ -206,7 +188,6 @@ async def write_moves(connection: Connection, moves: Moves, *, notifies: bool) -
         campaign_ids=[campaign for campaign, _ in moves.counts],
         counted=[counted for _, counted in moves.counts],
         counts=list(moves.counts.values()),
-        **_carrier_columns(moves.carriers),
         freed_numbers=list(moves.freed_numbers),
         freed_campaigns=list(moves.freed_campaigns),
         notifies=notifies,
@@ -215,21 +196,6 @@ async def write_moves(connection: Connection, moves: Moves, *, notifies: bool) -
     if moved != len(moves.calls):
         raise Stale(f"{len(moves.calls) - moved} calls were moved by somebody else")
     return set(row["woken"] or ()) if row is not None else set()
-
-
-def _carrier_columns(
-    carriers: Mapping[str, tuple[CarrierTally, CarrierTally]],
-) -> dict[str, list[Any]]:
-    # Other processes count too: what only grows is added, the rest is what was seen last.
-    return {
-        "providers": list(carriers),
-        "declines": [now.declines_in_a_row for _, now in carriers.values()],
-        "calls_failed": [now.failures - was.failures for was, now in carriers.values()],
-        "calls_carried": [now.carried - was.carried for was, now in carriers.values()],
-        "failed_in_a_row": [now.failures_in_a_row for _, now in carriers.values()],
-        "failed_ats": [now.failed_at for _, now in carriers.values()],
-        "failed_with": [now.sip_status for _, now in carriers.values()],
-    }
 
 
 def _call_columns(calls: Sequence[Call]) -> dict[str, list[Any]]:

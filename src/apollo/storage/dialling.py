@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from apollo.core.carrier import CarrierTally
 from apollo.core.eligibility import BatchLoad
 from apollo.core.ids import ContactKey
 from apollo.core.model import NumberStrategy
@@ -15,7 +14,6 @@ from apollo.core.states import CallKind
 from apollo.core.windows import Window
 from apollo.errors import Stale
 from apollo.ports import AgentRoute
-from apollo.storage.calls import carrier_tally
 from apollo.storage.database import Connection, Record, load_queries
 
 _Q = load_queries("dialling")
@@ -42,8 +40,7 @@ class LockedCampaign:
     is_cancelled: bool
     is_stopped: bool
     is_recovering: bool
-    # Of the provider that would be asked.
-    carrier: CarrierTally
+    has_shut_gates: bool
     database_identity: str
     read_at: datetime
 
@@ -68,11 +65,9 @@ class ClaimedCall:
     requested_at: datetime
 
 
-async def lock_campaign(
-    connection: Connection, campaign_id: uuid.UUID, provider: str
-) -> LockedCampaign | None:
+async def lock_campaign(connection: Connection, campaign_id: uuid.UUID) -> LockedCampaign | None:
     """Lock a campaign for a claim; None when it is gone. Raises Stale when it stays locked."""
-    row = await _Q["lock_campaign"].row(connection, campaign_id=campaign_id, provider=provider)
+    row = await _Q["lock_campaign"].row(connection, campaign_id=campaign_id)
     if row is None or row["deleted_at"] is not None:
         return None
     has_route = row["call_hook"] is not None or row["application_sid"] is not None
@@ -100,16 +95,10 @@ async def lock_campaign(
         is_cancelled=row["cancelled_at"] is not None,
         is_stopped=row["is_stopped"],
         is_recovering=row["is_recovering"],
-        carrier=carrier_tally(row),
+        has_shut_gates=row["has_shut_gates"],
         database_identity=row["database_identity"],
         read_at=row["read_at"],
     )
-
-
-async def read_carrier(connection: Connection, provider: str) -> CarrierTally | None:
-    """Read what the carrier behind a provider did lately."""
-    row = await _Q["read_carrier"].row(connection, provider=provider)
-    return None if row is None else carrier_tally(row)
 
 
 async def read_loads(connection: Connection, campaign: LockedCampaign, at_most: int) -> Loads:

@@ -45,6 +45,7 @@ from apollo.storage import calls as calls_storage
 from apollo.storage import dialling as storage
 from apollo.storage.database import Connection, Database
 from apollo.storage.dialling import ClaimedCall, Loads, LockedCampaign
+from apollo.usecases.carrier_gates import GatesOfClaim
 from apollo.usecases.detect_restore import OtherDatabase
 from apollo.usecases.grant_requests import BudgetSeen, Granted, GrantRequests
 
@@ -132,7 +133,7 @@ class DialContacts:
         """
         asked_at = self._clock.monotonic()
         async with self._db.transaction(timed=self.claim_times) as connection:
-            campaign = await storage.lock_campaign(connection, campaign_id, self._driver.provider)
+            campaign = await storage.lock_campaign(connection, campaign_id)
             if campaign is None:
                 return Claimed([])
             if self.database not in {None, campaign.database_identity}:
@@ -140,42 +141,40 @@ class DialContacts:
             verdict = may_dial(_facts(campaign), campaign.read_at)
             if isinstance(verdict, Wait):
                 return Claimed([], verdict, _seconds_until(verdict.until, campaign.read_at))
-            self.breaker.carrier_told(self._clock.monotonic(), campaign.carrier)
             if self.breaker.is_shut:
                 return Claimed([], has_more=True)
-            closing = self._closing_soon(campaign, verdict.window)
-            if closing is not None:
-                return closing
-            loads = await storage.read_loads(connection, campaign, request_slots)
-            free = min(request_slots, campaign.concurrency_limit - loads.open_calls)
+            gates = await GatesOfClaim.read(connection, campaign, self._driver.provider)
+            held = self._closing_soon(campaign, verdict.window) or gates.wait
+            if held is not None:
+                return Claimed([], held, _seconds_until(held.until, campaign.read_at))
+            loads = gates.let_through(await storage.read_loads(connection, campaign, request_slots))
+            slots = min(request_slots, gates.slots)
+            free = min(slots, campaign.concurrency_limit - loads.open_calls)
             shares = share_slots(loads.batches, free)
             granted = await self._requests.grant(
                 connection, shares, risk=self.breaker.risk(self._clock.monotonic())
             )
             shares, again_s = granted.shares, granted.again_s
             if not shares:
-                return Claimed([], wait_s=again_s, has_more=again_s is not None)
+                again_s = again_s or _seconds_until(gates.again_at, campaign.read_at)
+                return Claimed(
+                    [], gates.wait_for_batches, wait_s=again_s, has_more=again_s is not None
+                )
             taken = await self._take(connection, campaign, verdict.window, shares, loads)
-        has_more = len(taken) == request_slots or _skipped_some(loads, shares, len(taken))
+            # Last, as whoever records the end of a call locks contacts before gates.
+            await gates.note(connection, taken)
+        has_more = not gates.is_one and (
+            len(taken) == slots or _skipped_some(loads, shares, len(taken))
+        )
         placed = self._to_place(campaign, verdict.window, taken, asked_at, granted)
         return Claimed(placed, wait_s=again_s, has_more=has_more)
 
-    async def ask_for_carrier(self) -> None:
-        """Look whether the carrier takes calls again, for a breaker that waits for it."""
-        async with self._db.connection() as connection:
-            carrier = await storage.read_carrier(connection, self._driver.provider)
-        if carrier is not None:
-            self.breaker.carrier_told(self._clock.monotonic(), carrier)
-
-    def _closing_soon(self, campaign: LockedCampaign, window: Window) -> Claimed | None:
+    def _closing_soon(self, campaign: LockedCampaign, window: Window) -> Wait | None:
         """A phone must not still ring when the window closes: then wait for the next one."""
         if campaign.read_at < window.closes_at - self._settings.ring_timeout:
             return None
-        hours = _facts(campaign).working_hours
-        coming = hours.next_window(window.closes_at)
-        until = coming.opens_at if coming else None
-        wait = Wait(Reason.OUTSIDE_WINDOW, until)
-        return Claimed([], wait, _seconds_until(until, campaign.read_at))
+        coming = _facts(campaign).working_hours.next_window(window.closes_at)
+        return Wait(Reason.OUTSIDE_WINDOW, coming.opens_at if coming else None)
 
     async def _take(
         self,

@@ -18,7 +18,6 @@ import structlog
 from msgspec.structs import replace
 
 from apollo.core import ids
-from apollo.core.carrier import CarrierTally, tally
 from apollo.core.events import (
     CallAnswered,
     CallEnded,
@@ -32,14 +31,23 @@ from apollo.core.events import (
     RequestNotPlaced,
 )
 from apollo.core.ids import ContactKey
-from apollo.core.lifecycle import step
+from apollo.core.lifecycle import set_back, step
 from apollo.core.model import Call, CallSetting, Contact, Deadlines
-from apollo.core.states import FINAL_CONTACT, OPEN_CALL, CallKind, CallState, Off, Outcome
+from apollo.core.states import (
+    FINAL_CONTACT,
+    OPEN_CALL,
+    CallKind,
+    CallState,
+    Off,
+    Outcome,
+)
 from apollo.errors import Stale
 from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import calls as storage
+from apollo.storage import carrier_gates as gates_storage
 from apollo.storage.calls import LockedCall, Moves, StoredEvent
 from apollo.storage.database import Connection, Database
+from apollo.usecases.carrier_gates import CarrierGates
 
 _log = structlog.get_logger("apollo.calls")
 # Deadlocks and lost races resolve themselves; more tries than this would hide a defect.
@@ -139,13 +147,16 @@ class _Pass:
         # Apart from the calls: late news of an earlier call may come in one set with the newest.
         self._contacts: dict[ContactKey, Contact] = {}
         self._others: dict[uuid.UUID, list[Call]] = {}
-        self._carriers: dict[str, CarrierTally] = {}
+        self._gates = CarrierGates()
+        # Batches of which somebody was set back: one that was completed, or is just now, goes on.
+        self._going_on: dict[uuid.UUID, datetime] = {}
         self._recorded = Recorded()
 
     async def run(self, arrivals: Sequence[Arrival]) -> Recorded:
         call_ids = await self._find(arrivals)
         await self._read(arrivals, call_ids)
         verdicts = [self._apply(a, call_id) for a, call_id in zip(arrivals, call_ids, strict=True)]
+        await self._set_back()
         await self._write(_raw_events(arrivals, call_ids, verdicts))
         return self._recorded
 
@@ -168,7 +179,7 @@ class _Pass:
         self._before = await storage.lock_calls(self._connection, wanted)
         self._now = dict(self._before)
         self._contacts = {x.contact.key: x.contact for x in self._before.values()}
-        self._carriers = {x.call.provider: x.carrier for x in self._before.values()}
+        await self._gates.read(self._connection, self._before, [a.event for a in arrivals])
         beside_others = {
             call_id
             for a, call_id in zip(arrivals, call_ids, strict=True)
@@ -191,29 +202,12 @@ class _Pass:
         if event is None:
             return self._off("ignored")
         event = _dated(event, locked)
-        provider = locked.call.provider
-        setting = CallSetting(
-            batch_status=locked.batch_status,
-            retry=locked.retry,
-            deadlines=self._deadlines,
-            follow_ups_max=locked.follow_ups_max,
-            other_calls=self._other_calls(locked.call.id),
-        )
-        key = locked.contact.key
-        done = step(
-            locked.call,
-            self._contacts[key],
-            setting,
-            event,
-            declines_before=self._carriers[provider].declines_in_a_row,
-        )
+        setting, key = self._setting(locked), locked.contact.key
+        was = self._contacts[key]
+        set_up = self._gates.judge(locked, event, setting.other_calls)
+        done = step(locked.call, was, setting, event, set_up=set_up)
         if done.off is None and not done.is_correction:
-            self._carriers[provider] = tally(
-                self._carriers[provider],
-                event,
-                was=(locked.call, self._contacts[key]),
-                now=(done.call, done.contact),
-            )
+            self._gates.note(locked, event, (done.call, done.contact), was)
         call = done.call
         if event.evidence is Evidence.WEBHOOK and call.heard_at is None:
             call = replace(call, heard_at=event.at)
@@ -224,6 +218,46 @@ class _Pass:
         if done.is_correction:
             return "correction"
         return "applied" if done.off is None else done.off.value
+
+    async def _set_back(self) -> None:
+        """Take back what was judged of numbers before their row was seen to be the set-up's."""
+        wanted = self._gates.to_set_back
+        if not wanted:
+            return
+        missing = wanted.keys() - self._before.keys()
+        found = await storage.lock_calls(self._connection, missing)
+        self._before |= found
+        self._now |= found
+        for locked in found.values():
+            self._contacts.setdefault(locked.contact.key, locked.contact)
+        self._others |= await storage.find_other_calls(self._connection, wanted)
+        back: Counter[tuple[uuid.UUID, int | None]] = Counter()
+        for call_id in wanted.keys() & self._now.keys():
+            locked = self._now[call_id]
+            key = locked.contact.key
+            done = set_back(
+                locked.call,
+                self._contacts[key],
+                self._setting(locked),
+                wanted[call_id],
+                locked.read_at,
+            )
+            if done is not None:
+                self._now[call_id] = replace(locked, call=done[0])
+                self._contacts[key] = done[1]
+                back[key.batch_id, locked.call.sip_status] += 1
+                self._going_on[key.batch_id] = locked.read_at
+        if back:
+            await gates_storage.note_set_back(self._connection, back)
+
+    def _setting(self, locked: LockedCall) -> CallSetting:
+        return CallSetting(
+            batch_status=locked.batch_status,
+            retry=locked.retry,
+            deadlines=self._deadlines,
+            follow_ups_max=locked.follow_ups_max,
+            other_calls=self._other_calls(locked.call.id),
+        )
 
     def _other_calls(self, call_id: uuid.UUID) -> tuple[Call, ...]:
         """Give the contact's other calls, as this set has moved them so far."""
@@ -254,24 +288,22 @@ class _Pass:
                 {a.contact.key: a.contact for b, a in changed if a.contact != b.contact}.values()
             ),
             counts=_count(changed),
-            carriers=self._changed_carriers(),
             events=events,
             freed_numbers={after.call.phone_number for after in closed},
-            freed_campaigns={after.campaign_id for after in closed},
+            freed_campaigns={after.campaign_id for after in closed} | self._gates.opened,
         )
         self._recorded.freed = await storage.write_moves(
             self._connection, moves, notifies=self._wakes_by_notify
         )
+        await self._gates.write(self._connection)
+        for batch_id, now in self._going_on.items():
+            await storage.reopen_batch(self._connection, batch_id, now)
         await self._complete(changed)
         self._recorded.moved = [
             (before, after)
             for before, after in changed
             if before.call.state is not after.call.state
         ]
-
-    def _changed_carriers(self) -> dict[str, tuple[CarrierTally, CarrierTally]]:
-        before = {x.call.provider: x.carrier for x in self._before.values()}
-        return {p: (before[p], now) for p, now in self._carriers.items() if now != before[p]}
 
     async def _complete(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
         finished = {

@@ -12,7 +12,7 @@ import structlog
 
 from apollo.errors import Stale, Unavailable
 from apollo.ports import Clock
-from apollo.storage import heartbeats, raw_events
+from apollo.storage import carrier_gates, heartbeats, raw_events
 from apollo.storage.database import Database
 from apollo.usecases.remember_answers import RememberAnswers
 
@@ -25,7 +25,7 @@ EVENTS_AT_ONCE: Final = 5_000
 
 
 class TidyUp:
-    """Forgets old answers, old heartbeats and the provider's old events."""
+    """Forgets old answers, heartbeats, quiet gates and the provider's old events."""
 
     def __init__(self, *, db: Database, clock: Clock, events_kept_for: timedelta) -> None:
         self._db = db
@@ -46,6 +46,7 @@ class TidyUp:
         answers = await self._answers.forget_old()
         async with self._db.connection() as connection:
             processes = await heartbeats.forget_old(connection)
+            await carrier_gates.forget_gates(connection)
         events = await self._forget_events()
         if answers or processes or events:
             _log.info("tidied", answers=answers, processes=processes, events=events)

@@ -269,13 +269,11 @@ class Worker:
         breaker = self._dial.breaker
         if breaker.state is GateState.OK:
             return
-        if breaker.waits_for_carrier:
-            await self._dial.ask_for_carrier()
         if breaker.is_shut and self._clock.monotonic() < breaker.retry_at:
             return
         nobody_is_due = breaker.is_shut and not self._pending
         if breaker.state is GateState.UNAUTHORISED or (
-            breaker.state is GateState.DOWN and nobody_is_due and not breaker.waits_for_carrier
+            breaker.state is GateState.DOWN and nobody_is_due
         ):
             await self._gate.ask()
         self._work.set()

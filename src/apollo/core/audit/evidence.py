@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from apollo.core import ids
 from apollo.core.audit.facts import Books, ListedCall, OurCall, WitnessedCall
-from apollo.core.outcomes import Ending, classify, is_silent_decline
+from apollo.core.outcomes import SET_UP_REASONS, Ending, classify
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,10 @@ def ending(call: WitnessedCall) -> Ending:
         call_status=call.call_status or "",
         sip_status=call.sip_status,
         was_answered=call.answered_at is not None,
-        rang=call.rang_at is not None,
-        declines_before=0,
     )
 
 
-def may_be_carriers(call: WitnessedCall) -> bool:
-    """Tell whether this may have been the carrier's doing: the numbers before decide."""
-    return is_silent_decline(sip_status=call.sip_status, rang=call.rang_at is not None)
+def is_set_ups_fault(call: WitnessedCall, row: OurCall) -> bool:
+    """Tell whether the numbers called before made this the set-up's doing, and it may be."""
+    is_silent = call.rang_at is None and call.answered_at is None
+    return is_silent and row.hangup_reason in SET_UP_REASONS

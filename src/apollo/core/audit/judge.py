@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from apollo.core import ids
-from apollo.core.audit.evidence import Evidence, ending, may_be_carriers, names
+from apollo.core.audit.evidence import Evidence, ending, is_set_ups_fault, names
 from apollo.core.audit.facts import (
     Books,
     Change,
@@ -239,7 +239,7 @@ def _within_the_attempts(seen: Evidence) -> Finding:
             continue  # a follow-up has a budget of its own
         override = rules.batch_retries.get(row.contact.batch_id)
         allowed[row.contact] = 1 + (rules.max_retries if override is None else override)
-        is_carriers = ending(call).blame is Blame.CARRIER or may_be_carriers(call)
+        is_carriers = ending(call).blame is Blame.CARRIER or is_set_ups_fault(call, row)
         (carriers if is_carriers and call.ended_at else own)[row.contact] += 1
     finding.checked = len(allowed)
     for contact, most in allowed.items():

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 from typing import Final
 
 from apollo.core import ids
-from apollo.core.audit.evidence import Evidence, ending, may_be_carriers, names
+from apollo.core.audit.evidence import Evidence, ending, is_set_ups_fault, names
 from apollo.core.audit.facts import Finding, ListedCall, OurCall, Violation, WitnessedCall
 from apollo.core.events import Evidence as Source
-from apollo.core.outcomes import NO_CARRIER, classify
+from apollo.core.outcomes import SET_UP_REASONS, classify
 from apollo.core.states import OPEN_CALL, CallState, Outcome
 
 _HELD: Final = "outcome_unknown"
@@ -65,8 +65,7 @@ def _compare(seen: Evidence, call: WitnessedCall, row: OurCall | None) -> Violat
     if row.hangup_reason == _HELD:
         return _HELD_BACK
     expected = ending(call).outcome
-    is_no_carrier = row.hangup_reason == NO_CARRIER and may_be_carriers(call)
-    if row.outcome is expected or is_no_carrier:
+    if row.outcome is expected or is_set_ups_fault(call, row):
         return None
     what = f"recorded as {row.outcome}, and the provider saw {expected}"
     return Violation(names(call, row), what)
@@ -104,7 +103,7 @@ def _compare_listed(
         what = f"recorded as {row.outcome}, and the live list shows it as {listed.call_status}"
     elif row.outcome is not (expected := _listed_outcome(listed)):
         what = f"recorded as {row.outcome}, and the live list shows {expected}"
-    if what and not (has_record and not is_up) and row.hangup_reason != NO_CARRIER:
+    if what and not (has_record and not is_up) and row.hangup_reason not in SET_UP_REASONS:
         return Violation((ids.execution_id(row.id), f"call_sid {sid}"), what)
     return None if has_record else why
 
@@ -114,8 +113,6 @@ def _listed_outcome(listed: ListedCall) -> Outcome:
         call_status=listed.call_status,
         sip_status=listed.sip_status,
         was_answered=False,
-        rang=True,
-        declines_before=0,
     ).outcome
 
 

@@ -31,16 +31,13 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        p.max_follow_ups, c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
        c.follow_up_count, c.carrier_failures, c.promises, c.is_reached, c.last_attempted_at,
        c.updated_at as contact_updated_at, d.turn, d.due_at,
-       h.has_fresh_contacts,
-       v.declines_in_a_row, v.calls_failed, v.calls_carried, v.failed_in_a_row, v.failed_at,
-       v.failed_with, clock_timestamp() as read_at
+       h.has_fresh_contacts, clock_timestamp() as read_at
   from named n
   join held h on h.id = n.batch_id
   join calls k on k.id = n.id
   join campaigns p on p.id = h.campaign_id
   join contacts c on c.batch_id = k.batch_id and c.position = k.position
   left join due_contacts d on d.batch_id = k.batch_id and d.position = k.position
-  left join providers v on v.provider = k.provider
  order by k.id
    for update of k, c;
 
@@ -120,22 +117,6 @@ counted as (
       as n (campaign_id, counted, calls)
    order by 1, 2
   on conflict (campaign_id, counted, slot) do update set calls = k.calls + excluded.calls
-),
-tallied as (
-  insert into providers as p
-    (provider, declines_in_a_row, calls_failed, calls_carried, failed_in_a_row, failed_at,
-     failed_with)
-  select *
-    from unnest(:providers::text[], :declines::integer[], :calls_failed::bigint[],
-                :calls_carried::bigint[], :failed_in_a_row::integer[],
-                :failed_ats::timestamptz[], :failed_with::smallint[])
-   order by 1
-  on conflict (provider) do update
-    set declines_in_a_row = excluded.declines_in_a_row,
-        calls_failed = p.calls_failed + excluded.calls_failed,
-        calls_carried = p.calls_carried + excluded.calls_carried,
-        failed_in_a_row = excluded.failed_in_a_row,
-        failed_at = excluded.failed_at, failed_with = excluded.failed_with
 ),
 stored as (
   insert into call_events

@@ -13,22 +13,15 @@ select c.id, c.organization_id, c.agent_id, c.phone_numbers, c.phone_number_stra
          as is_stopped,
        exists (select from installation i where i.recovery_since is not null) as is_recovering,
        a.call_hook, a.application_sid, a.speech_synthesis, a.speech_recognizer,
-       v.declines_in_a_row, v.calls_failed, v.calls_carried, v.failed_in_a_row, v.failed_at,
-       v.failed_with,
+       exists (select from carrier_gates g
+                where g.campaign_id = c.id and g.shut_at is not null) as has_shut_gates,
        database_identity() as database_identity, clock_timestamp() as read_at
   from patience
  cross join campaigns c
   join organizations o on o.id = c.organization_id
   left join agents a on a.agent_id = c.agent_id
-  left join providers v on v.provider = :provider
  where c.id = :campaign_id
    for no key update of c;
-
--- name: read_carrier
--- What the carrier behind a provider did lately, for a breaker that waits for it.
-select declines_in_a_row, calls_failed, calls_carried, failed_in_a_row, failed_at, failed_with
-  from providers
- where provider = :provider;
 
 -- name: read_loads
 -- A statement of its own, after the lock: its snapshot sees every claim that came before.

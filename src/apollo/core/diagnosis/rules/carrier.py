@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
-from apollo.core.breaker import CARRIER_FAILS
 from apollo.core.diagnosis.evidence import Share
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.reported import (
@@ -15,7 +14,7 @@ from apollo.core.diagnosis.reported import (
 )
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
-from apollo.core.outcomes import NO_CARRIER
+from apollo.core.outcomes import SET_UP_REASONS
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import Outcome
 
@@ -241,7 +240,7 @@ def _breakers(view: View) -> list[bool]:
 
 def waits_for_carrier(health: ProviderHealth) -> bool:
     """Tell whether this worker sends nothing because the carrier fails calls."""
-    return health.state == "down" and health.cause == CARRIER_FAILS
+    return health.state == "down" and health.cause == "carrier"
 
 
 def _fresh(view: View) -> list[EndedCall]:
@@ -263,7 +262,7 @@ def _is_unwanted(call: EndedCall) -> bool:
     if call.sip_status in _UNWANTED:
         return True
     # One after the other and without ringing it is the trunk that is missing.
-    return call.sip_status == _DECLINED and call.hangup_reason != NO_CARRIER
+    return call.sip_status == _DECLINED and call.hangup_reason not in SET_UP_REASONS
 
 
 def _shares(calls: Sequence[EndedCall], is_hit: Callable[[EndedCall], bool]) -> dict[str, Share]:
