@@ -37,7 +37,7 @@ READS: Final = frozenset(
     {
         *("read_expired_batches", "read_next_instant", "read_dialable_campaigns", "read_silent"),
         *("read_known_provider_ids", "find_batch", "read_reach", "read_recovery"),
-        *("read_caller_ids", "find_contacts", "read_existing_between"),
+        *("read_caller_ids", "find_contacts", "read_existing_between", "read_open_calls"),
     }
 )
 

@@ -72,6 +72,15 @@ def read_our_calls(t: Transaction, now: datetime, /, **given: Any) -> Rows:
     return sorted(found, key=lambda c: c["requested_at"])
 
 
+def read_open_calls(t: Transaction, now: datetime, provider: str) -> Rows:
+    del now
+    return [
+        {"id": c["id"]}
+        for c in t.rows("calls")
+        if c["provider"] == provider and c["ended_at"] is None
+    ]
+
+
 def enter_recovery(t: Transaction, now: datetime, evidence: dict[str, Any]) -> Rows:
     held = t.get("installation", True)
     if held is None or held["recovery_since"] is not None:
@@ -204,6 +213,6 @@ STATEMENTS = {
     for name in (
         *("read_reach", "read_recovery", "read_caller_ids", "read_our_calls"),
         *("enter_recovery", "note_read_in", "leave_recovery", "note_everywhere"),
-        *("find_contacts", "adopt_call"),
+        *("find_contacts", "adopt_call", "read_open_calls"),
     )
 }

@@ -552,6 +552,10 @@ async def recover(both: Both, dice: Random, _: uuid.UUID) -> None:
         return (
             reach.knows_until,
             await recovery.read_caller_ids(connection),
+            {
+                both.twin[i] if is_memory else i
+                for i in await recovery.read_open_calls(connection, PROVIDER)
+            },
             sorted(named, key=lambda one: one.id),
             is_entered and await recovery.enter_recovery(connection, {"unknown_calls": 1}),
             await recovery.read_recovery(connection),

@@ -41,9 +41,27 @@ def add_to(app: typer.Typer) -> None:
     app.command()(recover)
 
 
-def recover(confirm: Confirm = False, numbers: Numbers = None, as_json: AsJson = False) -> None:
+Unsure = Annotated[
+    bool,
+    typer.Option(
+        "--even-if-unsure",
+        help="With --confirm: also while the provider does not know the calls that we do.",
+    ),
+]
+
+
+def recover(
+    confirm: Confirm = False,
+    even_if_unsure: Unsure = False,
+    numbers: Numbers = None,
+    as_json: AsJson = False,
+) -> None:
     """Read in the calls that a restored database lacks; with --confirm, dial on afterwards."""
-    done = at_desk(lambda desk: desk.recover_calls.run(confirm=confirm, actor=me()))
+    done = at_desk(
+        lambda desk: desk.recover_calls.run(
+            confirm=confirm, even_if_unsure=even_if_unsure, actor=me()
+        )
+    )
     if numbers is not None:
         _write_numbers(numbers, done)
     if as_json:
@@ -52,6 +70,8 @@ def recover(confirm: Confirm = False, numbers: Numbers = None, as_json: AsJson =
         out.print("Nothing to recover: the database lacks no call since its last heartbeat.")
     else:
         _show(done)
+    if done.is_unsure:
+        raise typer.Exit(1)
 
 
 def _show(done: Recovered) -> None:
@@ -75,10 +95,45 @@ def _show(done: Recovered) -> None:
             "The provider answered no call-detail records: only calls of the last hour, which its"
             " live list remembers, could be read in."
         )
+    for line in _how_sure(done):
+        out.print(line, soft_wrap=True)
     if done.is_lifted:
         out.print("Dialling goes on.")
+    elif done.is_unsure:
+        out.print(
+            "Not confirmed: whoever the provider has forgotten would be called again. Run this"
+            " again once its look-ups are complete, or add --even-if-unsure to dial on anyway.",
+            soft_wrap=True,
+        )
     else:
         out.print("Nobody is called yet. To go on: apollo recover --confirm")
+
+
+def _how_sure(done: Recovered) -> list[str]:
+    """Say what the look-ups are worth, and which calls rest on their silence."""
+    lines = []
+    if open_before := done.open_seen + done.open_absent:
+        lines.append(
+            f"{open_before} calls were open before: the provider shows {done.open_seen} of them."
+            f" {done.open_absent} rest on its silence: they stay open, are looked for, and are held"
+            " for an operator unless it is proven that they are over."
+        )
+    sure = done.certainty
+    if sure is None or not sure.is_measured:
+        lines.append(
+            "How complete that is cannot be said: the database has no call of the hour before that"
+            " the provider would have to know."
+        )
+        return lines
+    named = (("live list", sure.live_list), ("call-detail records", sure.records))
+    shown = [f"the {name} {place.known} of {place.of}" for name, place in named if place.of]
+    lines.append(f"Of earlier calls that the database has, the provider shows {', '.join(shown)}.")
+    if missing := sure.likely_missing(done.given + len(done.nobodys)):
+        lines.append(
+            f"So about {missing} more calls may have been made and lost from its records; people"
+            " who had one look as if nobody had called them."
+        )
+    return lines
 
 
 def _write_numbers(file: Path, done: Recovered) -> None:
@@ -111,6 +166,17 @@ def _as_json(done: Recovered) -> dict[str, Any]:
         "given_before": done.given_before,
         "brought_up_to_date": done.brought_up_to_date,
         "is_lifted": done.is_lifted,
+        "is_unsure": done.is_unsure,
+        "open_before": {"seen": done.open_seen, "absent": done.open_absent},
+        "certainty": None
+        if done.certainty is None
+        else {
+            name: {"of": place.of, "known": place.known}
+            for name, place in (
+                ("live_list", done.certainty.live_list),
+                ("records", done.certainty.records),
+            )
+        },
         "calls": [
             {
                 "provider_call_id": one.call.provider_call_id,
@@ -118,6 +184,7 @@ def _as_json(done: Recovered) -> dict[str, Any]:
                 "from": masked(one.call.from_number),
                 "attempted_at": one.call.attempted_at,
                 "call_status": one.call.call_status,
+                "seen_in": [place.value for place in one.seen_in],
                 "contact_id": None if one.contact is None else ids.contact_id(one.contact),
             }
             for one in done.found

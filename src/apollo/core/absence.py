@@ -67,7 +67,7 @@ def calls_beside(
     before: list[tuple[timedelta, OtherCall]] = []
     after: list[tuple[timedelta, OtherCall]] = []
     for other in others:
-        if not _must_be_known(place, other, now):
+        if not must_be_known(place, other, now):
             continue
         if other.requested_at >= requested_at:
             after.append((other.requested_at - requested_at, other))
@@ -130,7 +130,8 @@ def _longest(deadlines: Deadlines) -> timedelta:
     return deadlines.ring_timeout + deadlines.time_limit + deadlines.grace
 
 
-def _must_be_known(place: Place, other: OtherCall, now: datetime) -> bool:
+def must_be_known(place: Place, other: OtherCall, now: datetime) -> bool:
+    """Tell whether a place that lost nothing has this call by now."""
     if place is Place.LIVE_LIST:
         return other.ended_at is None or now - other.ended_at <= LISTED_FOR
     return other.has_rung and other.ended_at is not None and now - other.ended_at >= WRITTEN_AFTER

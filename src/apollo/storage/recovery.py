@@ -92,6 +92,11 @@ async def read_our_calls(
     return [OurCall(**row) for row in rows]
 
 
+async def read_open_calls(connection: Connection, provider: str) -> set[uuid.UUID]:
+    """Read which calls at this provider are open."""
+    return {row["id"] for row in await _Q["read_open_calls"].rows(connection, provider=provider)}
+
+
 async def enter_recovery(connection: Connection, evidence: dict[str, Any]) -> bool:
     """Hold all dialling, and note it; False when it was held already."""
     if await _Q["enter_recovery"].value(connection, evidence=evidence) is None:

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from apollo.core.absence import Place
 from apollo.core.events import CallEnded, CallEvent, Evidence
 from apollo.core.observed import observe
 from apollo.core.states import CallState
@@ -38,6 +39,14 @@ class History:
     calls: list[LiveCall]
     # False: only the live list could be read, which remembers for an hour.
     has_records: bool
+    # The provider's ids of all that each place showed.
+    listed: frozenset[str] = frozenset()
+    recorded: frozenset[str] = frozenset()
+
+    def places_of(self, call: LiveCall) -> tuple[Place, ...]:
+        """Return where this call was shown."""
+        shown = ((Place.LIVE_LIST, self.listed), (Place.RECORDS, self.recorded))
+        return tuple(place for place, names in shown if call.provider_call_id in names)
 
 
 async def read_history(
@@ -49,15 +58,17 @@ async def read_history(
     ours = {_bare(number) for number in caller_ids}
     listed = await driver.list_live(keep=lambda call: _bare(call.from_number) in ours)
     found = {call.provider_call_id: call for call in listed}
+    records: dict[str, LiveCall] = {}
     has_records = True
     try:
         # A record says more than the list: when, and how it ended.
-        found |= {call.provider_call_id: call for call in await _records(driver, since, caller_ids)}
+        records = {x.provider_call_id: x for x in await _records(driver, since, caller_ids)}
     except DriverError as e:
         _log.warning("records.failed", error=str(e))
         has_records = False
-    calls = [call for call in found.values() if _bare(call.from_number) in ours]
-    return History(sorted(calls, key=_begun_at), has_records)
+    calls = [x for x in (found | records).values() if _bare(x.from_number) in ours]
+    ordered = sorted(calls, key=_begun_at)
+    return History(ordered, has_records, frozenset(found), frozenset(records))
 
 
 async def _records(

@@ -13,12 +13,14 @@ from typing import Any, Final
 
 import structlog
 
+from apollo.core.absence import Place
+from apollo.core.certainty import Certainty, measure
 from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
 from apollo.core.states import Outcome
 from apollo.ports import Clock, LiveCall, TelephonyDriver
 from apollo.storage import calls as calls_storage
-from apollo.storage import lifecycle
+from apollo.storage import lifecycle, overdue
 from apollo.storage import recovery as storage
 from apollo.storage.database import Database
 from apollo.storage.recovery import OurCall, Recovery, WaitingContact
@@ -39,6 +41,11 @@ _log = structlog.get_logger("apollo.recovery")
 
 # What was told late of a call that had ended is lost as well; webhooks are repeated for minutes.
 _CORRECTED_FOR: Final = timedelta(hours=1)
+# How sure the look-ups are is measured by the calls of so long before those that are lost: what is
+# read from the provider in any case, and the live list remembers no longer.
+_MEASURED_BY: Final = timedelta(hours=1)
+# More would not make the share any more exact.
+_MEASURED_BY_MAX: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +54,8 @@ class FoundCall:
 
     call: LiveCall
     contact: ContactKey | None
+    # Where the provider showed it: in its live list, in its records, or in both.
+    seen_in: tuple[Place, ...] = ()
 
 
 @dataclass(slots=True)
@@ -61,7 +70,14 @@ class Recovered:
     given_before: int = 0
     # Calls we knew, of which the provider knew more.
     brought_up_to_date: int = 0
+    # Calls that were open before: how many the provider showed, and how many it did not. Those stay
+    # open, and are looked for until it is proven what became of them; else they are held.
+    open_seen: int = 0
+    open_absent: int = 0
+    certainty: Certainty | None = None
     is_lifted: bool = False
+    # Confirmed, and not lifted: the look-ups prove nothing.
+    is_unsure: bool = False
 
     @property
     def nobodys(self) -> list[FoundCall]:
@@ -85,8 +101,13 @@ class RecoverCalls:
         self._clock = clock
         self._record = record
 
-    async def run(self, *, confirm: bool, actor: str = "operator") -> Recovered:
+    async def run(
+        self, *, confirm: bool, even_if_unsure: bool = False, actor: str = "operator"
+    ) -> Recovered:
         """Read in what the provider knows; with `confirm`, let dialling go on.
+
+        It does not go on while the look-ups know nothing of what the database knows, unless that is
+        asked for: everybody they forgot would be called again.
 
         Where no worker has noticed a restore yet, it looks for one itself; what it then finds is
         held, and not let go before it was seen. May be run any number of times. Raises DriverError
@@ -108,8 +129,18 @@ class RecoverCalls:
         history = await read_history(self._driver, since, caller_ids)
         done = Recovered(held.since, compared_from, history.has_records)
         done.given_before = held.evidence.get("read_in", {}).get("given", 0)
+        async with self._db.connection() as connection:
+            before = await overdue.read_existing_between(
+                connection,
+                self._driver.provider,
+                compared_from - _MEASURED_BY,
+                compared_from,
+                at_most=_MEASURED_BY_MAX,
+            )
+        done.certainty = measure(before, history.listed, history.recorded, self._clock.now())
         await self._read_in(history, since, compared_from, done)
-        if confirm:
+        done.is_unsure = confirm and done.certainty.is_blind and not even_if_unsure
+        if confirm and not done.is_unsure:
             await self._lift(held, done, actor)
         else:
             await self._note(held, done)
@@ -126,6 +157,7 @@ class RecoverCalls:
             ours = await storage.read_our_calls(
                 connection, self._driver.provider, history.calls, since - UNNAMED_FOR
             )
+            open_before = await storage.read_open_calls(connection, self._driver.provider)
         pairs, others = match(history.calls, ours)
         # What is older the database would know, had it been ours.
         strangers = [c for c in others if c.attempted_at is None or c.attempted_at >= lacks_since]
@@ -137,17 +169,23 @@ class RecoverCalls:
         async with self._db.connection() as connection:
             waiting = await storage.find_contacts(connection, {call.to for call in strangers})
         open_to = unexplained(ours, pairs)
+        seen = {one.id for _, one in pairs}
         for call in strangers:
             contact = await self._adopt(call, waiting)
             if contact is None and (over := open_to.pop(call.to, None)) is not None:
                 done.brought_up_to_date += await self._say(over.id, call)
+                seen.add(over.id)
             else:
-                done.found.append(FoundCall(call, contact))
+                done.found.append(FoundCall(call, contact, history.places_of(call)))
+        done.open_seen = len(open_before & seen)
+        done.open_absent = len(open_before) - done.open_seen
         _log.info(
             "recovery.read_in",
             calls=len(done.found),
             without_contact=len(done.nobodys),
             brought_up_to_date=done.brought_up_to_date,
+            open_seen=done.open_seen,
+            open_absent=done.open_absent,
         )
 
     async def _adopt(self, call: LiveCall, waiting: Sequence[WaitingContact]) -> ContactKey | None:

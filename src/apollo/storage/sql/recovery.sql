@@ -36,6 +36,12 @@ select id, provider_call_id, phone_number, from_number, requested_at, ended_at i
    and (ended_at is null or requested_at >= :since::timestamptz)
  order by requested_at;
 
+-- name: read_open_calls
+-- Calls that the dump has as open: what became of them only the provider can tell.
+select id
+  from calls
+ where provider = :provider and ended_at is null;
+
 -- name: enter_recovery
 -- No claim anywhere until an operator has confirmed; nothing is returned if it is so already.
 update installation
