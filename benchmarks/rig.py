@@ -21,6 +21,7 @@ from typing import Any
 import aiohttp
 from figures import say
 from machine import Running, find_running
+from scripts.postgres import promote
 
 from apollo.cli.api_client import ApiClient
 from apollo.cli.rehearsal import kept_secrets
@@ -114,6 +115,7 @@ async def running_rig(people: Mapping[str, Any]) -> AsyncGenerator[Rig]:
                 open_office(stack.settings) as office,
             ):
                 running = find_running(folder / "postgres")
+                await promote(office.db.url)
                 yield Rig(folder, stack, api, office.db, running, ready_after_s)
 
 

@@ -273,9 +273,8 @@ class Ward:
 
     async def connect(self) -> "asyncpg.Connection[asyncpg.Record]":
         """A connection of our own, as a person with psql has one."""
-        return await asyncpg.connect(
-            self.office.db.url, server_settings={"application_name": "psql"}
-        )
+        operator_url = self.office.db.url.replace("//apollo@", "//postgres@")
+        return await asyncpg.connect(operator_url, server_settings={"application_name": "psql"})
 
     async def sql(self, statement: str, *values: Any) -> list[Any]:
         """Run a statement beside Apollo."""

@@ -20,6 +20,7 @@ from typing import Protocol
 import asyncpg
 import pytest
 import uvloop
+from scripts.postgres import promote
 
 from apollo import embedded
 
@@ -103,6 +104,7 @@ def _database(server_url: str, name: str) -> str:
 async def _make_template(server_url: str) -> None:
     from apollo.storage.migrations import migrate  # noqa: PLC0415 - only tests with a database need it
 
+    await promote(server_url)
     connection = await asyncpg.connect(server_url)
     try:
         if await connection.fetchval("select true from pg_database where datname = 'template_new'"):

@@ -165,6 +165,25 @@ async def test_only_its_owner_can_reach_it(used_dir: Path) -> None:
     assert socket_dir.parent.stat().st_uid == os.geteuid()
 
 
+async def test_whoever_speaks_sql_through_apollo_reads_no_file_and_runs_no_program(
+    used_dir: Path,
+) -> None:
+    url = embedded.ensure_running(used_dir)
+    for statement in (
+        "select pg_read_file('/etc/hostname')",
+        "copy (select 1) to program 'true'",
+        "create role another superuser",
+        "alter role apollo superuser",
+        "set role postgres",
+    ):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await asked(url, statement)
+    assert await asked(url, "create table ours (n int)", "select 1") == 1
+    # What the diagnosis reads of other sessions is still there.
+    everything = "select bool_and(query <> '<insufficient privilege>') from pg_stat_activity"
+    assert await asked(url, everything) is True
+
+
 async def test_a_long_path_with_odd_characters_works(data_dir: Path) -> None:
     odd = data_dir / ("x" * 120) / 'with spaces, "quotes", $HOME and é'
     url = embedded.ensure_running(odd)

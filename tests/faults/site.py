@@ -71,6 +71,8 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.url = embedded.ensure_running(folder)
+        # Whoever looks after the server: Apollo's own role may not end the sessions of others.
+        self.operator_url = self.url.replace("//apollo@", "//postgres@")
 
     def _postmaster(self) -> int:
         return int((self.folder / "postgres/db/postmaster.pid").read_text().split()[0])
@@ -185,8 +187,8 @@ class Site:
 async def open_site(plan: Plan, postgres: Postgres, logs: Path) -> AsyncIterator[Site]:
     """Start an installation with a database of its own."""
     name = f"run_{uuid.uuid4().hex[:12]}"
-    connection = await asyncpg.connect(postgres.url)
-    await connection.execute(f"create database {name}")
+    connection = await asyncpg.connect(postgres.operator_url)
+    await connection.execute(f"create database {name} owner apollo")
     await connection.close()
     random = Random(plan.seed)
     rotary_port = free_port()
@@ -251,6 +253,6 @@ async def _prepare(site: Site) -> None:
 
 
 async def _drop(postgres: Postgres, name: str) -> None:
-    connection = await asyncpg.connect(postgres.url)
+    connection = await asyncpg.connect(postgres.operator_url)
     await connection.execute(f"drop database {name} with (force)")
     await connection.close()

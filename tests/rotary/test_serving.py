@@ -110,3 +110,27 @@ async def test_many_calls_at_once_each_keep_their_own_order(world: World) -> Non
     for sid in sids:
         events = world.receiver.events(sid)
         assert events == ["trying", "ringing", "in-progress", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("127.0.0.1:9000", True),
+        ("localhost", True),
+        ("[::1]:9000", True),
+        ("evil.example:9000", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example:9000", False),
+        ("", False),
+    ],
+)
+async def test_numbers_are_shown_without_a_key_only_under_a_name_of_this_machine(
+    world: World, host: str, is_ours: bool
+) -> None:
+    async with world.session.get(
+        world.router.url.replace("/v1", "/rotary/ledger"), headers={"Host": host}
+    ) as answer:
+        assert answer.status == (200 if is_ours else 401)
+    health = world.router.url.replace("/v1", "/rotary/health")
+    async with world.session.get(health, headers={"Host": host}) as answer:
+        assert answer.status == 200

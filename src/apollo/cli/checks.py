@@ -125,6 +125,12 @@ async def _look_into(
             fix = "run `apollo migrate`" if found < wanted else "upgrade this program"
             return [*findings, Finding("schema", State.FAULT, what, fix)], {}
         findings.append(Finding("schema", State.OK, f"version {found}"))
+        if connection.get_settings().is_superuser == "on":
+            what = (
+                "Apollo's role is a superuser: whoever speaks SQL through it reads any file there"
+            )
+            fix = "give Apollo a role of its own that owns its database and nothing else"
+            findings.append(Finding("database role", State.NOTE, what, fix))
         alive = await heartbeats.list_alive(connection, ALIVE_WITHIN)
         registered = await agents.list_agents(connection)
         findings += await _holds(connection)

@@ -97,7 +97,19 @@ def _begin(*, parent_pipe: bool) -> Settings:
     configure_logging(settings.log, sys.stderr)
     if parent_pipe:
         stop_with_parent()
+    else:
+        warn_of_root()
     return settings
+
+
+def warn_of_root() -> None:
+    """Say that nothing here needs the superuser, and what it risks to be one."""
+    if os.geteuid() == 0:
+        _log.warning(
+            "started.as_root",
+            risk="a fault in Apollo or PostgreSQL would reach every file of this machine",
+            remedy="run Apollo as a user of its own",
+        )
 
 
 def _again(restarts: int, ending: str) -> Restarts | None:

@@ -17,6 +17,7 @@ from rich.text import Text
 
 from apollo.cli import stack
 from apollo.cli.interrupts import Interrupted, until_interrupted
+from apollo.cli.processes import warn_of_root
 from apollo.cli.stack import Stack
 from apollo.cli.supervisor import Child
 from apollo.cli.terminal import err, out, say
@@ -68,6 +69,7 @@ async def _run_all() -> None:
     # Faults of the configuration are ours to tell: nothing is started yet.
     settings = load(os.environ)
     configure_logging(settings.log, sys.stderr)
+    warn_of_root()
     on_terminal = err.is_terminal
     environ: dict[str, str] = dict(os.environ)
     if on_terminal:

@@ -37,6 +37,14 @@ from apollo.embedded.programs import (
 )
 
 _NAME = "apollo"  # of the role and of the database
+# Of whoever looks after the server, over the same socket: `psql -U postgres`. Ours may neither read
+# the machine's files nor run programs, even if somebody speaks SQL through it; it may look at the
+# sessions of others, for the diagnosis, and make a second database, for a restore.
+_SUPERUSER = "postgres"
+_MAKE = (
+    f"create role {_NAME} login createdb in role pg_monitor",
+    f"create database {_NAME} owner {_NAME}",
+)
 _PORT = 5432  # names the socket file; no TCP port is opened
 
 SETTINGS: Mapping[str, str] = {
@@ -294,12 +302,12 @@ def _create(cluster: _Cluster, prefix: list[str], owner: tuple[int, int] | None)
     if owner:
         os.chown(new, *owner)
     initdb = [
-        *(program("initdb"), "-D", str(new), "-U", _NAME, "--auth=trust", "--encoding=UTF8"),
+        *(program("initdb"), "-D", str(new), "-U", _SUPERUSER, "--auth=trust", "--encoding=UTF8"),
         # The builtin provider sorts the same on every machine, whatever its C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
     single = [program("postgres"), "--single", "-D", str(new), "-c", "exit_on_error=on"]
-    for command, told in ((initdb, ""), ([*single, "template1"], f"create database {_NAME}\n")):
+    for command, told in ((initdb, ""), ([*single, "template1"], "\n".join((*_MAKE, "")))):
         done, said = run([*prefix, *command], told)
         if not done:
             shutil.rmtree(new, ignore_errors=True)

@@ -56,7 +56,8 @@ class Pages:
         page = self._pages.get((request.method, name))
         if page is None:
             return NOT_FOUND
-        if name not in OPEN_PAGES and not (request.method == "GET" and request.is_local):
+        is_free = request.method == "GET" and request.is_local and request.is_local_name
+        if name not in OPEN_PAGES and not is_free:
             refusal = self._accounts.unauthorised(request)
             if refusal is not None:
                 return refusal

@@ -3,6 +3,7 @@
 Owns the bytes on the wire. Must not know what any request means.
 """
 
+import re
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 from urllib.parse import parse_qsl
@@ -69,6 +70,16 @@ class Request:
         """Whether the client is on this machine."""
         client = self._scope.get("client")
         return client is not None and (client[0].startswith("127.") or client[0] == "::1")
+
+    @property
+    def is_local_name(self) -> bool:
+        """Whether the page is asked for under a name of this machine's own.
+
+        A page of a foreign site can have the browser here ask us, but only under that site's name.
+        """
+        host = self.headers.get(b"host", b"localhost").decode("latin-1").lower()
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        return name in {"localhost", "::1"} or re.fullmatch(r"127(\.\d+){3}", name) is not None
 
     async def break_connection(self, receive: Receive) -> None:
         """Reset the connection without an answer; returns when the server has noticed."""
