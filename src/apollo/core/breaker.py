@@ -22,9 +22,10 @@ class GateState(enum.StrEnum):
     RATE_LIMITED = "rate_limited"  # told to wait
 
 
-# A provider's good answer speaks for the requests of the next seconds: what broke it may have come
-# since, and a freed crowd of slots must not find that out with one person each.
+# A provider's good answer speaks for the next seconds: what broke it may have come since.
 _GOOD_FOR_S: Final = 5.0
+# So many lately, and it is known to work: a worker never has more requests on the wire.
+_GOOD_MAX: Final = 64
 # Three in a row is no accident; five and a fifth of a minute's requests is no accident either.
 _FAILURES_IN_A_ROW = 3
 _FAILURES_A_MINUTE = 5
@@ -52,6 +53,8 @@ class Breaker:
     _is_probing: bool = False
     # A question was answered, which proves less than a call that was taken.
     _is_on_trial: bool = False
+    # When it gave its last good answers.
+    _good: deque[float] = field(default_factory=lambda: deque(maxlen=_GOOD_MAX))
     _recent: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=10_000))
 
     def may_send(self, now: float, wanted: int) -> int:
@@ -71,12 +74,17 @@ class Breaker:
     def risk(self, now: float) -> int | None:
         """Say how many people may be risked at a time; None while the provider is known to work.
 
-        Where nothing good is known of it just now, that is no more than it takes to find out.
+        Where nothing good is known of it just now, that is no more than it takes to find out. Each
+        good answer lets one more go, so that a crowd of freed slots does not find out an outage
+        with one person each.
         """
         if self.state in {GateState.DOWN, GateState.UNAUTHORISED} or self._is_on_trial:
             return 1
-        is_fresh = self.last_success_at is not None and now - self.last_success_at <= _GOOD_FOR_S
-        return None if is_fresh and not self._in_a_row else RISKED_MAX
+        while self._good and self._good[0] < now - _GOOD_FOR_S:
+            self._good.popleft()
+        if self._in_a_row:
+            return RISKED_MAX
+        return None if len(self._good) == _GOOD_MAX else RISKED_MAX + len(self._good)
 
     @property
     def is_shut(self) -> bool:
@@ -92,6 +100,7 @@ class Breaker:
         self._note(now, "accepted")
         self._in_a_row = 0
         self._is_on_trial = False
+        self._good.append(now)
         self.last_success_at = now
         if self.state is not GateState.OK:
             self._open(GateState.OK, now, "", 0.0)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from uuid import UUID
 
 from apollo.core.eligibility import grant_pace
-from apollo.core.request_budget import Allowance, Budget, Load, allow
+from apollo.core.request_budget import RISKED_MAX, Allowance, Budget, Load, allow
 from apollo.ports import Clock, RateLimit, TelephonyDriver
 from apollo.storage import dialling as storage
 from apollo.storage.database import Connection
@@ -94,8 +94,11 @@ class GrantRequests:
         """Cut the shares down to what may leave now, and book it.
 
         `risk`: how many people may be risked at a time; None while the provider is known to work.
-        Where nothing limits the requests, no lock is taken and nothing is read.
+        With good answers of late each worker keeps to it by itself. Where nothing else limits the
+        requests, no lock is taken and nothing is read.
         """
+        if risk is not None and risk > RISKED_MAX:
+            risk = None
         said, per_second = self.driver.rate_limit, self.calls_per_second
         wanted = sum(take for _, take in shares)
         if not wanted or (said is None and per_second is None and risk is None):
