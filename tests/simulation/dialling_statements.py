@@ -136,11 +136,15 @@ def claim_contacts(t: Transaction, now: datetime, /, **given: Any) -> Rows:
             win(t, won[n])
         else:
             _park(t, now, (batch_id, position), turn, resting.get(n))
-    for batch_id in dict.fromkeys(b for _, b, _, _ in picked):
-        reached = [p for b, p in fresh if b == batch_id]
-        if reached:
-            t.change("batch_cursors", batch_id, next_position=max(reached) + 1)
-        t.change("batch_cursors", batch_id, last_claimed_at=now)
+    for batch_id, take in quota:
+        batch, cursor = t.get("batches", batch_id), t.get("batch_cursors", batch_id)
+        assert batch is not None
+        assert cursor is not None
+        beyond = cursor["next_position"] + take - sum(d["batch_id"] == batch_id for d in due)
+        behind = max(cursor["next_position"], min(beyond, batch["total_contacts"] + 1))
+        t.change("batch_cursors", batch_id, next_position=behind)
+        if any(b == batch_id for _, b, _, _ in picked):
+            t.change("batch_cursors", batch_id, last_claimed_at=now)
     if won:
         campaign = t.get("campaigns", given["campaign_id"])
         assert campaign is not None

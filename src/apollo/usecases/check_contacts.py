@@ -9,7 +9,7 @@ import contextlib
 import enum
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Self
 
@@ -36,6 +36,10 @@ _FRAME_BYTES: Final = 1024 * 1024
 _SPOOL_BYTES: Final = 4 * 1024 * 1024
 
 
+# Why some of these numbers are left out, by their place among those asked for.
+FindReasons = Callable[[Sequence[str]], Awaitable[Mapping[int, str]]]
+
+
 class OnInvalid(enum.StrEnum):
     """What a bad row does."""
 
@@ -44,15 +48,24 @@ class OnInvalid(enum.StrEnum):
 
 
 class OnDuplicate(enum.StrEnum):
-    """What a number that came before in the same batch does."""
+    """What a number does that came before, in the same batch or in another one."""
 
     SKIP = "skip"  # it is left out, and listed in `rejected`
     KEEP = "keep"  # the person is called once for each row
 
 
-class CheckedContact(NamedTuple):
-    """A contact that will be called: `+E.164`, and its variables as JSON."""
+class Across(enum.StrEnum):
+    """Where else a number may have come before."""
 
+    NONE = "none"  # only in the batch itself
+    CAMPAIGN = "campaign"  # in the campaign's live batches
+    ORGANIZATION = "organization"  # in those of all its campaigns
+
+
+class CheckedContact(NamedTuple):
+    """A contact that will be called: its row, `+E.164`, and its variables as JSON."""
+
+    row: int
     phone_number: str
     call_variables: bytes
 
@@ -79,7 +92,9 @@ class Intake:
         self._bad_rows: list[FieldError] = []
         self._seen = _SeenNumbers()
         self._encode = msgspec.json.Encoder().encode
-        self._frame: list[tuple[str, bytes]] = []
+        self._frame: list[tuple[int, str, bytes]] = []
+        # By place among those accepted: 1 for whom the database had a reason to leave out.
+        self._left_out = bytearray()
         self._frame_bytes = 0
         self._spool = tempfile.SpooledTemporaryFile[bytes](max_size=_SPOOL_BYTES)
 
@@ -113,22 +128,55 @@ class Intake:
         elif self._rules.on_duplicate is OnDuplicate.SKIP and not self._seen.add(number):
             self._reject(given, "the same number came before in this batch")
         else:
-            self._keep(number, variables)
+            self._keep(given.row, number, variables)
 
     def close_books(self) -> None:
         """Say that nothing more comes. Raises Invalid for bad rows, or if nothing is left."""
         if self._bad_rows:
             raise Invalid(self._bad_rows)
+        self._check_not_empty()
+        self._flush()
+
+    def _check_not_empty(self) -> None:
         if not self.accepted:
             msg = "a batch needs at least one contact"
             if self.rejected:
                 why = self.rejected[0]["reason"]
                 msg += f"; all {self.rejected_count} rows were left out, the first because {why}"
             raise Invalid.field(self._rules.rows_are, msg)
-        self._flush()
+
+    async def leave_out(self, find: FindReasons) -> None:
+        """Leave out accepted contacts for reasons that only the database knows.
+
+        `find` is asked piece by piece. Raises Invalid if nothing is left.
+        """
+        if not self._left_out:
+            self._left_out = bytearray(self.accepted)
+        nth = 0
+        for frame in self._all_frames():
+            asked = [n for n in range(len(frame)) if not self._left_out[nth + n]]
+            reasons = await find([frame[n].phone_number for n in asked])
+            for place, reason in reasons.items():
+                contact = frame[asked[place]]
+                self._left_out[nth + asked[place]] = 1
+                self.accepted -= 1
+                variables = msgspec.json.decode(contact.call_variables)
+                self._reject(GivenContact(contact.row, contact.phone_number, variables), reason)
+            nth += len(frame)
+        self._check_not_empty()
 
     def frames(self) -> Iterator[list[CheckedContact]]:
-        """Give what was accepted, in order, in pieces; may be asked again."""
+        """Return what was accepted and not left out, in order, in pieces; may be asked again."""
+        if not self._left_out:
+            yield from self._all_frames()
+            return
+        nth = 0
+        for frame in self._all_frames():
+            is_out = self._left_out[nth : nth + len(frame)]
+            nth += len(frame)
+            yield [contact for contact, out in zip(frame, is_out, strict=True) if not out]
+
+    def _all_frames(self) -> Iterator[list[CheckedContact]]:
         decode = msgspec.msgpack.Decoder(list[CheckedContact]).decode
         self._spool.seek(0)
         while size := self._spool.read(4):
@@ -153,11 +201,11 @@ class Intake:
             row = {"index": given.row, "phone_number": shown, "reason": reason}
             self.rejected.append(row)
 
-    def _keep(self, number: str, variables: bytes) -> None:
+    def _keep(self, row: int, number: str, variables: bytes) -> None:
         self.accepted += 1
         if self._bad_rows:
             return  # the request is refused already; only its faults are still wanted
-        self._frame.append((number, variables))
+        self._frame.append((row, number, variables))
         self._frame_bytes += len(variables)
         if len(self._frame) >= _FRAME_ROWS or self._frame_bytes >= _FRAME_BYTES:
             self._flush()

@@ -23,9 +23,24 @@ from apollo.errors import Invalid, NotAllowedNow, NotFound, Unavailable
 from apollo.ports import AgentRoute, Bus, WakeUp, Why
 from apollo.storage import batches
 from apollo.storage.database import Connection, Database, Record
+from apollo.storage.repeats import lock_uploads
 from apollo.usecases.authenticate import Principal
+from apollo.usecases.avoid_repeats import (
+    Place,
+    Repeats,
+    leave_out_repeats,
+    read_within,
+    skip_what_came_meanwhile,
+)
 from apollo.usecases.batch_views import View, view_of_batch
-from apollo.usecases.check_contacts import Intake, OnDuplicate, OnInvalid, Rules, check_object
+from apollo.usecases.check_contacts import (
+    Across,
+    Intake,
+    OnDuplicate,
+    OnInvalid,
+    Rules,
+    check_object,
+)
 
 # Checking a number costs about 30 µs: the event loop is never kept for more than a millisecond or
 # two, so webhooks and dialling go on beside an upload. (A thread would cost them up to 5 ms each.)
@@ -55,6 +70,10 @@ class NewBatch:
     metadata: dict[str, Any] = field(default_factory=dict)
     on_invalid: OnInvalid = OnInvalid.REJECT
     on_duplicate: OnDuplicate = OnDuplicate.SKIP
+    across: Across = Across.CAMPAIGN
+    # ISO 8601: batches that ended within this time count, too.
+    within: str | None = None
+    on_barred: OnDuplicate = OnDuplicate.SKIP
     default_region: str | None = None
 
 
@@ -76,13 +95,14 @@ class CreateBatches:
         keep: Keep | None = None,
     ) -> View:
         """Create a batch from rows; gives the batch object. Raises Refused, creating nothing."""
+        repeats = repeats_of(wanted)
         campaign = await self._open_campaign(principal, wanted)
         times = _times(wanted, campaign)
         with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
             await take_in(intake, contacts, keep)
             intake.close_books()
             return await self._load(
-                principal, wanted, campaign["id"], times, intake, on_created, keep
+                principal, wanted, campaign["id"], times, intake, repeats, on_created, keep
             )
 
     async def from_csv(
@@ -98,6 +118,7 @@ class CreateBatches:
 
         Raises Refused, creating nothing. No connection is held while the file comes in.
         """
+        repeats = repeats_of(wanted)
         campaign = await self._open_campaign(principal, wanted)
         times = _times(wanted, campaign)
         reader = CsvReader()
@@ -107,7 +128,7 @@ class CreateBatches:
             await take_in(intake, reader.finish(), keep)
             intake.close_books()
             return await self._load(
-                principal, wanted, campaign["id"], times, intake, on_created, keep
+                principal, wanted, campaign["id"], times, intake, repeats, on_created, keep
             )
 
     async def _open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
@@ -140,12 +161,15 @@ class CreateBatches:
         campaign_id: uuid.UUID,
         times: tuple[datetime | None, datetime | None],
         intake: Intake,
+        repeats: Repeats,
         on_created: OnCreated | None,
         keep: Keep | None,
     ) -> View:
         batch_id = uuid.uuid4()
         starts_at, ends_at = times
         async with self._db.transaction() as connection:
+            place = Place(principal.organization_id, campaign_id, batch_id)
+            seen = await leave_out_repeats(connection, intake, repeats, place, keep)
             row = {
                 "id": batch_id,
                 "organization_id": principal.organization_id,
@@ -164,12 +188,15 @@ class CreateBatches:
             await _copy(connection, batch_id, intake, now, keep)
             # Only now, because copying may take a minute: nobody can see, let alone lock, the new
             # batch, so taking the campaign after it cannot close a circle.
+            if repeats.across is Across.ORGANIZATION:
+                await lock_uploads(connection, principal.organization_id)
             campaign = await batches.lock_campaign(connection, campaign_id)
             if campaign["deleted_at"] is not None:
                 raise NotFound("Campaign not found")
             _check_not_cancelled(campaign)
             now = campaign["read_at"]
             is_ahead = starts_at is not None and starts_at > now
+            await skip_what_came_meanwhile(connection, repeats, place, seen)
             await begin_batch(connection, campaign, batch_id, is_ahead=is_ahead, now=now)
             detail = {"contacts": intake.accepted, "rejected": intake.rejected_count}
             answer = await _record_and_show(connection, principal, row, detail, now)
@@ -254,6 +281,20 @@ def _check_not_cancelled(campaign: Record) -> None:
         raise NotAllowedNow("the campaign is cancelled for good; create a new campaign")
 
 
+def repeats_of(wanted: NewBatch) -> Repeats:
+    """Say whom a batch is not to call again. Raises Invalid for an unreadable `within`."""
+    within = None if wanted.within is None else read_within(wanted.within)
+    is_kept = wanted.on_duplicate is OnDuplicate.KEEP
+    if within is not None and (is_kept or wanted.across is Across.NONE):
+        msg = "has no effect with across=none or on_duplicate=keep; leave it out"
+        raise Invalid.field("within", msg)
+    return Repeats(
+        across=Across.NONE if is_kept else wanted.across,
+        within=within,
+        with_barred=wanted.on_barred is OnDuplicate.KEEP,
+    )
+
+
 def rules_of(wanted: NewBatch, phone_numbers: Sequence[str], *, rows_are: str) -> Rules:
     """Say what a batch asks of its rows. Raises Invalid for an unknown region."""
     if wanted.default_region is not None:
@@ -283,7 +324,7 @@ async def take_in(intake: Intake, contacts: Iterable[GivenContact], keep: Keep |
 async def _copy(
     connection: Connection, batch_id: uuid.UUID, intake: Intake, now: datetime, keep: Keep | None
 ) -> None:
-    contacts = chain.from_iterable(intake.frames())
+    contacts = ((c.phone_number, c.call_variables) for c in chain.from_iterable(intake.frames()))
     for first in range(1, intake.accepted + 1, _CONTACTS_PER_COPY):
         await batches.copy_contacts(
             connection,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 from pydantic import ConfigDict, Field
 
 from apollo.core.states import BatchStatus, CallKind, ContactStatus, PausedBy
-from apollo.usecases.check_contacts import OnDuplicate, OnInvalid
+from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid
 from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp
 
 _TIME: Final = (
@@ -40,7 +40,34 @@ InvalidRows = Annotated[
 ]
 DuplicateRows = Annotated[
     OnDuplicate,
-    Field(strict=False, description="`skip`: a number's first row is kept. `keep`: all are."),
+    Field(
+        strict=False,
+        description="A number that came before in the batch, or elsewhere (`across`). `skip`: left"
+        " out, the first row is kept. `keep`: called all the same.",
+    ),
+]
+AcrossBatches = Annotated[
+    Across,
+    Field(
+        strict=False,
+        description="Where else a number may have come before: `none`, the `campaign`, or the"
+        " whole `organization`. Left out is who is still to be called, or was reached, there.",
+    ),
+]
+Within = Annotated[
+    str | None,
+    Field(
+        description="Batches that ended within this time count, too; none: live ones alone.",
+        examples=["P30D"],
+    ),
+]
+BarredRows = Annotated[
+    OnDuplicate,
+    Field(
+        strict=False,
+        description="Numbers that do not exist (404, 410, 604) or do not want to be called (607,"
+        " 608), as an earlier call of yours was told. `skip`: left out. `keep`: called.",
+    ),
 ]
 Region = Annotated[
     str | None,
@@ -72,6 +99,9 @@ class BatchHead(Body):
     metadata: dict[str, Any] | None = Field(default=None, description="Kept with the batch.")
     on_invalid: InvalidRows = OnInvalid.REJECT
     on_duplicate: DuplicateRows = OnDuplicate.SKIP
+    across: AcrossBatches = Across.CAMPAIGN
+    within: Within = None
+    on_barred: BarredRows = OnDuplicate.SKIP
     default_region: Region = None
 
 
@@ -115,6 +145,9 @@ class UploadQuery(Body):
     metadata: str | None = Field(default=None, description="A JSON object, as text.")
     on_invalid: InvalidRows = OnInvalid.REJECT
     on_duplicate: DuplicateRows = OnDuplicate.SKIP
+    across: AcrossBatches = Across.CAMPAIGN
+    within: Within = None
+    on_barred: BarredRows = OnDuplicate.SKIP
     default_region: Region = None
 
 

@@ -115,7 +115,8 @@ due as materialized (
         for update skip locked) as d
 ),
 bounds as materialized (
-  -- What is left of each batch's quota is a range of positions.
+  -- What is left of each batch's quota is a range of positions. Who was skipped alone is in it, too,
+  -- and passed over.
   select q.batch_id, k.next_position as first,
          k.next_position + q.take
            - (select count(*) from due d where d.batch_id = q.batch_id)::integer as beyond
@@ -223,13 +224,14 @@ taken as (
 ),
 advanced as (
   update batch_cursors k
-     set next_position = coalesce(f.next_position, k.next_position),
-         last_claimed_at = clock_timestamp()
-    from (select p.batch_id, max(f.position) + 1 as next_position
-            from picked p
-            left join fresh f on f.batch_id = p.batch_id and f.position = p.position
-           group by p.batch_id) as f
-   where k.batch_id = f.batch_id
+     set next_position = greatest(k.next_position, least(w.beyond, w.behind_the_last)),
+         last_claimed_at = case when exists (select from picked p where p.batch_id = w.batch_id)
+                                then clock_timestamp() else k.last_claimed_at end
+    from (select b.batch_id, b.beyond,
+                 (select s.total_contacts + 1 from batches s where s.id = b.batch_id)
+                   as behind_the_last
+            from bounds b) as w
+   where k.batch_id = w.batch_id
 ),
 counted as (
   insert into call_counters as k (campaign_id, counted, slot, calls)
