@@ -201,6 +201,7 @@ async def open_site(plan: Plan, postgres: Postgres, logs: Path) -> AsyncIterator
         settings = {
             "APOLLO_RING_TIMEOUT": "3s",
             "APOLLO_TIME_LIMIT": "8s",
+            "APOLLO_NUMBER_GAP": "0",
             "APOLLO_ROTARY_PORT": str(rotary_port),
             "APOLLO_ROTARY_API_KEY": API_KEY,
             "APOLLO_ROTARY_WEBHOOK_SECRET": SECRET,

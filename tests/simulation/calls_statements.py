@@ -113,7 +113,13 @@ def _joined(
             name: contact[name]
             for name in (
                 *("wait_reason", "attempts", "tries", "retry_count", "follow_up_count"),
-                *("carrier_failures", "promises", "is_reached", "last_attempted_at"),
+                *(
+                    "carrier_failures",
+                    "promises",
+                    "is_withdrawn",
+                    "is_reached",
+                    "last_attempted_at",
+                ),
             )
         },
         "contact_updated_at": contact["updated_at"],

@@ -88,6 +88,7 @@ def _fill_batch(world: World, campaign_id: uuid.UUID, few: list[str], now: datet
             "follow_up_count": 0,
             "carrier_failures": 0,
             "promises": 0,
+            "is_withdrawn": False,
             "is_reached": False,
             "last_attempted_at": None,
             "updated_at": now,

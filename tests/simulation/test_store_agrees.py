@@ -268,6 +268,7 @@ async def fill_batch(both: Both, dice: Random, campaign_id: uuid.UUID, n: int) -
             **dict.fromkeys(("attempts", "tries", "retry_count"), 0),
             **dict.fromkeys(("follow_up_count", "carrier_failures", "promises"), 0),
             "is_reached": False,
+            "is_withdrawn": False,
             "last_attempted_at": None,
             "updated_at": START,
         }

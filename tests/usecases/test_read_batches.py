@@ -13,6 +13,7 @@ from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import Invalid, NotFound
 from apollo.usecases import export_results
 from apollo.usecases.batch_views import View
+from apollo.usecases.check_contacts import Across
 from apollo.usecases.read_batches import ReadBatches
 
 
@@ -28,7 +29,7 @@ async def test_batches_are_listed_newest_first_and_filtered(world: BatchWorld) -
     made = []
     for campaign in (first, second, first):
         world.clock.at += timedelta(seconds=1)
-        made.append((await world.batch(campaign))["batch_id"])
+        made.append((await world.batch(campaign, across=Across.NONE))["batch_id"])
 
     async def listed(**filters: object) -> list[str]:
         return [b["batch_id"] for b in await world.read.batches(ACME, **filters)]  # type: ignore[arg-type] # each test passes the right ones
@@ -146,7 +147,7 @@ async def test_a_call_comes_with_what_its_agent_was_told(world: BatchWorld) -> N
 
 async def test_calls_are_found_by_number_and_by_batch(world: BatchWorld) -> None:
     campaign = await world.campaign()
-    one, two = await world.batch(campaign), await world.batch(campaign)
+    one, two = [await world.batch(campaign, across=Across.NONE) for _ in range(2)]
     early = await world.put_call(one, 1)
     late = await world.put_call(two, 1, requested_at=NOW + timedelta(seconds=9))
 

@@ -44,6 +44,7 @@ async def test_a_batch_is_created_read_and_listed_in_one_shape(server: BatchServ
         "contacts": [{"phone_number": "+91 98765-00001", "call_variables": {"callee_name": "A"}}],
         "scheduled_start": "2126-05-10T16:00:00",
         "metadata": {"source": "crm"},
+        "on_duplicate": "keep",
     }
     for path in ("/batches/", "/batches/upload"):
         assert (await server.ask("POST", path, json=body)).status == 201
@@ -140,7 +141,7 @@ async def test_nothing_of_another_organisation_can_be_seen(server: BatchServer) 
         ("GET", f"{one}/contacts", {}),
         ("GET", f"{one}/results.csv", {}),
         ("PATCH", one, {"json": {"concurrency_limit": 1}}),
-        ("POST", f"{one}/contacts/{contact}/follow-up", {"json": {"at": "2026-05-11T00:00:00Z"}}),
+        ("POST", f"{one}/contacts/{contact}/follow-up", {"json": {"at": "2126-05-11T00:00:00Z"}}),
         ("GET", f"/calls/{call}", {}),
         ("GET", f"/calls?batch_id={batch['batch_id']}", {}),
     ]

@@ -35,7 +35,9 @@ async def test_a_file_is_uploaded_as_it_is_or_in_a_form(server: BatchServer) -> 
     form = aiohttp.FormData()
     form.add_field("comment", "not the file")
     form.add_field("file", TWO.encode(), filename="a.csv", content_type="text/csv")
-    sent = await server.ask("POST", "/batches/csv/", params={"campaign_id": campaign}, data=form)
+    sent = await server.ask(
+        "POST", "/batches/csv/", params={"campaign_id": campaign, "across": "none"}, data=form
+    )
     assert sent.status == 201, sent.text
     assert await server.world.phone_numbers(sent.json) == ["+919876500001", "+919876500002"]
 

@@ -115,6 +115,8 @@ def _weigh(call: Call, contact: Contact, setting: CallSetting, event: CallEvent)
 
 def may_follow_up(contact: Contact, follow_ups_max: int) -> bool:
     """Tell whether another follow-up may be promised, or the one that is promised be moved."""
+    if contact.is_withdrawn:
+        return False
     is_promised = contact.status is ContactStatus.FOLLOWUP_SCHEDULED
     return is_promised or contact.promises < follow_ups_max
 
@@ -225,7 +227,7 @@ def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -
     now = call.ended_at or contact.updated_at
     is_reached = contact.is_reached or ending.blame is Blame.NOBODY
     contact = replace(contact, is_reached=is_reached, updated_at=now, due=None, wait_reason=None)
-    is_closed = setting.batch_status in CLOSED_BATCH
+    is_closed = contact.is_withdrawn or setting.batch_status in CLOSED_BATCH
     if is_reached:
         is_wanted = call.follow_up_at is not None and may_follow_up(contact, setting.follow_ups_max)
         if is_wanted and call.follow_up_at is not None and not is_closed:
@@ -313,7 +315,7 @@ def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:
     if contact.is_reached:
         # An earlier call turned out to be answered while this one was about to be placed.
         return replace(contact, status=ContactStatus.COMPLETED)
-    if setting.batch_status in CLOSED_BATCH:
+    if contact.is_withdrawn or setting.batch_status in CLOSED_BATCH:
         return replace(contact, status=ContactStatus.SKIPPED, updated_at=now)
     if forbidden:
         return replace(contact, status=shown_by_last(setting.other_calls), updated_at=now)

@@ -161,6 +161,8 @@ class Contact(msgspec.Struct, frozen=True):
     promises: int = 0
     # Answered, and no follow-up asked for since: never to be called again.
     is_reached: bool = False
+    # Somebody took it out while it was on a call: none follows.
+    is_withdrawn: bool = False
     last_attempted_at: datetime | None = None
     due: Due | None = None
 

@@ -1,7 +1,7 @@
 """Batches and their contacts as they are created, read and changed. Rows in, records out."""
 
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -131,6 +131,26 @@ async def lock_batch(connection: Connection, batch_id: uuid.UUID) -> Record:
     if row is None:
         raise LookupError("a batch is never removed")
     return row
+
+
+async def grow_batch(
+    connection: Connection,
+    batch_id: uuid.UUID,
+    *,
+    added: int,
+    rejected: Sequence[Mapping[str, Any]],
+    rejected_count: int,
+    now: datetime,
+) -> None:
+    """Count contacts that were appended, and tell of the rows that were left out."""
+    await _Q["grow_batch"].run(
+        connection,
+        batch_id=batch_id,
+        added=added,
+        rejected=list(rejected),
+        rejected_count=rejected_count,
+        now=now,
+    )
 
 
 async def change_batch(

@@ -144,6 +144,7 @@ def _contact_of(r: Record) -> Contact:
         follow_up_count=r["follow_up_count"],
         carrier_failures=r["carrier_failures"],
         promises=r["promises"],
+        is_withdrawn=r["is_withdrawn"],
         is_reached=r["is_reached"],
         last_attempted_at=r["last_attempted_at"],
         due=None if r["turn"] is None else Due(Turn(r["turn"]), r["due_at"]),

@@ -1,6 +1,9 @@
 """Contacts as they are read, page by page, and locked one by one. Rows in, records out."""
 
 import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 from apollo.core.ids import ContactKey
 from apollo.core.model import Contact, Due, Turn
@@ -43,7 +46,31 @@ async def lock_contact(connection: Connection, key: ContactKey) -> Contact | Non
         follow_up_count=r["follow_up_count"],
         carrier_failures=r["carrier_failures"],
         promises=r["promises"],
+        is_withdrawn=r["is_withdrawn"],
         is_reached=r["is_reached"],
         last_attempted_at=r["last_attempted_at"],
         due=None if r["turn"] is None else Due(Turn(r["turn"]), r["due_at"]),
+    )
+
+
+async def withdraw_contact(connection: Connection, key: ContactKey, now: datetime) -> None:
+    """Take a contact out: who waits is skipped, a call goes on and none follows.
+
+    The caller holds the campaign, the batch, its open call and the contact.
+    """
+    place = {"batch_id": key.batch_id, "position": key.position}
+    await _Q["withdraw_contact"].run(connection, **place, now=now)
+    await _Q["drop_due_contact"].run(connection, **place)
+    await _Q["pass_skipped"].run(connection, **place)
+
+
+async def change_variables(
+    connection: Connection, key: ContactKey, call_variables: Mapping[str, Any]
+) -> None:
+    """Replace what the agent is told about a contact."""
+    await _Q["change_variables"].run(
+        connection,
+        batch_id=key.batch_id,
+        position=key.position,
+        call_variables=dict(call_variables),
     )

@@ -40,6 +40,14 @@ async def find_repeated_numbers(
     )
 
 
+async def find_numbers_of_batch(
+    connection: Connection, numbers: Sequence[str], batch_id: uuid.UUID
+) -> list[int]:
+    """Find which numbers a batch has already, by their place (from 1)."""
+    query = _Q["find_numbers_of_batch"]
+    return [r["nth"] for r in await query.rows(connection, numbers=numbers, batch_id=batch_id)]
+
+
 async def has_barred_numbers(connection: Connection, organization_id: str) -> bool:
     """Tell whether there is any number that the organisation is not to call again."""
     query = _Q["has_barred_numbers"]

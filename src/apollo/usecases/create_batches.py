@@ -96,7 +96,7 @@ class CreateBatches:
     ) -> View:
         """Create a batch from rows; gives the batch object. Raises Refused, creating nothing."""
         repeats = repeats_of(wanted)
-        campaign = await self._open_campaign(principal, wanted)
+        campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
         with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
             await take_in(intake, contacts, keep)
@@ -119,7 +119,7 @@ class CreateBatches:
         Raises Refused, creating nothing. No connection is held while the file comes in.
         """
         repeats = repeats_of(wanted)
-        campaign = await self._open_campaign(principal, wanted)
+        campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
         reader = CsvReader()
         with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="rows")) as intake:
@@ -131,7 +131,28 @@ class CreateBatches:
                 principal, wanted, campaign["id"], times, intake, repeats, on_created, keep
             )
 
-    async def _open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
+    async def from_pages(
+        self,
+        principal: Principal,
+        wanted: NewBatch,
+        pages: AsyncIterator[Sequence[GivenContact]],
+        *,
+        on_created: OnCreated | None = None,
+    ) -> View:
+        """Create a batch from contacts that are read page by page. Raises Refused."""
+        repeats = repeats_of(wanted)
+        campaign = await self.open_campaign(principal, wanted)
+        times = _times(wanted, campaign)
+        with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
+            async for page in pages:
+                await take_in(intake, page, None)
+            intake.close_books()
+            return await self._load(
+                principal, wanted, campaign["id"], times, intake, repeats, on_created, None
+            )
+
+    async def open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
+        """Read the campaign of a new batch. Raises NotFound, NotAllowedNow, Invalid."""
         check_object("call_context", wanted.call_context)
         check_object("metadata", wanted.metadata)
         campaign_id = ids.parse_id("cmp", wanted.campaign_id)
@@ -185,7 +206,7 @@ class CreateBatches:
                 "rejected_count": intake.rejected_count,
             }
             now = await batches.insert_batch(connection, row)
-            await _copy(connection, batch_id, intake, now, keep)
+            await copy_contacts(connection, batch_id, intake, now, keep)
             # Only now, because copying may take a minute: nobody can see, let alone lock, the new
             # batch, so taking the campaign after it cannot close a circle.
             if repeats.across is Across.ORGANIZATION:
@@ -321,15 +342,22 @@ async def take_in(intake: Intake, contacts: Iterable[GivenContact], keep: Keep |
                 await keep()
 
 
-async def _copy(
-    connection: Connection, batch_id: uuid.UUID, intake: Intake, now: datetime, keep: Keep | None
+async def copy_contacts(
+    connection: Connection,
+    batch_id: uuid.UUID,
+    intake: Intake,
+    now: datetime,
+    keep: Keep | None,
+    *,
+    behind: int = 0,
 ) -> None:
+    """Write what was accepted behind a position."""
     contacts = ((c.phone_number, c.call_variables) for c in chain.from_iterable(intake.frames()))
     for first in range(1, intake.accepted + 1, _CONTACTS_PER_COPY):
         await batches.copy_contacts(
             connection,
             batch_id=batch_id,
-            first_position=first,
+            first_position=behind + first,
             contacts=islice(contacts, _CONTACTS_PER_COPY),
             now=now,
         )

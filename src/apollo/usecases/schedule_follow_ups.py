@@ -56,7 +56,7 @@ class ScheduleFollowUps:
         """
         async with self._db.transaction() as connection:
             found = await find_batch(connection, principal, batch_id)
-            key = _contact_key(found, contact_id)
+            key = contact_key(found, contact_id)
             campaign = await batches.lock_campaign(connection, found["campaign_id"])
             batch = await batches.lock_batch(connection, found["id"])
             now = campaign["read_at"]
@@ -87,7 +87,7 @@ class ScheduleFollowUps:
                 detail={"contact_id": contact_id, "at": due_at},
                 now=now,
             )
-            shown = await _show(connection, key, campaign)
+            shown = await show_contact(connection, key, campaign)
         await wake(self._bus, WakeUp(campaign["id"], Why.FOLLOW_UP_SET, key.batch_id))
         return shown
 
@@ -123,6 +123,8 @@ def check_not_long_past(at: datetime, now: datetime, *, field: str) -> None:
 
 def no_follow_up_left(contact: Contact, follow_ups_max: int) -> str:
     """Say why no other follow-up is promised, and what would change that."""
+    if contact.is_withdrawn:
+        return "the contact was taken out of the batch; to call it after all, put it into a new one"
     had = f"{contact.promises} follow-up{'' if contact.promises == 1 else 's'}"
     limit = f"the campaign's max_follow_ups is {follow_ups_max}"
     return (
@@ -130,7 +132,8 @@ def no_follow_up_left(contact: Contact, follow_ups_max: int) -> str:
     )
 
 
-def _contact_key(batch: Record, contact_id: str) -> ContactKey:
+def contact_key(batch: Record, contact_id: str) -> ContactKey:
+    """Read a contact's public id. Raises NotFound, also for a contact of another batch."""
     key = ids.parse_contact_id(contact_id)
     if key is None or key.batch_id != batch["id"]:
         raise NotFound("Contact not found")
@@ -160,7 +163,8 @@ async def _check_reached(connection: Connection, contact: Contact) -> None:
     raise NotAllowedNow(f"{msg}; it is called by the campaign's own retries, or in a new batch")
 
 
-async def _show(connection: Connection, key: ContactKey, campaign: Record) -> View:
+async def show_contact(connection: Connection, key: ContactKey, campaign: Record) -> View:
+    """Show one contact, with what holds it back."""
     rows = await contacts.read_page(
         connection, batch_id=key.batch_id, skip=key.position - 1, limit=1
     )

@@ -22,6 +22,7 @@ from apollo.web import (
     campaigns,
     create_batches,
     debug,
+    extend_batches,
     lifecycle,
     stories,
 )
@@ -46,6 +47,8 @@ _BEHIND_THE_TOKEN: Final = (
     campaigns.router,
     lifecycle.router,
     create_batches.router,
+    extend_batches.router,
+    extend_batches.strict,
     batches.router,
     calls.router,
     debug.router,

@@ -29,16 +29,16 @@ from apollo.web.idempotency import (
 from apollo.web.requests import Caller, KnownQueryRoute, Uses, check_organization, decode_json
 
 
-def _inlined(schema: Any, known: dict[str, Any] | None = None) -> Any:
+def inlined(schema: Any, known: dict[str, Any] | None = None) -> Any:
     """Put what a schema refers to in its place: FastAPI collects only models it reads itself."""
     if isinstance(schema, list):
-        return [_inlined(one, known) for one in schema]
+        return [inlined(one, known) for one in schema]
     if not isinstance(schema, dict):
         return schema
     known = schema.get("$defs", known) or {}
     if "$ref" in schema:
-        return _inlined(known[schema["$ref"].rpartition("/")[2]], known)
-    return {key: _inlined(value, known) for key, value in schema.items() if key != "$defs"}
+        return inlined(known[schema["$ref"].rpartition("/")[2]], known)
+    return {key: inlined(value, known) for key, value in schema.items() if key != "$defs"}
 
 
 _PATH: Final = "/batches"
@@ -52,7 +52,7 @@ The first row names the columns, case-sensitively. The number is in `phone_numbe
 byte-order mark; empty rows are skipped; rows are counted as a spreadsheet counts them, the header
 being row 1. Nothing is dialled, and nothing is left behind, unless the whole file was read.
 """
-_KEY: Final[dict[str, Any]] = {
+KEY: Final[dict[str, Any]] = {
     "name": HEADER,
     "in": "header",
     "required": False,
@@ -60,14 +60,14 @@ _KEY: Final[dict[str, Any]] = {
     "description": "The same key and body within 24 h give the first answer again.",
 }
 _JSON_INPUT: Final[dict[str, Any]] = {
-    "parameters": [_KEY],
+    "parameters": [KEY],
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": _inlined(BatchBody.model_json_schema())}},
+        "content": {"application/json": {"schema": inlined(BatchBody.model_json_schema())}},
     },
 }
 _CSV_INPUT: Final[dict[str, Any]] = {
-    "parameters": [_KEY],
+    "parameters": [KEY],
     "requestBody": {
         "required": True,
         "content": {

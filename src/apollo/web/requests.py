@@ -18,11 +18,13 @@ from pydantic import BaseModel
 from apollo.errors import FieldError, Forbidden, Invalid
 from apollo.usecases.authenticate import Authenticate, Principal
 from apollo.usecases.change_batches import ChangeBatches
+from apollo.usecases.change_contacts import ChangeContacts
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
 from apollo.usecases.create_batches import CreateBatches
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.explain_contact import ExplainContact
+from apollo.usecases.extend_batches import ExtendBatches
 from apollo.usecases.manage_campaigns import ManageCampaigns
 from apollo.usecases.preview_campaign import PreviewCampaign
 from apollo.usecases.read_agent_call import ReadAgentCall
@@ -52,7 +54,9 @@ class UseCases:
     campaigns: ManageCampaigns
     create_batches: CreateBatches
     read_batches: ReadBatches
+    extend_batches: ExtendBatches
     change_batches: ChangeBatches
+    change_contacts: ChangeContacts
     follow_ups: ScheduleFollowUps
     lifecycle: ChangeLifecycle
     explain_batch: ExplainBatch

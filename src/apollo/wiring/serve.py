@@ -17,11 +17,13 @@ from apollo.storage.heartbeats import this_process
 from apollo.usecases.authenticate import Authenticate
 from apollo.usecases.beat import Heartbeat
 from apollo.usecases.change_batches import ChangeBatches
+from apollo.usecases.change_contacts import ChangeContacts
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
 from apollo.usecases.create_batches import CreateBatches
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.explain_contact import ExplainContact
+from apollo.usecases.extend_batches import ExtendBatches
 from apollo.usecases.manage_campaigns import ManageCampaigns
 from apollo.usecases.preview_campaign import PreviewCampaign
 from apollo.usecases.read_agent_call import ReadAgentCall
@@ -103,10 +105,13 @@ def make_use_cases(
     """Make what the API can be asked for."""
     agents = RegisterAgents(db=db, clock=clock, default_route=default_route(settings))
     campaigns = ManageCampaigns(db=db, bus=bus)
+    create = CreateBatches(db=db, bus=bus, route_of=agents.route_of)
     return UseCases(
         authenticate=Authenticate(db=db, clock=clock),
         campaigns=campaigns,
-        create_batches=CreateBatches(db=db, bus=bus, route_of=agents.route_of),
+        create_batches=create,
+        extend_batches=ExtendBatches(db=db, bus=bus, create=create),
+        change_contacts=ChangeContacts(db=db, bus=bus),
         read_batches=ReadBatches(db=db, binding_reason=explain.binding_reason),
         change_batches=ChangeBatches(db=db, bus=bus),
         follow_ups=ScheduleFollowUps(db=db, bus=bus),

@@ -100,10 +100,20 @@ select id, campaign_id, status, updated_at
 
 -- name: lock_batch
 -- Second in the lock order, after its campaign.
-select id, campaign_id, status, scheduled_start, ends_at
+select id, campaign_id, status, scheduled_start, ends_at, total_contacts, call_context,
+       metadata, jsonb_array_length(rejected) as rejected_shown
   from batches
  where id = :batch_id
    for update;
+
+-- name: grow_batch
+-- More contacts than before; what became of the rows that were added is told with the batch.
+update batches
+   set total_contacts = total_contacts + :added::integer,
+       rejected_count = rejected_count + :rejected_count::integer,
+       rejected = rejected || :rejected::jsonb,
+       ready_at = greatest(ready_at, :now::timestamptz), updated_at = :now
+ where id = :batch_id;
 
 -- name: change_batch
 -- Writes what may be changed while a batch lives; the caller holds its lock.

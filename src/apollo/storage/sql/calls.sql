@@ -29,7 +29,8 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, 
        k.follow_up_at, k.prior_due_at, k.prior_updated_at, k.prior_attempted_at,
        h.status as batch_status, h.max_retries_override, p.retry_policy,
        p.max_follow_ups, c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
-       c.follow_up_count, c.carrier_failures, c.promises, c.is_reached, c.last_attempted_at,
+       c.follow_up_count, c.carrier_failures, c.promises, c.is_withdrawn, c.is_reached,
+       c.last_attempted_at,
        c.updated_at as contact_updated_at, d.turn, d.due_at,
        h.has_fresh_contacts, clock_timestamp() as read_at
   from named n

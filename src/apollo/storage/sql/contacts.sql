@@ -30,7 +30,7 @@ offset :skip
 -- name: lock_contact
 -- A contact with its due time; the caller holds the campaign, the batch and its open call.
 select c.position, c.phone_number, c.status, c.wait_reason, c.attempts, c.tries, c.retry_count,
-       c.follow_up_count, c.carrier_failures, c.promises, c.is_reached, c.last_attempted_at,
+       c.follow_up_count, c.carrier_failures, c.promises, c.is_withdrawn, c.is_reached, c.last_attempted_at,
        c.updated_at,
        d.turn, d.due_at
   from contacts c
@@ -40,3 +40,37 @@ select c.position, c.phone_number, c.status, c.wait_reason, c.attempts, c.tries,
                      offset 0) as d on true
  where c.batch_id = :batch_id and c.position = :position
    for update of c;
+
+-- name: withdraw_contact
+-- Nobody calls this contact again. Who waits is skipped at once; a call goes on, and none follows.
+update contacts
+   set is_withdrawn = true,
+       status = case when status in ('pending', 'retrying', 'followup_scheduled')
+                     then 'skipped' else status end,
+       updated_at = case when status in ('pending', 'retrying', 'followup_scheduled')
+                         then :now::timestamptz else updated_at end,
+       wait_reason = null
+ where batch_id = :batch_id and position = :position;
+
+-- name: drop_due_contact
+-- It waits for nothing any more.
+delete from due_contacts where batch_id = :batch_id and position = :position;
+
+-- name: pass_skipped
+-- Puts the cursor behind contacts at its place that are not to be called.
+update batch_cursors k
+   set next_position = coalesce(
+         (select c.position
+            from contacts c
+           where c.batch_id = k.batch_id and c.position >= k.next_position
+             and c.status = 'pending'
+           order by c.position
+           limit 1),
+         (select b.total_contacts + 1 from batches b where b.id = k.batch_id))
+ where k.batch_id = :batch_id and k.next_position = :position;
+
+-- name: change_variables
+-- What the agent is told from the next call on; no status changes.
+update contacts
+   set call_variables = :call_variables
+ where batch_id = :batch_id and position = :position;

@@ -24,6 +24,16 @@ select n.nth::integer as nth, t.batch_id, t.is_reached
    offset 0
     limit 1) as t;
 
+-- name: find_numbers_of_batch
+-- Which of these numbers a batch has already, whatever became of them.
+select n.nth::integer as nth
+  from unnest(:numbers::text[]) with ordinality as n (phone_number, nth)
+ cross join lateral (
+   select from contacts c
+    where c.phone_number = n.phone_number and c.batch_id = :batch_id
+   offset 0
+    limit 1) as t;
+
 -- name: has_barred_numbers
 -- Whether the organisation has called any number that is not to be called again.
 select exists (
