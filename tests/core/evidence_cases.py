@@ -327,7 +327,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             {"ended": ended(30, FAILED, sip_status=503, sip_reason="Max Calls") + ended(10)},
             Verdict.DEGRADED,
             30,
-            ["30 of the last 40 calls failed with SIP 503 (Max Calls)", "lower the concurrency"],
+            ["30 of the last 40 calls failed with SIP 503 Max Calls", "lower the concurrency"],
         ),
         Reason.NO_ANSWER_HIGH: (
             {

@@ -39,6 +39,7 @@ from apollo.core.diagnosis.snapshot import (
     BatchFacts,
     CampaignFacts,
     Head,
+    HeldByCarrier,
     OnCall,
     OpenCalls,
     Snapshot,
@@ -215,8 +216,14 @@ def test_no_carrier_is_not_taken_for_a_blocked_caller_id() -> None:
     assert codes(ended=silent) == ["carrier_rejects"]
 
 
-SHUT = ProviderHealth(
-    provider="jambonz", state="down", cause="carrier", last_error="3 in a row", retry_at=NOW
+SHUT = HeldByCarrier(
+    scope="campaign",
+    sip_status=404,
+    numbers=6,
+    failed=6,
+    carried=0,
+    shut_at=ago(20),
+    probe_at=ago(-5),
 )
 
 
@@ -235,23 +242,27 @@ def test_a_call_that_nobody_is_known_to_have_accepted_tells_of_no_lost_webhook()
     assert codes(ended=held) == []
 
 
-def test_a_carrier_that_stopped_everything_is_named_without_a_sample() -> None:
-    down = (worker(provider=SHUT),)
-    answer = explain(batch(processes=down, ended=ended(3, FAILED, sip_status=503)), NOW)
+def test_calls_that_hold_a_campaign_are_named_without_a_sample_and_hold_it() -> None:
+    answer = explain(batch(shut_gates=(SHUT,), ended=ended(3, FAILED, sip_status=404)), NOW)
     assert [reason.code for reason in answer.reasons] == [Reason.CARRIER_REJECTS]
     assert answer.accounting.by_reason == {Reason.CARRIER_REJECTS: 30}
-    assert codes(ended=ended(3, FAILED, sip_status=503)) == []
+    shown = answer.reasons[0]
+    assert "6 of the last 6 calls failed with SIP 404 Not Found" in shown.fix
+    assert "No phone rang at 6 different numbers in a row" in shown.fix
+    assert "active, paid and has a route" in shown.fix
+    assert "Nobody is charged an attempt" in shown.fix
+    assert codes(ended=ended(3, FAILED, sip_status=404)) == []
 
 
-def test_one_worker_that_stopped_for_the_carrier_holds_nobody_up() -> None:
-    two = (worker(provider=SHUT), worker(pid=42))
-    answer = explain(batch(processes=two, ended=ended(3, FAILED, sip_status=503)), NOW)
-    assert [reason.code for reason in answer.reasons] == [Reason.CARRIER_REJECTS]
-    assert answer.accounting.by_reason == {}
+def test_a_campaign_that_is_held_by_a_share_of_failures_says_how_many_of_how_many() -> None:
+    share = replace(SHUT, numbers=0, failed=7, carried=2, sip_status=503, others=3)
+    answer = explain(batch(shut_gates=(share,)), NOW)
+    assert "7 of the last 9 calls failed with SIP 503 Service Unavailable" in answer.reasons[0].fix
+    assert "3 other campaigns" in answer.reasons[0].fix
 
 
-def test_a_carrier_that_failed_only_other_batches_is_a_provider_that_is_down() -> None:
-    assert codes(processes=(worker(provider=SHUT),)) == ["provider_down"]
+def test_what_holds_other_campaigns_is_nothing_to_this_one() -> None:
+    assert codes(shut_gates=()) == []
 
 
 # ------------------------------------------------------------------------------------ no answer

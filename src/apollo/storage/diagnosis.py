@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from apollo.core.diagnosis.reported import Backlog, EndedCall
-from apollo.core.diagnosis.snapshot import Settings, Snapshot
+from apollo.core.diagnosis.snapshot import HeldByCarrier, Settings, Snapshot
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus, ContactStatus
@@ -194,6 +194,7 @@ class Reading:
             ("waiting", shape.waiting, batch | {"now": now, "overdue_max": _OVERDUE_MAX}),
             ("heads", shape.head, batch),
             ("ended_calls", shape.ended, batch),
+            ("shut_gates", lambda row: HeldByCarrier(**row), campaign | batch),
             ("database", shape.database, {}),
             ("blockers", shape.blocker, {}),
         ]

@@ -178,6 +178,24 @@ class Parked:
     requested_at: datetime | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldByCarrier:
+    """A gate of the batch or its campaign that calls which failed have shut."""
+
+    # "campaign" or "batch".
+    scope: str
+    # The last failure's code; None: the provider itself refused the numbers.
+    sip_status: int | None
+    # How many different numbers in a row ended alike before they rang; 0: it was shut by a share.
+    numbers: int
+    failed: int
+    carried: int
+    shut_at: datetime
+    probe_at: datetime
+    # How many other campaigns at the same provider are held, whosever they are.
+    others: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """Contacts that nobody calls again before an operator has released them."""
@@ -226,6 +244,8 @@ class Snapshot:
     processes: tuple[Process, ...] | None = ()
     acts: tuple[Act, ...] | None = ()
     held: Held | None = Held(0, may_be_more=False)
+    # Gates of the batch and its campaign that are shut because calls fail.
+    shut_gates: tuple[HeldByCarrier, ...] | None = ()
     # The last calls of this batch that ended, newest first.
     ended: tuple[EndedCall, ...] | None = ()
     # Whether people picked up: the last first calls, and what to compare them with, earlier ones of

@@ -124,6 +124,21 @@ select d.position, k.batch_id, k.id as execution_id, k.requested_at
        and k.organization_id = :organization_id
      limit 1) as k on true;
 
+-- name: shut_gates
+-- Gates of a batch and its campaign that are shut because calls fail, the campaign's first; and how
+-- many other campaigns of the provider are held meanwhile.
+select g.kind as scope, g.sip_status,
+       case when g.family is null then 0 else cardinality(g.row_calls) end as numbers, g.failed,
+       g.carried, g.shut_at, g.probe_at,
+       (select count(*)::integer
+          from carrier_gates o
+         where o.provider = g.provider and o.kind = 'campaign' and o.shut_at is not null
+           and o.campaign_id <> g.campaign_id) as others
+  from carrier_gates g
+ where g.campaign_id = :campaign_id and g.shut_at is not null
+   and (g.kind = 'campaign' or g.scope_id = :batch_id)
+ order by g.kind desc;
+
 -- name: acts
 -- Who paused or cancelled the batch or its campaign, last.
 (select 'batch' as scope, action, actor, at

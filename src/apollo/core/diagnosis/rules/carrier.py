@@ -5,15 +5,16 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Final
 
+from apollo.core import sip
 from apollo.core.diagnosis.evidence import Share
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.reported import (
     CallHook,
     EndedCall,
-    ProviderHealth,
 )
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
+from apollo.core.diagnosis.words import stamp
 from apollo.core.outcomes import SET_UP_REASONS
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import Outcome
@@ -38,18 +39,6 @@ _DROPPED_MIN: Final = 2
 _DECLINED: Final = 603
 _UNWANTED: Final = frozenset({607, 608})
 _REFUSED: Final = 403
-_ADVICE: Final = {
-    402: "the carrier wants to be paid; look at the balance of the account.",
-    403: "the carrier does not allow these calls; ask it whether the caller id is on the trunk.",
-    404: "if the numbers are right, the carrier wants another form: often without the plus.",
-    410: "the numbers have changed; check the list.",
-    484: "the carrier finds the numbers incomplete; check their form and the trunk's prefix.",
-    488: "no common codec; compare the trunk's codecs with the carrier's.",
-    503: "a limit of calls at once or per second is reached; raise it, or lower the concurrency.",
-    603: "without ringing, one after the other: no carrier takes the calls; check the trunk.",
-    606: "no common codec; compare the trunk's codecs with the carrier's.",
-}
-_OTHER_ADVICE: Final = "ask the carrier what this code means there, and see the provider's log."
 
 
 @symptom(
@@ -116,31 +105,72 @@ def answered_then_dropped(view: View) -> Finding | None:
     Reason.CARRIER_REJECTS,
     Layer.PROVIDER,
     Severity.CRITICAL,
-    meaning="More than half of the last calls failed with one and the same SIP code.",
-    fix="{failed} of the last {calls:call} failed with SIP {sip_status}{sip_reason}: {advice}",
+    meaning="Calls of this campaign or batch end with one SIP code before any phone rings, so one "
+    "call at a time tries until one gets through; or more than half of the last calls failed with "
+    "one code.",
+    fix="{remedy} {failed} of the last {calls:call} failed with SIP {code}: {code_means}."
+    "{held_text}",
 )
 def carrier_rejects(view: View) -> Finding | None:
-    """Most of the last calls failed with one SIP code, or so many that nothing is sent any more."""
-    last = _fresh(view)[:_LAST]
-    breakers = _breakers(view)
-    is_shut = any(breakers)
-    if len(last) < _REJECTED_MIN and not is_shut:
+    """The calls fail before they ring: so many that a gate is shut, or most of the last ones."""
+    if not view.is_waiting_for_us:
         return None
+    shut = next(iter(view.snapshot.shut_gates or ()), None)
+    if shut is None:
+        return _most_rejected(view)
+    # One refused caller id beside others that work says more than the gate it has shut.
+    if shut.sip_status == _REFUSED and caller_id_invalid(view) is not None:
+        return None
+    others = (
+        f" {shut.others} other campaigns at this provider are held for their own calls as well:"
+        " look at the carrier first."
+        if shut.others
+        else ""
+    )
+    row = f" No phone rang at {shut.numbers} different numbers in a row." if shut.numbers else ""
+    return Finding(
+        reason=Reason.CARRIER_REJECTS,
+        contacts=view.claimable,
+        since=shut.shut_at,
+        evidence={
+            "held": shut.scope,
+            "sip_status": shut.sip_status,
+            "numbers_in_a_row": shut.numbers,
+            "failed": shut.failed,
+            "calls": shut.failed + shut.carried,
+            "retry_at": shut.probe_at,
+            "other_campaigns_held": shut.others,
+        },
+        words=_in_words(shut.sip_status, sip.spoken(shut.sip_status))
+        | {
+            "held_text": f"{row} Nobody is charged an attempt for it. One call of this {shut.scope}"
+            f" tries at {stamp(shut.probe_at)}, and dialling goes on when one gets through.{others}"
+        },
+        is_holding=True,
+    )
+
+
+def _in_words(code: int | None, spoken: str) -> dict[str, object]:
+    known = sip.read(code)
+    return {"remedy": known.remedy, "code": spoken, "code_means": known.meaning}
+
+
+def _most_rejected(view: View) -> Finding | None:
+    last = _fresh(view)[:_LAST]
     codes = Counter(
         call.sip_status
         for call in last
         if call.outcome is Outcome.FAILED and call.sip_status not in {None, *_UNWANTED}
     )
-    if not codes:
+    if len(last) < _REJECTED_MIN or not codes:
         return None
     code, failed = codes.most_common(1)[0]
-    refused = caller_id_invalid(view)
-    if code is None or (refused and code == _REFUSED):
+    if code is None or failed <= _MOST * len(last):
         return None
-    if failed <= _MOST * len(last) and not is_shut:
+    if code == _REFUSED and caller_id_invalid(view) is not None:
         return None
     said = Counter(call.sip_reason for call in last if call.sip_status == code and call.sip_reason)
-    reason = said.most_common(1)[0][0] if said else ""
+    spoken = sip.spoken(code, said.most_common(1)[0][0] if said else None)
     return Finding(
         reason=Reason.CARRIER_REJECTS,
         contacts=failed,
@@ -151,11 +181,7 @@ def carrier_rejects(view: View) -> Finding | None:
             "calls": len(last),
             "caller_ids": _by_caller_id(last, frozenset({code})),
         },
-        words={
-            "sip_reason": f" ({reason})" if reason else "",
-            "advice": _ADVICE.get(code, _OTHER_ADVICE),
-        },
-        is_holding=is_shut and all(breakers),
+        words=_in_words(code, spoken) | {"held_text": ""},
     )
 
 
@@ -175,7 +201,6 @@ def caller_id_invalid(view: View) -> Finding | None:
         return None
     worst, share = max(refused.items(), key=lambda pair: (pair[1].value, pair[1].of))
     rest = _rest(refused, worst)
-    breakers = _breakers(view)
     # Where the others fare no better it is not about the caller id.
     if share.of < _REJECTED_MIN or share.value <= _MOST or share.above(rest) < _SURE_Z:
         return None
@@ -190,7 +215,7 @@ def caller_id_invalid(view: View) -> Finding | None:
             "others_calls": rest.of,
         },
         words={"others": f"{rest.hits} of {rest.of}"},
-        is_holding=bool(breakers) and all(breakers),
+        is_holding=bool(view.snapshot.shut_gates),
     )
 
 
@@ -228,19 +253,6 @@ def caller_id_blocked(view: View) -> Finding | None:
         },
         words={"share": str(share)},
     )
-
-
-def _breakers(view: View) -> list[bool]:
-    """Say for each worker whether it sends nothing because the carrier fails calls."""
-    return [
-        process.provider is not None and waits_for_carrier(process.provider)
-        for process in view.processes("worker")
-    ]
-
-
-def waits_for_carrier(health: ProviderHealth) -> bool:
-    """Tell whether this worker sends nothing because the carrier fails calls."""
-    return health.state == "down" and health.cause == "carrier"
 
 
 def _fresh(view: View) -> list[EndedCall]:

@@ -9,11 +9,6 @@ from apollo.core.diagnosis.reported import (
     ProviderHealth,
 )
 from apollo.core.diagnosis.rule import gate, symptom
-from apollo.core.diagnosis.rules.carrier import (
-    caller_id_invalid,
-    carrier_rejects,
-    waits_for_carrier,
-)
 from apollo.core.diagnosis.view import View
 from apollo.core.reasons import Layer, Reason, Severity
 
@@ -44,14 +39,8 @@ def provider_unauthorised(view: View) -> Finding | None:
     "{retry_at} and goes on by itself.",
 )
 def provider_down(view: View) -> Finding | None:
-    """The breaker is open, and not because of what the carrier did with this batch's calls."""
-    is_explained = carrier_rejects(view) is not None or caller_id_invalid(view) is not None
-    return in_state(
-        view,
-        "down",
-        Reason.PROVIDER_DOWN,
-        but=waits_for_carrier if is_explained else None,
-    )
+    """The breaker is open: requests fail, whoever they are for."""
+    return in_state(view, "down", Reason.PROVIDER_DOWN)
 
 
 @gate(
