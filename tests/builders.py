@@ -18,6 +18,7 @@ from apollo.storage.database import Database, Record
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.dial_contacts import Claimed, DialContacts, DialSettings
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents, Recorded
+from apollo.usecases.record_call_result import RecordCallResult
 
 ORGANIZATION = "org_acme"
 OTHER_ORGANIZATION = "org_other"
@@ -240,6 +241,12 @@ class World:
     async def end(self, *call_ids: uuid.UUID, sip_status: int = 200) -> Recorded:
         """Let calls end."""
         return await self.record(*((call_id, ended(sip_status)) for call_id in call_ids))
+
+
+def a_recorder_of_results(db: Database) -> RecordCallResult:
+    """What takes the results of agents."""
+    record = RecordCallEvents(db=db, deadlines=DEADLINES, wakes_by_notify=True)
+    return RecordCallResult(db=db, record=record)
 
 
 def ended(sip_status: int = 200, **more: Any) -> CallEnded:

@@ -38,6 +38,8 @@ class DialRequest:
     agent_key: str
     ring_timeout_s: int
     time_limit_s: int
+    # Ask the provider to find out when a machine picks up.
+    detects_machines: bool = False
 
 
 @dataclass(frozen=True, slots=True)

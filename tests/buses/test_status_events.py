@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from scripts.brokers import Broker
 from starlette.requests import Request
-from tests.builders import DEADLINES, World
+from tests.builders import DEADLINES, World, a_recorder_of_results
 from tests.buses.lines import a_client, rows_of, running, send_raw, until
 
 from apollo.bus.kafka import KafkaClient, StatusReader, Topic
@@ -20,7 +20,6 @@ from apollo.storage.dead_letters import DeadLetter, bury
 from apollo.telephony.jambonz import JambonzDriver
 from apollo.usecases.check_status_events import CheckStatusEvents
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
-from apollo.usecases.record_call_result import RecordCallResult
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.web.callbacks import Callbacks
 from apollo.wiring.parts import SystemClock
@@ -75,7 +74,7 @@ def callbacks(world: World, driver: JambonzDriver, stream: Stream) -> Callbacks:
     return Callbacks(
         driver=driver,
         record=RecordCallEvents(db=world.db, deadlines=DEADLINES, wakes_by_notify=True),
-        results=RecordCallResult(db=world.db, wakes_by_notify=True),
+        results=a_recorder_of_results(world.db),
         result_secret=None,
         clock=SystemClock(),
         status_stream=stream,

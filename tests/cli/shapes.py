@@ -11,6 +11,7 @@ COUNTERS = {
     "failed": 20,
     "busy": 25,
     "no_answer": 30,
+    "voicemail": 0,
     "skipped": 2,
     "followup_scheduled": 0,
     "max_retries_reached": 3,

@@ -55,6 +55,7 @@ def row(nth: int, *, position: int = 0, at: datetime = NOON, **more: object) -> 
         state=CallState.ENDED,
         outcome=Outcome.COMPLETED,
         hangup_reason="answered",
+        reached=None,
         requested_at=at - SECOND / 100,
         window_opens_at=NOON - timedelta(hours=3),
         window_closes_at=NOON + timedelta(hours=6),

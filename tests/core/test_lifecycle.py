@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from apollo.core.campaign_settings import FOLLOW_UPS_DEFAULT
 from apollo.core.events import (
     Alarm,
+    AnswererKnown,
     CallAccepted,
     CallAnswered,
     CallEnded,
@@ -23,6 +24,7 @@ from apollo.core.events import (
     HangUp,
     NumberRefused,
     QuarantineOver,
+    Reached,
     RequestLost,
     RequestNotPlaced,
 )
@@ -162,6 +164,7 @@ def event(kind: type[CallEvent], at: datetime, **more: object) -> CallEvent:
         NumberRefused: {"reason": "bad_number"},
         RequestLost: {"reason": "timeout"},
         CallEnded: {"call_status": "no-answer", "sip_status": 487},
+        AnswererKnown: {"reached": Reached.PERSON, "by_agent": True},
         CallVanished: {"may_retry": True, "evidence": Evidence.ASSUMED},
         QuarantineOver: {"may_retry": False, "evidence": Evidence.ASSUMED},
     }
@@ -180,16 +183,27 @@ ENDINGS = [
     ("failed", 404),
     ("failed", None),
 ]
+SHOWING_THE_LAST_CALL = {
+    ContactStatus.FAILED,
+    ContactStatus.BUSY,
+    ContactStatus.NO_ANSWER,
+    ContactStatus.VOICEMAIL,
+}
+NOT_AGAIN = {"declined", "bad_number", "unwanted", "wrong_person"}
 KINDS = sorted(CALL_MOVES[CallState.PLACING], key=lambda kind: kind.__name__)
 
 
 def some_event(random: Random, at: datetime) -> CallEvent:
     """Draw any event at all, likely ones more often."""
     likely: list[type[CallEvent]] = [CallAccepted, CallRinging, CallAnswered, *[CallEnded] * 4]
+    likely += [AnswererKnown] * 2
     kind = random.choice([*KINDS, *likely])
     more: dict[str, object] = {"evidence": random.choice(list(Evidence))}
     if kind is CallEnded:
         more["call_status"], more["sip_status"] = random.choice(ENDINGS)
+    if kind is AnswererKnown:
+        more["reached"] = random.choice(list(Reached))
+        more["by_agent"] = random.random() < 0.7
     if kind is QuarantineOver:
         more["may_retry"] = random.random() < 0.5
     if kind in {CallAccepted, CallTrying, CallRinging, CallAnswered, CallEnded}:
@@ -217,12 +231,13 @@ def check(life: Life, before: list[Call]) -> None:
     if contact.is_reached and contact.status is not ContactStatus.FOLLOWUP_SCHEDULED:
         assert contact.status not in SCHEDULED, "called again after an answer"
     counted = [call for call in life.calls if call.state is not CallState.RELEASED]
-    if contact.status in {ContactStatus.FAILED, ContactStatus.BUSY, ContactStatus.NO_ANSWER}:
+    if contact.status in SHOWING_THE_LAST_CALL:
         shown = counted[-1].outcome and counted[-1].outcome.value
         assert shown == contact.status.value, "it does not show its last call"
     if contact.status in SCHEDULED:
         why = {call.hangup_reason for call in life.calls[life.budget_from :]}
-        assert not why & {"declined", "bad_number", "unwanted"}, "called again, who must not be"
+        assert not why & NOT_AGAIN, "called again, who must not be"
+    check_reached(life)
     assert contact.attempts == len(counted)
     assert 0 <= contact.tries <= 1 + life.policy.max_retries
     assert contact.retry_count >= 0
@@ -231,6 +246,17 @@ def check(life: Life, before: list[Call]) -> None:
     for call in life.calls:
         assert (call.state is CallState.ENDED) == (call.outcome is not None)
         assert (call.state in OPEN_CALL) == (call.ended_at is None)
+
+
+def check_reached(life: Life) -> None:
+    """Who was reached, and by which call, decides whether anybody is called."""
+    contact = life.contact
+    last = max((n for n, c in enumerate(life.calls) if c.outcome is Outcome.COMPLETED), default=-1)
+    wrong = [n for n, c in enumerate(life.calls) if c.reached is Reached.WRONG_PERSON and c.outcome]
+    if wrong and wrong[-1] > last and life.budget_from <= wrong[-1]:
+        assert contact.status not in SCHEDULED, "the number is somebody else's"
+    if contact.status is ContactStatus.COMPLETED:
+        assert last >= 0, "completed, and nobody was reached"
 
 
 @given(st.integers(0, 2), st.integers(0, 2**32))
@@ -282,7 +308,10 @@ def test_nobody_is_called_after_an_answer_who_asked_for_no_follow_up(seed: int) 
                 assert len(life.calls) == calls_when_answered, "called again after an answer"
         else:
             nth = len(life.calls) - 1 - random.choice([0, 0, 1])
-            life.happens(max(nth, 0), some_event(random, life.now))
+            happened = some_event(random, life.now)
+            if isinstance(happened, AnswererKnown):
+                happened = replace(happened, reached=Reached.PERSON)
+            life.happens(max(nth, 0), happened)
         is_answered = any(
             call.outcome is Outcome.COMPLETED or call.state is CallState.ANSWERED
             for call in life.calls

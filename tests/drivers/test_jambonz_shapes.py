@@ -3,6 +3,7 @@
 import asyncio
 import json
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -70,6 +71,16 @@ async def test_an_inline_request_has_exactly_the_fields_of_the_contract(
         "speech_recognizer_vendor": "google",
         "speech_recognizer_language": "en-US",
     }
+
+
+async def test_machine_detection_is_asked_for_only_on_request_and_reports_to_the_status_hook(
+    stand_in: StandIn, driver: JambonzDriver
+) -> None:
+    await driver.place(replace(request_to(), detects_machines=True))
+    await driver.place(request_to(call=2))
+    asked, not_asked = stand_in.posts
+    assert asked["amd"] == {"actionHook": driver.status_hook_url}
+    assert "amd" not in not_asked
 
 
 async def test_a_request_by_application_has_no_hooks_for_they_would_be_thrown_away(

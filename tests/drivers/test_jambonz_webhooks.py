@@ -1,5 +1,6 @@
 """Status webhooks: signatures that hold, and bodies read as events or refused by field."""
 
+import hmac
 import json
 import uuid
 
@@ -10,12 +11,14 @@ from tests.drivers.conftest import NOW, StoppedClock, call_id
 from tests.drivers.jambonz_stand_in import ACCOUNT, API_KEY, SECRET, signed
 
 from apollo.core.events import (
+    AnswererKnown,
     CallAnswered,
     CallEnded,
     CallEvent,
     CallRinging,
     CallTrying,
     Evidence,
+    Reached,
 )
 from apollo.telephony.jambonz import JambonzDriver
 
@@ -41,7 +44,6 @@ DRIVER = JambonzDriver(
         ("jambonz-signature", f"t={T},v1={V1}"),
         ("JAMBONZ-SIGNATURE", f"t={T}, v1={V1}"),
         ("Jambonz-Signature", f"v1={V1},t={T}"),
-        ("Jambonz-Signature", f"t={T},v1={V1.upper()}"),
         ("Jambonz-Signature", f"t={T},v1={'0' * 64},v1={V1}"),
         ("Jambonz-Signature", f"t={T},v1={V1},v1={'0' * 64},v0=x"),
     ],
@@ -64,6 +66,8 @@ def test_a_right_signature_of_any_age_holds(name: str, header: str) -> None:
         f"t={T},v1={V1}0",
         f"t={int(T) + 1},v1={V1}",
         f"t={T} ;v1={V1}",
+        f"t={T},v1={V1.upper()}",
+        f"t={T},t={T},v1={V1}",
         f"t={T},v1={V1[:-1]}é",
         f"t=é,v1={V1}",
         V1,
@@ -71,6 +75,24 @@ def test_a_right_signature_of_any_age_holds(name: str, header: str) -> None:
 )
 def test_a_wrong_signature_does_not(header: str) -> None:
     assert not DRIVER.verify_status(BODY.encode(), {"Jambonz-Signature": header})
+
+
+@pytest.mark.parametrize(
+    "time",
+    ["", "0x6b", "abc", "1.5", "-1", "+1", "1e3", "1_000", "1" * 13, "\u0661", "1 2", "1;2"],
+)
+def test_a_time_that_is_no_whole_number_of_seconds_signs_nothing(time: str) -> None:
+    body = BODY.encode()
+    right = hmac.digest(SECRET.encode(), f"{time}.".encode() + body, "sha256").hex()
+    assert not DRIVER.verify_status(body, {"Jambonz-Signature": f"t={time},v1={right}"})
+
+
+def test_no_byte_moves_from_the_body_to_the_time() -> None:
+    # The message `1.5.{…}` may not be read as sent at "1.5" with a shorter body.
+    body = b"5." + BODY.encode()
+    right = hmac.digest(SECRET.encode(), b"1." + body, "sha256").hex()
+    assert DRIVER.verify_status(body, {"Jambonz-Signature": f"t=1,v1={right}"})
+    assert not DRIVER.verify_status(BODY.encode(), {"Jambonz-Signature": f"t=1.5,v1={right}"})
 
 
 @settings(deadline=None)  # the machine may be busy
@@ -135,6 +157,32 @@ def test_an_end_says_who_hung_up_in_our_words(word: str | None, who: str | None)
         duration_s=42,
         hangup_by=who,
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "reached"),
+    [("amd_human_detected", Reached.PERSON), ("amd_machine_detected", Reached.MACHINE)],
+)
+def test_what_machine_detection_says_is_who_picked_up(said: str, reached: Reached) -> None:
+    event = read(call_status="in-progress", sip_status=200, type=said, reason="hint")
+    assert event == AnswererKnown(
+        at=NOW,
+        evidence=Evidence.WEBHOOK,
+        provider_call_id=SID,
+        sip_call_id="sip-1",
+        reached=reached,
+        by_agent=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "said",
+    ["amd_no_speech_detected", "amd_decision_timeout", "amd_tone_detected", "amd_error", "amd_x"],
+)
+def test_detection_that_detected_nothing_is_kept_without_an_event(said: str) -> None:
+    body = {"call_sid": SID, "call_status": "in-progress", "type": said}
+    status = DRIVER.read_status(json.dumps(body).encode(), NOW)
+    assert (status.call_status, status.event) == (said, None)
 
 
 def test_a_reason_from_a_far_network_is_fit_for_the_database() -> None:

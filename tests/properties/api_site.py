@@ -151,7 +151,7 @@ async def an_api(database_url: str) -> AsyncIterator[ApiSite]:
     callbacks = Callbacks(
         driver=driver,
         record=record,
-        results=RecordCallResult(db=db, wakes_by_notify=True),
+        results=RecordCallResult(db=db, record=record),
         result_secret=None,
         clock=clock,
     )

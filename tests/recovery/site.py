@@ -194,7 +194,7 @@ async def a_site(
         callbacks = Callbacks(
             driver=driver,
             record=record,
-            results=RecordCallResult(db=world.db, wakes_by_notify=True, bus=None),
+            results=RecordCallResult(db=world.db, record=record),
             result_secret=None,
             clock=SystemClock(),
         )

@@ -131,6 +131,20 @@ async def test_each_webhook_is_signed_over_its_raw_bytes(world: World) -> None:
     assert "Zoë".encode() in world.receiver.heard[0].raw
 
 
+@pytest.mark.parametrize(("does", "said"), [("answer", "human"), ("voicemail", "machine")])
+async def test_machine_detection_reports_once_it_is_picked_up_and_only_if_asked(
+    receiver: Receiver, does: str, said: str
+) -> None:
+    async with running(scripted({"does": does}), receiver=receiver) as world:
+        await world.called(amd={"actionHook": receiver.url})
+        heard = [(h.body["call_status"], h.body.get("type")) for h in receiver.heard]
+        assert heard[2:4] == [("in-progress", None), ("in-progress", f"amd_{said}_detected")]
+        assert all(signed_by(one, SECRET) for one in receiver.heard)
+        receiver.heard.clear()
+        await world.called()
+        assert not any("type" in one.body for one in receiver.heard)
+
+
 async def test_a_hook_with_name_and_password_uses_basic_authentication(world: World) -> None:
     hook = {"url": world.receiver.url, "username": "u", "password": "p:w"}
     await world.called(call_status_hook=hook)

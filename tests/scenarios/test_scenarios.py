@@ -1,8 +1,9 @@
 """Runs every `*.txt` beside it: a command, dashes, what must follow.
 
 A scenario is one contact. `policy` sets the rules, `call KIND` claims and opens a call, `event N …`
-tells call N that something happened, `batch STATUS` changes the batch. After each event stand the
-call's new state, the contact's, and the effects. Times are seconds since the start.
+tells call N that something happened, `agent N WHOM` and `detector N WHOM` say who picked up, `batch
+STATUS` changes the batch. After each event stand the call's new state, the contact's, and the
+effects. Times are seconds since the start.
 """
 
 import shlex
@@ -17,6 +18,7 @@ from msgspec.structs import replace
 from apollo.core.campaign_settings import FOLLOW_UPS_DEFAULT
 from apollo.core.carrier import silent_family
 from apollo.core.events import (
+    AnswererKnown,
     CallAccepted,
     CallAnswered,
     CallEnded,
@@ -29,6 +31,7 @@ from apollo.core.events import (
     LeaseExpired,
     NumberRefused,
     QuarantineOver,
+    Reached,
     RequestLost,
     RequestNotPlaced,
 )
@@ -87,7 +90,11 @@ class Stage:
                 at = START + timedelta(seconds=int(seconds))
                 self.calls[name] = replace(self.calls[name], follow_up_at=at)
             case "event":
-                return self._event(*rest)
+                name, *words = rest
+                return self._event(name, self._read(*words))
+            case "agent" | "detector":
+                name, reached = rest
+                return self._event(name, self._heard(Reached(reached), by_agent=word == "agent"))
             case _:
                 raise AssertionError(f"no such command: {line}")
         return ""
@@ -122,7 +129,11 @@ class Stage:
         )
         return f"{name} placing"
 
-    def _event(self, name: str, *words: str) -> str:
+    def _heard(self, reached: Reached, *, by_agent: bool) -> CallEvent:
+        told = Evidence.AGENT if by_agent else Evidence.WEBHOOK
+        return AnswererKnown(at=self.now, evidence=told, reached=reached, by_agent=by_agent)
+
+    def _event(self, name: str, event: CallEvent) -> str:
         before = self.calls[name]
         setting = CallSetting(
             follow_ups_max=FOLLOW_UPS_DEFAULT,
@@ -133,7 +144,6 @@ class Stage:
                 c for n, c in self.calls.items() if n != name and c.state is not CallState.RELEASED
             ),
         )
-        event = self._read(*words)
         # As the gates say it: only of a call that ends before it rang.
         silent = silent_family(before, event)
         set_up = self.set_up if silent is self.set_up else None

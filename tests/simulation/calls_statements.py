@@ -32,6 +32,8 @@ CALL_COLUMNS = {
     "durations": "duration_seconds",
     "hangup_bys": "hangup_by",
     "hangup_reasons": "hangup_reason",
+    "reached_whom": "reached",
+    "reached_by_agents": "reached_by_agent",
 }
 CONTACT_COLUMNS = {
     "statuses": "status",
@@ -357,12 +359,69 @@ def read_known_provider_ids(t: Transaction, now: datetime, provider_call_ids: li
     return find_by_provider_ids(t, now, provider_call_ids)
 
 
-def write_result(t: Transaction, now: datetime, call_id: uuid.UUID, **given: Any) -> Rows:
+def mark_numbers(t: Transaction, now: datetime, call_ids: list[uuid.UUID]) -> Rows:
+    for call_id in call_ids:
+        call = t.get("calls", call_id)
+        assert call is not None
+        key = call["organization_id"], call["phone_number"]
+        t.lock("marked_numbers", key, UPDATE)
+        if t.get("marked_numbers", key) is None:
+            organization_id, phone_number = key
+            t.put(
+                "marked_numbers",
+                key,
+                {
+                    "organization_id": organization_id,
+                    "phone_number": phone_number,
+                    "mark": "wrong_person",
+                    "call_id": call_id,
+                    "marked_at": now,
+                },
+            )
+    return [{}]
+
+
+def unmark_numbers(t: Transaction, now: datetime, call_ids: list[uuid.UUID]) -> Rows:
+    del now
+    for row in list(t.rows("marked_numbers")):
+        if row["call_id"] in call_ids:
+            key = row["organization_id"], row["phone_number"]
+            t.lock("marked_numbers", key, UPDATE)
+            t.delete("marked_numbers", key)
+    return [{}]
+
+
+def remember(
+    t: Transaction,
+    now: datetime,
+    call_id: uuid.UUID,
+    content_hash: uuid.UUID,
+    sent_at: datetime,
+) -> Rows:
+    before = [r["sent_at"] for r in t.rows("call_results") if r["call_id"] == call_id]
+    is_new = t.get("call_results", (call_id, content_hash)) is None
+    if is_new:
+        row = {"call_id": call_id, "content_hash": content_hash, "sent_at": sent_at}
+        t.put("call_results", (call_id, content_hash), {**row, "recorded_at": now})
+    return [{"is_new": is_new, "is_newest": not before or sent_at >= max(before)}]
+
+
+def write(t: Transaction, now: datetime, call_id: uuid.UUID, **given: Any) -> Rows:
     del now
     call = t.get("calls", call_id)
     if call is None:
         return []
     columns = {name: call[name] if given[name] is None else given[name] for name in RESULT}
+    t.change("calls", call_id, **columns, version=call["version"] + 1)
+    return [{}]
+
+
+def fill(t: Transaction, now: datetime, call_id: uuid.UUID, **given: Any) -> Rows:
+    del now
+    call = t.get("calls", call_id)
+    if call is None:
+        return []
+    columns = {name: given[name] if call[name] is None else call[name] for name in RESULT}
     t.change("calls", call_id, **columns, version=call["version"] + 1)
     return [{}]
 
@@ -431,6 +490,8 @@ STATEMENTS = {
         *("find_by_provider_ids", "lock_calls", "find_other_calls", "write_moves"),
         *("lock_batches", "complete_batches", "pause_refused_batch", "note_action"),
         *("notify_campaigns", "take_overdue", "read_silent", "set_deadlines"),
-        *("read_known_provider_ids", "write_result", "reopen_batch", "read_existing_between"),
+        *("read_known_provider_ids", "reopen_batch", "read_existing_between"),
+        *("mark_numbers", "unmark_numbers"),
     )
 }
+RESULT_STATEMENTS = {name: globals()[name] for name in ("remember", "write", "fill")}

@@ -15,13 +15,14 @@ from tests.simulation import places
 from tests.simulation.desk import EVERYBODY
 from tests.simulation.engine import Commit, Row, Transaction
 from tests.simulation.provider import Entry
-from tests.simulation.world import World
+from tests.simulation.world import Said, World
 
 from apollo.core import ids
+from apollo.core.events import Reached
 from apollo.core.model import CARRIER_FAILURES_MAX
 
 FINAL: Final = frozenset(
-    {"completed", "failed", "busy", "no_answer", "skipped", "max_retries_reached"}
+    {"completed", "failed", "busy", "no_answer", "voicemail", "skipped", "max_retries_reached"}
 )
 WAITING: Final = frozenset({"retrying", "followup_scheduled"})
 OUTCOMES: Final = {
@@ -105,6 +106,21 @@ class Books:
         is_other = row is not None and row["provider_call_id"] not in {None, entry.sid}
         return call_id in self.world.forgotten or (self.world.is_restored and is_other)
 
+    def verdicts(self, entry: Entry) -> list[Said]:
+        """Give what the agent said of who picked up, in the order in which it said it."""
+        call_id = ids.parse_id("exec", entry.tag)
+        return [s for s in self.world.said if s.call_id == call_id and s.result.reached]
+
+    def was_told_reached(self, entry: Entry, by: float) -> bool:
+        """Tell whether Apollo could know by then that this call reached the person."""
+        verdicts = self.verdicts(entry)
+        # Whatever was said lately may have been heard, and not only what was thanked for.
+        words = {s.result.reached for s in verdicts if s.asked_at < by}
+        settled = [s.result.reached for s in verdicts if s.answered_at < by]
+        if words and (not settled or settled[-1] is not Reached.PERSON):
+            return False
+        return self.was_told_answered(entry, by)
+
     def was_told_answered(self, entry: Entry, by: float) -> bool:
         """Tell whether Apollo could know by then that this call was answered."""
         if entry.answered_at is None or entry.answered_at >= by:
@@ -150,7 +166,7 @@ def none_after_an_answered_one(books: Books) -> Iterator[str]:
             answered = [
                 books.claimed_at(e)
                 for e in entries
-                if e is not entry and books.was_told_answered(e, claimed_at)
+                if e is not entry and books.was_told_reached(e, claimed_at)
             ]
             asked = [at for c, at in books.world.follow_ups if c == contact and at <= sent_at]
             if answered and not _is_owed_one(answered, asked):
@@ -173,7 +189,7 @@ def none_to_who_was_reached(books: Books) -> Iterator[str]:
             if books.intent(entry) is None:
                 continue  # I7 says so
             at = books.claimed_at(entry)
-            told = [(e, row) for e, row in pairs if books.was_told_answered(e, at)]
+            told = [(e, row) for e, row in pairs if books.was_told_reached(e, at)]
             # Nobody's call is one contact less to whom this one may have been made.
             reached = {
                 e.sid if row is None else (row["batch_id"], row["position"]) for e, row in told
@@ -181,6 +197,26 @@ def none_to_who_was_reached(books: Books) -> Iterator[str]:
             is_promised = any(c in keys for c, _ in world.follow_ups)
             if len(reached) >= len(keys) and not is_promised:
                 yield f"I3 {entry.sid}: all {len(keys)} with this number were reached before"
+
+
+def none_to_a_wrong_person(books: Books) -> Iterator[str]:
+    """I3: once an agent was thanked for saying that somebody else picks up, nobody calls there.
+
+    Unless it took that back, or a follow-up was asked for.
+    """
+    if books.world.is_restored:
+        return  # it may have forgotten what it was told
+    for contact, entries in books.by_contact().items():
+        if any(c == contact for c, _ in books.world.follow_ups):
+            continue
+        for entry in entries:
+            verdicts = books.verdicts(entry)
+            if not verdicts or verdicts[-1].result.reached is not Reached.WRONG_PERSON:
+                continue
+            told_at = verdicts[-1].answered_at
+            for later in entries:
+                if later is not entry and books.claimed_at(later) > told_at:
+                    yield f"I3 {later.sid} was decided on after {told_at:.3f}: a wrong person"
 
 
 def none_while_held(books: Books) -> Iterator[str]:
@@ -288,7 +324,7 @@ def every_call_has_its_row(books: Books) -> Iterator[str]:
             continue
         if row["state"] != "ended":
             continue  # I9 says so
-        wanted = OUTCOMES.get(entry.sip_status or 0, {"failed"})
+        wanted = _wanted(books, entry)
         if row["outcome"] in wanted or books.is_unknowable(entry):
             continue
         is_held = row["hangup_reason"] == "outcome_unknown" and not entry.acknowledged
@@ -298,6 +334,24 @@ def every_call_has_its_row(books: Books) -> Iterator[str]:
             f"I7 {entry.sid} ended {entry.sip_status}, its row says {row['outcome']}"
             f" ({row['hangup_reason']}, {row['evidence']})"
         )
+
+
+# What an answered call comes to, by who picked up.
+REACHED: Final = {
+    Reached.PERSON: "completed",
+    Reached.MACHINE: "voicemail",
+    Reached.WRONG_PERSON: "failed",
+}
+
+
+def _wanted(books: Books, entry: Entry) -> set[str]:
+    """Give the outcomes that are right: what the agent said last, if it was thanked for all."""
+    verdicts = books.verdicts(entry)
+    said = [REACHED[s.result.reached] for s in verdicts if s.result.reached]
+    if not said:
+        return OUTCOMES.get(entry.sip_status or 0, {"failed"})
+    is_all_heard = all(s.answered_at < FAR for s in verdicts) and not books.world.is_restored
+    return {said[-1]} if is_all_heard else {"completed", *said}
 
 
 def within_the_attempts(books: Books) -> Iterator[str]:
@@ -426,6 +480,7 @@ CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
     one_call_per_execution,
     none_after_an_answered_one,
     none_to_who_was_reached,
+    none_to_a_wrong_person,
     none_while_held,
     none_outside_the_window,
     none_after_a_command,
@@ -452,7 +507,10 @@ class Acknowledged:
         row = self.world.server.tables["calls"].get(ids.parse_id("exec", entry.tag))
         if row is None and ids.parse_id("exec", entry.tag) in self.world.forgotten:
             return
-        wanted = OUTCOMES.get(entry.sip_status or 0, {"failed"})
+        wanted = set(OUTCOMES.get(entry.sip_status or 0, {"failed"}))
+        call_id = ids.parse_id("exec", entry.tag)
+        words = [s.result.reached for s in self.world.said if s.call_id == call_id]
+        wanted |= {REACHED[word] for word in words if word is not None}
         if status in ENDED and (row is None or row["outcome"] not in wanted):
             at, shown = self.world.loop.time(), None if row is None else row["outcome"]
             self.violations.append(

@@ -255,11 +255,12 @@ def _call(
 EMPTY_CALL: dict[str, Any] = {
     "state": "placing",
     "version": 1,
+    "reached_by_agent": False,
     **dict.fromkeys(
         (
             *("provider_call_id", "sip_call_id", "heard_at", "ringing_at", "answered_at"),
             *("ended_at", "outcome", "evidence", "sip_status", "sip_reason", "duration_seconds"),
-            *("hangup_by", "hangup_reason", "follow_up_at"),
+            *("hangup_by", "hangup_reason", "follow_up_at", "reached"),
             *("recording_url", "transcript", "summary", "sentiment", "total_cost"),
         )
     ),

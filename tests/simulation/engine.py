@@ -29,6 +29,7 @@ TABLES: Final = (
     *("organizations", "campaigns", "batches", "batch_cursors", "contacts", "due_contacts"),
     *("calls", "call_events", "providers", "actions", "installation", "heartbeats"),
     "carrier_gates",
+    *("marked_numbers", "call_results"),
 )
 
 

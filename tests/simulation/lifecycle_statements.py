@@ -273,6 +273,7 @@ def _table() -> Mapping[str, tuple[tuple[str, ...], Statement]]:
         "dialling": dialling_statements.STATEMENTS,
         "calls": calls_statements.STATEMENTS,
         "carrier_gates": gates_statements.STATEMENTS,
+        "call_results": calls_statements.RESULT_STATEMENTS,
         "lifecycle": here,
         "agents": agents,
         "recovery": recovery_statements.STATEMENTS,

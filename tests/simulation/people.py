@@ -41,6 +41,7 @@ def fill(world: World) -> None:
             "number_gap_minutes": dice.choice((None, 0, 0, 1, 5)),
             "concurrency_limit": dice.choice((1, 2, 3, 10)),
             "caller_ids_used": 0,
+            "amd": False,
             "paused_at": None,
             "cancelled_at": None,
             "deleted_at": None,

@@ -25,6 +25,7 @@ from tests.simulation.world import World
 from apollo import worker
 from apollo.bus import postgres
 from apollo.core import ids
+from apollo.core.events import Reached
 from apollo.usecases import (
     advance_time,
     detect_restore,
@@ -36,6 +37,7 @@ from apollo.usecases import (
     record_call_events,
     recover_calls,
 )
+from apollo.usecases.record_call_result import CallResult
 from apollo.web import callbacks
 
 # A run that has not ended by itself so long after its last fault never will.
@@ -173,6 +175,14 @@ def _prepared(world: World, log: Log) -> Iterator[None]:
     finally:
         for module, name, value in before:
             setattr(module, name, value)
+
+
+# What an agent says of an answered call; mostly nothing.
+VERDICTS: Final = (
+    *("", "", "", "", "", "", "", "", ""),
+    *("machine", "machine", "machine", "wrong_person", "person"),
+    *("machine person", "machine wrong_person", "wrong_person person"),
+)
 
 
 class Story:
@@ -397,14 +407,29 @@ class Story:
         self._do(self.world.command(kind, target or self._something()))
 
     def _agent(self, call: Entry) -> None:
-        """An agent asks for a follow-up after some answered calls."""
+        """An agent asks for a follow-up after some answered calls, and tells who picked up."""
         row = self.world.server.tables["calls"].get(ids.parse_id("exec", call.tag))
-        if row is None or self.dice.random() > 0.1 or self.world.weather.is_calm:
+        if row is None or self.world.weather.is_calm:
             return
-        self.world.weather.injected["follow_up"] += 1
-        at = self.world.clock_now() + timedelta(seconds=self.dice.uniform(-10, 900))
         contact = row["batch_id"], row["position"]
-        self._do(self.world.result(row["id"], contact, at))
+        if self.dice.random() <= 0.1:
+            self.world.weather.injected["follow_up"] += 1
+            at = self.world.clock_now() + timedelta(seconds=self.dice.uniform(-10, 900))
+            self._do(self.world.result(row["id"], contact, CallResult(follow_up_at=at)))
+        dice = self.world.agents
+        verdicts = dice.choice(VERDICTS)
+        if verdicts:
+            self.world.weather.injected["answerer_known"] += 1
+            self._do(self._tell(row["id"], contact, verdicts, dice.choice((0.0, 2.0, 90.0))))
+
+    async def _tell(
+        self, call_id: uuid.UUID, contact: tuple[uuid.UUID, int], verdicts: str, after_s: float
+    ) -> None:
+        """Say who picked up, and sometimes another thing later: the first was a mistake."""
+        for word in verdicts.split():
+            await asyncio.sleep(after_s)
+            await self.world.result(call_id, contact, CallResult(reached=Reached(word)))
+            after_s = self.world.agents.uniform(1, 300)
 
     # -------------------------------------------------------------------------------- the end
 

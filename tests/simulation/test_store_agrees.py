@@ -30,6 +30,7 @@ from apollo.core.events import (
     LeaseExpired,
     NumberRefused,
     QuarantineOver,
+    Reached,
     RequestLost,
     RequestNotPlaced,
 )
@@ -62,6 +63,8 @@ COMPARED = {
     "calls": "batch_id, position, requested_at, id",
     "providers": "provider",
     "carrier_gates": "provider, kind, scope_id",
+    "marked_numbers": "organization_id, phone_number",
+    "call_results": "call_id, content_hash",
 }
 PROVIDER = "sim"
 CALLER_IDS = ["+919876500001", "+919876500002"]
@@ -173,6 +176,8 @@ class Both:
             row["id"] = self.twin.get(row["id"], row["id"])
         if "row_calls" in row:
             row["row_calls"] = [self.twin.get(one, one) for one in row["row_calls"]]
+        if "call_id" in row:
+            row["call_id"] = self.twin.get(row["call_id"], row["call_id"])
         return {name: value for name, value in row.items() if name not in NOT_KEPT}
 
 
@@ -217,6 +222,7 @@ async def fill(both: Both, dice: Random) -> uuid.UUID:
             "number_gap_minutes": dice.choice((None, 0.1, 0.5)),
             "concurrency_limit": 6,
             "caller_ids_used": 0,
+            "amd": False,
             "paused_at": None,
             "cancelled_at": None,
             "deleted_at": None,
@@ -516,16 +522,26 @@ async def say_result(both: Both, dice: Random, _: uuid.UUID) -> None:
     known, contacts = both.server.tables["calls"], both.server.tables["contacts"]
     people = {i: contacts[c["batch_id"], c["position"]] for i, c in known.items()}
     done = [i for i, person in people.items() if person["status"] == "completed"]
-    call_id = dice.choice(done[-3:] or list(known))
+    # What an agent said first it takes back now and then.
+    wrong = [i for i, c in known.items() if c["reached"] == "wrong_person"]
+    call_id = dice.choice((wrong if dice.random() < 0.3 else []) or done[-3:] or list(known))
     follow_up_at = dice.choice((None, both.now + timedelta(seconds=dice.choice((-5, 60)))))
-    result = CallResult(summary=dice.choice((None, "spoke")), follow_up_at=follow_up_at)
+    result = CallResult(
+        summary=dice.choice((None, "spoke")),
+        follow_up_at=follow_up_at,
+        reached=None if follow_up_at else dice.choice((None, *Reached)),
+    )
+
+    sent_at = both.now + timedelta(seconds=dice.choice((0, 0, -30)))
 
     async def work(db: Database, known: uuid.UUID) -> Any:
-        results = RecordCallResult(db=db, wakes_by_notify=True)
+        record = RecordCallEvents(db=db, deadlines=RULES, wakes_by_notify=True)
+        results = RecordCallResult(db=db, record=record)
         try:
-            return await results.record(known, result)
+            stored = await results.record(known, result, sent_at=sent_at)
         except NotFound as unknown:
             return str(unknown)
+        return stored.follow_up_refused, len(stored.effects)
 
     assert await work(both.real, both.twin[call_id]) == await work(both.memory, call_id)
 

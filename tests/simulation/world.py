@@ -43,6 +43,17 @@ TOLD: Final = 5.0
 
 
 @dataclass
+class Said:
+    """What an agent said of a call, when, and when it was first thanked for it."""
+
+    call_id: uuid.UUID
+    contact: tuple[uuid.UUID, int]
+    result: CallResult
+    asked_at: float
+    answered_at: float = float("inf")
+
+
+@dataclass
 class Clock:
     """A process's clocks: the wall clock may be hours off, the other never jumps."""
 
@@ -104,7 +115,6 @@ class World:
         self.web = Process("web")
         self.callbacks: Callbacks | None = None
         self.changes: ChangeLifecycle | None = None
-        self.results: RecordCallResult | None = None
         self.commands: list[Command] = []
         self.resuming: Counter[uuid.UUID] = Counter()
         self.resumed_at: dict[uuid.UUID, float] = {}
@@ -117,6 +127,9 @@ class World:
         # Which contact a follow-up was asked for, and when.
         self.follow_ups: list[tuple[tuple[uuid.UUID, int], float]] = []
         self.asked_of: set[uuid.UUID] = set()
+        # What agents said, in the order in which they said it, and dice of their own.
+        self.said: list[Said] = []
+        self.agents = Random(f"agents of {self.seed}")
         self.crashes: list[str] = []
         self.errors: list[str] = []
         self.is_over = False
@@ -190,11 +203,11 @@ class World:
         clock = Clock(self.loop, self.place.start)
         db = cast("Database", MemoryDatabase(self.server, STATEMENTS, ProcessWire(self, process)))
         driver = SimDriver(self.provider, process)
-        self.results = RecordCallResult(db=db, wakes_by_notify=True)
+        record = RecordCallEvents(db=db, deadlines=self.rules, wakes_by_notify=True)
         self.callbacks = Callbacks(
             driver=driver,
-            record=RecordCallEvents(db=db, deadlines=self.rules, wakes_by_notify=True),
-            results=self.results,
+            record=record,
+            results=RecordCallResult(db=db, record=record),
             result_secret=None,
             clock=clock,
         )
@@ -267,18 +280,31 @@ class World:
             self.resuming[target] -= 1
 
     async def result(
-        self, call_id: uuid.UUID, contact: tuple[uuid.UUID, int], at: datetime
+        self, call_id: uuid.UUID, contact: tuple[uuid.UUID, int], result: CallResult
     ) -> None:
-        """Let the agent ask for a follow-up, until it is answered."""
+        """Let the agent say something of a call, until it is answered; sometimes it repeats it."""
+        said = Said(call_id, contact, result, self.loop.time())
+        sent_at = self.clock_now()
+        self.said.append(said)
+        # Counted when it is asked: a lost answer may hide that it was heard.
+        if result.follow_up_at is not None and call_id not in self.asked_of:
+            self.asked_of.add(call_id)
+            self.follow_ups.append((contact, said.asked_at))
+        repeats_after = self.agents.choice((None, None, 1.0, 200.0))
+        await self._deliver(said, sent_at)
+        if repeats_after is not None:
+            await asyncio.sleep(repeats_after)
+            await self._deliver(said, sent_at)
+
+    async def _deliver(self, said: "Said", sent_at: datetime) -> None:
         for _ in range(40):
-            process, results = self.web, self.results
-            # Counted when it is asked: a lost answer may hide that it was heard.
-            if call_id not in self.asked_of:
-                self.asked_of.add(call_id)
-                self.follow_ups.append((contact, self.loop.time()))
-            if process.is_alive and results is not None:
-                asked = results.record(call_id, CallResult(follow_up_at=at))
-                if await self.in_process(process, asked) is not None:
+            process, callbacks = self.web, self.callbacks
+            if process.is_alive and callbacks is not None:
+                taken = callbacks.take_result(
+                    said.call_id, said.result, sent_at=sent_at, by_call_key=False
+                )
+                if await self.in_process(process, taken) is not None:
+                    said.answered_at = min(said.answered_at, self.loop.time())
                     return
             await asyncio.sleep(TOLD)
 

@@ -12,7 +12,7 @@ from tests.builders import a_world
 
 from apollo import storage
 from apollo.core.carrier import ScopeKind
-from apollo.core.events import Evidence
+from apollo.core.events import Evidence, Reached
 from apollo.core.model import NumberStrategy, Turn
 from apollo.core.reasons import Reason
 from apollo.core.sip import Family
@@ -48,6 +48,7 @@ LISTED: dict[tuple[str, str], set[str]] = {
     ("calls", "evidence"): set(Evidence),
     ("calls", "kind"): set(CallKind),
     ("calls", "outcome"): set(Outcome),
+    ("calls", "reached"): set(Reached),
     ("calls", "state"): set(CallState),
     ("carrier_gates", "family"): set(Family),
     ("carrier_gates", "kind"): set(ScopeKind),

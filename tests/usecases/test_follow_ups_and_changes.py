@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.builders import a_recorder_of_results
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld
 
 from apollo.core import ids
@@ -15,7 +16,7 @@ from apollo.storage.calls import complete_batches
 from apollo.usecases.batch_views import View
 from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_lifecycle import ChangeLifecycle
-from apollo.usecases.record_call_result import CallResult, RecordCallResult
+from apollo.usecases.record_call_result import CallResult
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
 
 LATER = NOW + timedelta(hours=2)
@@ -92,11 +93,13 @@ async def test_a_time_more_than_a_day_ago_is_refused(
     for at in ("0001-01-01T00:00:00Z", NOW - timedelta(hours=25)):
         with pytest.raises(Invalid, match=r"at: .* passed more than a day ago"):
             await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), at)
-    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    results = a_recorder_of_results(world.db)
     (call,) = await world.sql("select id from calls where position = 1")
     zero = datetime(1, 1, 1, tzinfo=UTC)
     with pytest.raises(Invalid, match=r"follow_up_at: .* passed more than a day ago"):
-        await results.record(call["id"], CallResult(summary="spoke", follow_up_at=zero))
+        await results.record(
+            call["id"], CallResult(summary="spoke", follow_up_at=zero), sent_at=NOW
+        )
     assert await world.sql("select from due_contacts") == []
     assert await world.sql("select from calls where summary is not null") == []
 
@@ -107,13 +110,13 @@ async def test_a_contact_is_followed_up_no_more_often_than_the_campaign_says(
 ) -> None:
     batch = await _completed(world, max_follow_ups=2)
     contact = _contact(batch, 1)
-    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    results = a_recorder_of_results(world.db)
     (call,) = await world.sql("select id from calls where position = 1")
 
     async def ask(at: datetime) -> str | None:
         if asked_by == "agent":
             asked = CallResult(summary=f"{at:%H:%M}", follow_up_at=at)
-            return (await results.record(call["id"], asked)).follow_up_refused
+            return (await results.record(call["id"], asked, sent_at=NOW)).follow_up_refused
         try:
             await follow_ups.schedule(ACME, batch["batch_id"], contact, at)
         except NotAllowedNow as refused:
@@ -136,9 +139,11 @@ async def test_a_contact_is_followed_up_no_more_often_than_the_campaign_says(
 
 async def test_what_an_agent_says_is_kept_when_its_follow_up_is_refused(world: BatchWorld) -> None:
     batch = await _completed(world, max_follow_ups=0)
-    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    results = a_recorder_of_results(world.db)
     (call,) = await world.sql("select id from calls where position = 1")
-    stored = await results.record(call["id"], CallResult(summary="spoke", follow_up_at=LATER))
+    stored = await results.record(
+        call["id"], CallResult(summary="spoke", follow_up_at=LATER), sent_at=NOW
+    )
     assert stored.follow_up_refused is not None
     kept = await world.sql("select summary, follow_up_at from calls where position = 1")
     assert [tuple(row) for row in kept] == [("spoke", None)]
@@ -237,9 +242,9 @@ async def test_a_batch_reopened_under_a_pause_that_stands_is_paused_with_its_cam
     if asked_by == "operator":
         await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
     else:
-        results = RecordCallResult(db=world.db, wakes_by_notify=True)
+        results = a_recorder_of_results(world.db)
         (call,) = await world.sql("select id from calls where position = 1")
-        assert await results.record(call["id"], CallResult(follow_up_at=LATER))
+        assert await results.record(call["id"], CallResult(follow_up_at=LATER), sent_at=NOW)
     after = await world.read.batch(ACME, batch["batch_id"])
     assert (after["status"], after["paused_by"]) == ("paused", "campaign")
     assert after["counters"]["followup_scheduled"] == 1
@@ -266,12 +271,12 @@ async def test_a_pause_that_nobody_lifted_outlives_the_completion_of_its_batch(
     # Whose clock was ahead does not matter, only who spoke last.
     await world.sql(note, key, actor, NOW + timedelta(hours=1), "batch_resumed", {})
     await world.sql(note, key, actor, NOW, "batch_paused", why)
-    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    results = a_recorder_of_results(world.db)
     first, second, _ = await world.sql("select id from calls order by position")
     if asked_by == "operator":
         await follow_ups.schedule(ACME, batch["batch_id"], _contact(batch, 1), LATER)
     else:
-        assert await results.record(first["id"], CallResult(follow_up_at=LATER))
+        assert await results.record(first["id"], CallResult(follow_up_at=LATER), sent_at=NOW)
     after = await world.read.batch(ACME, batch["batch_id"])
     is_ours = actor == "apollo"
     assert (after["status"], after["paused_by"]) == ("paused", "apollo" if is_ours else "batch")
@@ -281,7 +286,7 @@ async def test_a_pause_that_nobody_lifted_outlives_the_completion_of_its_batch(
         "update batches set status = 'completed', completed_at = $1, paused_by = null", NOW
     )
     await world.sql(note, key, actor, NOW, "batch_resumed", {})
-    assert await results.record(second["id"], CallResult(follow_up_at=LATER))
+    assert await results.record(second["id"], CallResult(follow_up_at=LATER), sent_at=NOW)
     after = await world.read.batch(ACME, batch["batch_id"])
     assert (after["status"], after["paused_by"]) == ("in_progress", None)
 
@@ -291,11 +296,13 @@ async def test_a_follow_up_asked_for_while_the_batch_completes_is_not_forgotten(
 ) -> None:
     batch = await _completed(world)
     await world.sql("update batches set status = 'in_progress', completed_at = null")
-    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    results = a_recorder_of_results(world.db)
     (call,) = await world.sql("select id, batch_id from calls where position = 1")
     async with world.db.transaction() as completing:
         await complete_batches(completing, [call["batch_id"]], NOW)
-        asked = asyncio.create_task(results.record(call["id"], CallResult(follow_up_at=LATER)))
+        asked = asyncio.create_task(
+            results.record(call["id"], CallResult(follow_up_at=LATER), sent_at=NOW)
+        )
         async with asyncio.timeout(30):
             while not asked.done() and not await world.sql(  # noqa: ASYNC110 - a lock tells nobody
                 "select from pg_stat_activity"

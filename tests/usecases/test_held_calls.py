@@ -4,12 +4,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.builders import ORGANIZATION, World, a_world
+from tests.builders import ORGANIZATION, World, a_recorder_of_results, a_world
 
 from apollo.core import ids
 from apollo.core.events import Evidence, QuarantineOver, RequestLost
 from apollo.errors import NotAllowedNow
-from apollo.usecases.record_call_result import CallResult, RecordCallResult
+from apollo.usecases.record_call_result import CallResult
 from apollo.usecases.release_held import ReleaseHeld
 
 NOW = datetime(2026, 5, 10, 9, tzinfo=UTC)
@@ -28,13 +28,13 @@ async def held(world: World, *, said: str | None = None, is_said_first: bool = F
     campaign_id = await world.a_campaign()
     await world.a_batch(campaign_id, 1)
     (job,) = (await world.claim(campaign_id)).calls
-    results = RecordCallResult(db=world.db, wakes_by_notify=True)
+    results = a_recorder_of_results(world.db)
     await world.record((job.call.id, LOST))
     if is_said_first:
-        await results.record(job.call.id, CallResult(hangup_reason=said))
+        await results.record(job.call.id, CallResult(hangup_reason=said), sent_at=NOW)
     await world.record((job.call.id, OVER))
     if not is_said_first:
-        await results.record(job.call.id, CallResult(hangup_reason=said))
+        await results.record(job.call.id, CallResult(hangup_reason=said), sent_at=NOW)
     return ids.execution_id(job.call.id)
 
 

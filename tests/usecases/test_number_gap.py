@@ -6,7 +6,13 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from tests.builders import OTHER_ORGANIZATION, World, a_world, some_numbers
+from tests.builders import (
+    OTHER_ORGANIZATION,
+    World,
+    a_recorder_of_results,
+    a_world,
+    some_numbers,
+)
 from tests.usecases.test_claims import call_ids
 
 from apollo.core.eligibility import BatchLoad
@@ -15,7 +21,7 @@ from apollo.core.windows import ALWAYS
 from apollo.errors import Stale
 from apollo.storage import dialling
 from apollo.storage.database import Connection
-from apollo.usecases.record_call_result import CallResult, RecordCallResult
+from apollo.usecases.record_call_result import CallResult
 
 GAP = 15
 
@@ -105,8 +111,8 @@ async def test_a_follow_up_that_is_asked_for_at_once_waits_for_the_gap(world: Wo
     (call,) = call_ids(await world.claim(campaign))
     await world.end(call)
     now = await world.value("select clock_timestamp()")
-    results = RecordCallResult(db=world.db, wakes_by_notify=True)
-    await results.record(call, CallResult(follow_up_at=now - timedelta(minutes=1)))
+    results = a_recorder_of_results(world.db)
+    await results.record(call, CallResult(follow_up_at=now - timedelta(minutes=1)), sent_at=now)
     await forget_the_last_minutes(world, 1)
     assert (await world.claim(campaign)).calls == []
     contact = await world.contact(batch)

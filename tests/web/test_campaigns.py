@@ -39,12 +39,14 @@ async def test_a_new_campaign_has_every_documented_key_and_its_defaults(api: Api
         "retry_policy": {"max_retries": 3, "strategy": "fixed", "cooldown_minutes": 30},
         "max_follow_ups": 3,
         "number_gap_minutes": None,
+        "amd": False,
         "default_call_variables": {},
         "metadata": {},
         "completed_calls": 0,
         "failed_calls": 0,
         "busy_calls": 0,
         "no_answer_calls": 0,
+        "voicemail_calls": 0,
         "follow_up_calls": 0,
         "warnings": created["warnings"],
         "created_at": created["created_at"],
@@ -407,8 +409,9 @@ async def test_stats_have_the_documented_shape(api: ApiWorld) -> None:
     await api.batch(created)
     reply = await api.ask("GET", f"/api/v1/campaigns/{created['campaign_id']}/stats")
     assert reply.status == 200
-    statuses = "pending dispatched in_progress retrying completed failed busy no_answer skipped"
-    zeros = dict.fromkeys([*statuses.split(), "followup_scheduled", "max_retries_reached"], 0)
+    statuses = "pending dispatched in_progress retrying completed failed busy no_answer voicemail"
+    others = ["skipped", "followup_scheduled", "max_retries_reached"]
+    zeros = dict.fromkeys([*statuses.split(), *others], 0)
     assert reply.body == {
         "campaign_id": created["campaign_id"],
         "contact_counts": zeros | {"pending": 1},
@@ -425,6 +428,7 @@ async def test_stats_have_the_documented_shape(api: ApiWorld) -> None:
             "failed_calls": 0,
             "busy_calls": 0,
             "no_answer_calls": 0,
+            "voicemail_calls": 0,
             "follow_up_calls": 0,
         },
         "retry_breakdown": {"retry_1": 0, "retry_2": 0, "retry_3": 0},

@@ -19,6 +19,7 @@ from apollo.core.diagnosis.words import stamp
 COUNTERS: Final = (
     ("completed", "completed", "green"),
     ("no_answer", "no answer", "yellow"),
+    ("voicemail", "voicemail", "khaki1"),
     ("busy", "busy", "dark_orange"),
     ("failed", "failed", "red"),
     ("max_retries_reached", "no retry left", "magenta"),
@@ -30,7 +31,7 @@ COUNTERS: Final = (
     ("pending", "pending", "grey37"),
 )
 FINAL_COUNTERS: Final = frozenset(
-    {"completed", "no_answer", "busy", "failed", "max_retries_reached", "skipped"}
+    {"completed", "no_answer", "voicemail", "busy", "failed", "max_retries_reached", "skipped"}
 )
 FINISHED: Final = frozenset({"completed", "cancelled", "expired"})
 _CALLING: Final = ("in_flight", "dispatched")

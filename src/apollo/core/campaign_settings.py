@@ -61,6 +61,8 @@ class CampaignSettings:
     max_follow_ups: int = FOLLOW_UPS_DEFAULT
     # None: the installation's own.
     number_gap_minutes: float | None = None
+    # The provider is asked to find out when a machine picks up.
+    amd: bool = False
     default_call_variables: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
 

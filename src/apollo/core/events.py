@@ -19,8 +19,17 @@ class Evidence(enum.StrEnum):
     REPLY = "reply"  # the answer to our own request
     POLL = "poll"  # we asked for the live call
     RECORD = "cdr"  # the provider's call-detail record
+    AGENT = "agent"  # the voice application that was on the call
     OPERATOR = "operator"  # a person decided
     ASSUMED = "assumed"  # nothing proves it; the best guess after every look-up
+
+
+class Reached(enum.StrEnum):
+    """Who picked up a call that was answered."""
+
+    PERSON = "person"  # who was to be called, as far as anybody knows
+    MACHINE = "machine"  # a mailbox or another machine: the person was not reached
+    WRONG_PERSON = "wrong_person"  # somebody else, whose number it is: not to be called again
 
 
 class CallEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +79,14 @@ class CallRinging(CallEvent, frozen=True, kw_only=True):
 
 class CallAnswered(CallEvent, frozen=True, kw_only=True):
     """Somebody, or something, picked up."""
+
+
+class AnswererKnown(CallEvent, frozen=True, kw_only=True):
+    """The agent, or the provider's machine detection, says who picked up."""
+
+    reached: Reached
+    # The agent heard it out; a detector listens for seconds, and never contradicts the agent.
+    by_agent: bool
 
 
 class CallEnded(CallEvent, frozen=True, kw_only=True):

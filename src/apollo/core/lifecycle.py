@@ -10,9 +10,16 @@ import msgspec
 from msgspec.structs import replace
 
 from apollo.core.corrections import correct, hang_up_unanswered
-from apollo.core.endings import STATUS_OF_OUTCOME, is_barred, read_ending, shown_by_last
+from apollo.core.endings import (
+    STATUS_OF_OUTCOME,
+    is_barred,
+    read_ending,
+    retry_or_finish,
+    shown_by_last,
+)
 from apollo.core.events import (
     Alarm,
+    AnswererKnown,
     CallAccepted,
     CallAnswered,
     CallEnded,
@@ -28,7 +35,6 @@ from apollo.core.events import (
     RequestNotPlaced,
 )
 from apollo.core.model import (
-    CARRIER_FAILURES_MAX,
     STATUS_OF,
     TURN_OF,
     WAIT_OF,
@@ -55,8 +61,6 @@ from apollo.core.states import (
 
 # The first look for an unknown call: webhooks are normally there within milliseconds.
 FIRST_LOOK_AFTER = timedelta(seconds=5)
-# A hold that is released by policy waits at least this long: a delayed request may still be placed.
-RELEASE_GAP_MIN = timedelta(hours=1)
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -86,7 +90,7 @@ def step(
         return _of_another_call(call, contact, event)
     if call.provider_call_id is None and event.provider_call_id is not None:
         call = replace(call, provider_call_id=event.provider_call_id, sip_call_id=event.sip_call_id)
-    target = CALL_MOVES[call.state][type(event)]
+    target = _move(call, event)
     if isinstance(target, Off):
         alarm = Alarm(call.id, f"{type(event).__name__} while {call.state}")
         effects = (alarm,) if target is Off.SURPRISE else ()
@@ -103,6 +107,15 @@ def step(
     if status is not contact.status:
         contact = replace(contact, status=status, updated_at=event.at)
     return Step(moved, contact, hang_up_unanswered(moved) if contact.is_reached else ())
+
+
+def _move(call: Call, event: CallEvent) -> CallState | Off:
+    target = CALL_MOVES[call.state][type(event)]
+    if isinstance(event, AnswererKnown) and isinstance(target, CallState):
+        is_outranked = call.reached_by_agent and not event.by_agent
+        is_said = call.reached is event.reached and call.reached_by_agent == event.by_agent
+        return Off.REPEAT if is_outranked or is_said else target
+    return target
 
 
 def _weigh(call: Call, contact: Contact, setting: CallSetting, event: CallEvent) -> Step:
@@ -180,7 +193,10 @@ def _record(call: Call, event: CallEvent, target: CallState, deadlines: Deadline
                 ringing_at=call.ringing_at or at,
                 deadline_at=_unanswered_deadline(call, deadlines),
             )
-        case CallAnswered():
+        case CallAnswered() | AnswererKnown():
+            if isinstance(event, AnswererKnown):
+                by_agent = event.by_agent
+                call = replace(call, reached=event.reached, reached_by_agent=by_agent)
             answered_at = call.answered_at or at
             return replace(
                 call,
@@ -237,7 +253,7 @@ def _after(call: Call, contact: Contact, setting: CallSetting, ending: Ending) -
         contact = refund(contact, call)
     if is_closed or ending.blame is Blame.NUMBER or is_barred(call, contact, setting):
         return replace(contact, status=STATUS_OF_OUTCOME[ending.outcome])
-    return _retry_or_finish(call, contact, setting, ending, now)
+    return retry_or_finish(call, contact, setting, ending, now)
 
 
 def refund(contact: Contact, call: Call) -> Contact:
@@ -255,27 +271,6 @@ def _is_counted_retry(call: Call, contact: Contact) -> bool:
     return call.kind is CallKind.RETRY and contact.tries > 1
 
 
-def _retry_or_finish(
-    call: Call, contact: Contact, setting: CallSetting, ending: Ending, now: datetime
-) -> Contact:
-    policy = setting.retry
-    if ending.blame is Blame.CARRIER:
-        if contact.carrier_failures > CARRIER_FAILURES_MAX:
-            return replace(contact, status=ContactStatus.FAILED)
-    elif contact.tries > policy.max_retries:
-        used_up = policy.max_retries > 0
-        status = STATUS_OF_OUTCOME[ending.outcome]
-        return replace(contact, status=ContactStatus.MAX_RETRIES_REACHED if used_up else status)
-    turn = Turn.FOLLOW_UP if call.kind is CallKind.FOLLOW_UP else Turn.RETRY
-    wait = policy.wait_before(max(contact.tries, 1))
-    if ending.reason == "outcome_unknown":
-        wait = max(wait, RELEASE_GAP_MIN)
-    wait_reason = WAIT_OF[turn] if wait else None
-    return replace(
-        contact, status=STATUS_OF[turn], wait_reason=wait_reason, due=Due(turn, now + wait)
-    )
-
-
 def set_back(
     call: Call, contact: Contact, setting: CallSetting, family: Family, now: datetime
 ) -> tuple[Call, Contact] | None:
@@ -286,7 +281,7 @@ def set_back(
     reason = OF_SET_UP[family].reason
     is_last = all(other.requested_at < call.requested_at for other in setting.other_calls)
     is_judged = call.state is CallState.ENDED and call.hangup_reason not in {reason, "answered"}
-    if not is_judged or not is_last or contact.is_reached:
+    if not is_judged or call.was_answered or not is_last or contact.is_reached:
         return None
     call = replace(call, outcome=OF_SET_UP[family].outcome, hangup_reason=reason)
     is_waiting = contact.due is not None
@@ -296,7 +291,7 @@ def set_back(
     contact = replace(contact, updated_at=now)
     if setting.batch_status in CLOSED_BATCH or is_barred(call, contact, setting):
         return call, replace(contact, status=STATUS_OF_OUTCOME[OF_SET_UP[family].outcome])
-    return call, _retry_or_finish(call, contact, setting, OF_SET_UP[family], now)
+    return call, retry_or_finish(call, contact, setting, OF_SET_UP[family], now)
 
 
 def _give_back(call: Call, contact: Contact, setting: CallSetting) -> Contact:

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from apollo.core.events import Evidence
+from apollo.core.events import Evidence, Reached
 from apollo.core.ids import ContactKey
 from apollo.core.reasons import Reason
 from apollo.core.states import (
@@ -130,11 +130,21 @@ class Call(msgspec.Struct, frozen=True):
     duration_s: int | None = None
     hangup_by: str | None = None
     hangup_reason: str | None = None
+    # Who picked up, if anybody said, and whether it was the agent that said so.
+    reached: Reached | None = None
+    reached_by_agent: bool = False
     follow_up_at: datetime | None = None
     # What a release gives back to the contact.
     prior_due_at: datetime | None = None
     prior_updated_at: datetime | None = None
     prior_attempted_at: datetime | None = None
+
+    @property
+    def was_answered(self) -> bool:
+        """Tell whether it ended answered, by whomever."""
+        return self.outcome is Outcome.COMPLETED or (
+            self.outcome is not None and self.reached is not None
+        )
 
 
 class Due(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from apollo.core.events import Reached
 from apollo.core.sip import Family
 from apollo.core.states import Outcome
 
@@ -35,6 +36,14 @@ _ANSWERED: Final = Ending(Outcome.COMPLETED, Blame.NOBODY, "answered")
 BAD_NUMBER: Final = Ending(Outcome.FAILED, Blame.NUMBER, "bad_number")
 _DECLINED: Final = Ending(Outcome.BUSY, Blame.NUMBER, "declined")
 _REFUSED: Final = Ending(Outcome.FAILED, Blame.CARRIER, "carrier_refused")
+WRONG_PERSON: Final = "wrong_person"
+# What an answered call came to, by who picked up; None: nobody said.
+ANSWERED_BY: Final[Mapping[Reached | None, Ending]] = {
+    None: _ANSWERED,
+    Reached.PERSON: _ANSWERED,
+    Reached.MACHINE: Ending(Outcome.VOICEMAIL, Blame.PERSON, "voicemail"),
+    Reached.WRONG_PERSON: Ending(Outcome.FAILED, Blame.NUMBER, WRONG_PERSON),
+}
 
 _BY_SIP_STATUS: Final = {
     486: Ending(Outcome.BUSY, Blame.PERSON, "busy"),
@@ -73,7 +82,12 @@ OF_SET_UP: Final[Mapping[Family, Ending]] = {
     Family.DECLINED: Ending(Outcome.FAILED, Blame.CARRIER, "no_carrier"),
 }
 SET_UP_REASONS: Final = frozenset(one.reason for one in OF_SET_UP.values())
-_ALL: Final = (_CARRIER_FAILED, *OF_SET_UP.values(), *_BY_SIP_STATUS.values())
+_ALL: Final = (
+    *ANSWERED_BY.values(),
+    _CARRIER_FAILED,
+    *OF_SET_UP.values(),
+    *_BY_SIP_STATUS.values(),
+)
 # What a call came to after which nobody is called again, and what used up no try of the person.
 NEVER_AGAIN: Final = frozenset(one.reason for one in _ALL if one.blame is Blame.NUMBER)
 CARRIERS: Final = frozenset(one.reason for one in _ALL if one.blame is Blame.CARRIER)

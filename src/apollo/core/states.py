@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from apollo.core.events import (
+    AnswererKnown,
     CallAccepted,
     CallAnswered,
     CallEnded,
@@ -69,6 +70,7 @@ class ContactStatus(enum.StrEnum):
     FAILED = "failed"  # the number, the network or the provider failed
     BUSY = "busy"  # busy, or declined
     NO_ANSWER = "no_answer"  # rang out
+    VOICEMAIL = "voicemail"  # a machine picked up
     SKIPPED = "skipped"  # cancelled or expired before a call
     MAX_RETRIES_REACHED = "max_retries_reached"  # every attempt was used
 
@@ -79,6 +81,7 @@ FINAL_CONTACT: Final = frozenset(
         ContactStatus.FAILED,
         ContactStatus.BUSY,
         ContactStatus.NO_ANSWER,
+        ContactStatus.VOICEMAIL,
         ContactStatus.SKIPPED,
         ContactStatus.MAX_RETRIES_REACHED,
     }
@@ -116,7 +119,8 @@ class Outcome(enum.StrEnum):
     COMPLETED = "completed"  # it was answered
     BUSY = "busy"  # busy or declined
     NO_ANSWER = "no_answer"  # rang out, or was out of reach
-    FAILED = "failed"  # number, network, provider, or nobody knows
+    VOICEMAIL = "voicemail"  # a machine picked up
+    FAILED = "failed"  # number, network, provider, or nobody knows; or the wrong person
 
 
 class Off(enum.Enum):
@@ -139,6 +143,7 @@ _WHILE_ASKING: Final[Mapping[type[CallEvent], CallState | Off]] = {
     CallTrying: _S.ACCEPTED,
     CallRinging: _S.RINGING,
     CallAnswered: _S.ANSWERED,
+    AnswererKnown: _S.ANSWERED,
     CallEnded: _S.ENDED,
     CallVanished: _SURPRISE,
     QuarantineOver: _SURPRISE,
@@ -152,6 +157,7 @@ _ONCE_PLACED: Final[Mapping[type[CallEvent], CallState | Off]] = {
     CallTrying: _REPEAT,
     CallRinging: _S.RINGING,
     CallAnswered: _S.ANSWERED,
+    AnswererKnown: _S.ANSWERED,
     CallEnded: _S.ENDED,
     CallVanished: _S.ENDED,
     QuarantineOver: _REPEAT,
@@ -168,13 +174,15 @@ CALL_MOVES: Final[Mapping[CallState, Mapping[type[CallEvent], CallState | Off]]]
     _S.ACCEPTED: _ONCE_PLACED,
     _S.RINGING: {**_ONCE_PLACED, CallRinging: _REPEAT},
     _S.ANSWERED: {**_ONCE_PLACED, CallRinging: _REPEAT, CallAnswered: _REPEAT},
-    # An ended call stays ended; late evidence that it rang or was answered may correct its outcome.
+    # An ended call stays ended; late evidence that it rang or was answered, or by whom, may correct
+    # its outcome.
     _S.ENDED: {
         **_ONCE_PLACED,
         RequestNotPlaced: _REPEAT,
         NumberRefused: _REPEAT,
         CallRinging: _S.ENDED,
         CallAnswered: _S.ENDED,
+        AnswererKnown: _S.ENDED,
         CallEnded: _S.ENDED,
         CallVanished: _REPEAT,
     },
@@ -188,6 +196,7 @@ CALL_MOVES: Final[Mapping[CallState, Mapping[type[CallEvent], CallState | Off]]]
         CallTrying: _SURPRISE,
         CallRinging: _SURPRISE,
         CallAnswered: _SURPRISE,
+        AnswererKnown: _SURPRISE,
         CallEnded: _SURPRISE,
         CallVanished: _REPEAT,
         QuarantineOver: _REPEAT,

@@ -83,6 +83,8 @@ class Order:
     status_hook: Hook | None
     trunk: str | None
     speech: tuple[str, ...]
+    # Where machine detection reports, if it was asked for.
+    detection_hook: Hook | None = None
 
 
 def read_order(body: object, applications: dict[str, Application]) -> Order | Answer:
@@ -112,6 +114,8 @@ def _order(
     to = fields["to"]
     assert isinstance(to, dict)  # noqa: S101 - both checks made sure; this tells the type checker
     tag, timeout, limit = fields.get("tag"), fields.get("timeout"), fields.get("timeLimit")
+    asked = fields.get("amd")
+    amd = asked if isinstance(asked, dict) else {}
     return Order(
         to=str(to[ADDRESS_OF[to["type"]]]),
         caller_id=str(fields["from"]),
@@ -125,6 +129,7 @@ def _order(
         speech=tuple(
             str(fields.get(name, usual)) for name, usual in zip(SPEECH, USUAL_SPEECH, strict=True)
         ),
+        detection_hook=_hook(_address(amd.get("actionHook"))),
     )
 
 

@@ -20,7 +20,7 @@ from apollo.rotary.clock import utc_now
 from apollo.rotary.faults import FaultPlan
 from apollo.rotary.hooks import Hook
 from apollo.rotary.ledger import REMEMBERED_CALLS, Entry, Ledger
-from apollo.rotary.people import PICKS_UP, People
+from apollo.rotary.people import PICKS_UP, Does, People
 from apollo.rotary.record_store import RecordStore
 from apollo.rotary.records import STATUS_OF, reason_of
 from apollo.rotary.scenario import Scenario
@@ -218,6 +218,8 @@ class Exchange:
     def _answered(self, call: Call) -> None:
         call.entry.answered_at = utc_now()
         self._tell(call, "in-progress", OK, "OK")
+        if call.order.detection_hook is not None:
+            self._detect(call, call.order.detection_hook)
         talk_s, limit_s = call.conduct.talk_s, call.order.time_limit_s
         if limit_s is not None and talk_s > limit_s:
             self._in(limit_s, self._completed, call, "jambonz", limit_s)
@@ -225,6 +227,15 @@ class Exchange:
             self._in(talk_s, self._completed, call, "caller", talk_s)
         if self._fetches and call.order.call_hook is not None and not call.line.silent:
             self.post.run(self._loop.create_task(self._ask(call, call.order.call_hook)))
+
+    def _detect(self, call: Call, hook: Hook) -> None:
+        """Report who picked up, as machine detection does; here it is never wrong."""
+        is_machine = call.conduct.does is Does.VOICEMAIL
+        event = "amd_machine_detected" if is_machine else "amd_human_detected"
+        why = {"reason": "hint", "hint": "leave a message", "language": "en-US"}
+        said = call.payload() | {"type": event} | (why if is_machine else {})
+        self.post.post(call.line, event, OK, encode(said), hook=hook)
+        self._ledger.note(call.entry)
 
     async def _ask(self, call: Call, hook: Hook) -> None:
         speech = call.order.speech

@@ -34,6 +34,7 @@ class Letter:
     """One webhook on its way; a retry repeats its bytes exactly."""
 
     webhook: Webhook
+    hook: Hook
     request: bytes
     copies: int = 1
     tries: int = 0
@@ -95,10 +96,22 @@ class PostOffice:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sender.close()
 
-    def post(self, line: Line, event: str, sip_status: int, body: bytes, *, lost: str = "") -> None:
-        """Send one event of a call, after those before it; `lost` says why it cannot leave."""
+    def post(
+        self,
+        line: Line,
+        event: str,
+        sip_status: int,
+        body: bytes,
+        *,
+        lost: str = "",
+        hook: Hook | None = None,
+    ) -> None:
+        """Send one event of a call, after those before it; `lost` says why it cannot leave.
+
+        To the status hook, unless another `hook` is named.
+        """
         entry = line.entry
-        hook = line.hook
+        hook = hook or line.hook
         if hook is None:
             return
         webhook = Webhook(event=event, sip_status=sip_status, at=utc_now())
@@ -110,7 +123,7 @@ class PostOffice:
             webhook.fate = lost
             self._mark_tried(line, event)
             return
-        letter = Letter(webhook, self._request(line, hook, event, body))
+        letter = Letter(webhook, hook, self._request(line, hook, event, body))
         line.unsettled += 1
         if plan.strike(rules.webhook_doubled, "webhook_doubled", entry, event):
             letter.copies = 2
@@ -188,8 +201,7 @@ class PostOffice:
         line.sending = False
 
     async def _attempt(self, line: Line, letter: Letter) -> None:
-        hook = line.hook
-        if hook is None or line.silent:
+        if line.silent:
             self._finish(line, letter, "feature server crashed")
             return
         attempt = Attempt(at=utc_now(), took_ms=0.0)
@@ -197,7 +209,7 @@ class PostOffice:
         begun = perf_counter()
         kind = ""
         try:
-            attempt.status, _ = await self._sender.send(hook, letter.request)
+            attempt.status, _ = await self._sender.send(letter.hook, letter.request)
         except NoAnswer as error:
             attempt.error = str(error)
             kind = "ct" if error.connection_trouble else "other"
@@ -207,7 +219,7 @@ class PostOffice:
         self._after(line, letter, attempt, kind)
 
     def _after(self, line: Line, letter: Letter, attempt: Attempt, kind: str) -> None:
-        hook, event = line.hook, letter.webhook.event
+        hook, event = letter.hook, letter.webhook.event
         self._mark_tried(line, event)
         self._log(line, letter, attempt)
         letter.copies -= 1
@@ -219,7 +231,7 @@ class PostOffice:
             self._close_client(line, event)
         if not kind:
             self._finish(line, letter, "delivered")
-        elif hook is None or letter.tries > hook.retries or not ({kind, "all"} & hook.retry_on):
+        elif letter.tries > hook.retries or not ({kind, "all"} & hook.retry_on):
             self._finish(line, letter, "failed")
         else:
             self._ledger.note(line.entry)
@@ -260,7 +272,7 @@ class PostOffice:
             line.tried[1].set()
 
     def _log(self, line: Line, letter: Letter, attempt: Attempt) -> None:
-        url = line.hook.shown if line.hook is not None else ""
+        url = letter.hook.shown
         number = len(letter.webhook.attempts)
         self.deliveries.append(
             {

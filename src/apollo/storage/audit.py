@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from apollo.core.audit import Books, CampaignRules, Change, OurCall
-from apollo.core.events import Evidence
+from apollo.core.events import Evidence, Reached
 from apollo.core.ids import ContactKey
 from apollo.core.states import CallKind, CallState, Outcome
 from apollo.core.windows import parse_working_hours
@@ -54,6 +54,7 @@ def _call(r: Record) -> OurCall:
         outcome=r["outcome"] and Outcome(r["outcome"]),
         hangup_reason=r["hangup_reason"],
         evidence=r["evidence"] and Evidence(r["evidence"]),
+        reached=r["reached"] and Reached(r["reached"]),
         requested_at=r["requested_at"],
         window_opens_at=r["window_opens_at"],
         window_closes_at=r["window_closes_at"],

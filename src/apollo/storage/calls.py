@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from apollo.core.events import Evidence
+from apollo.core.events import Evidence, Reached
 from apollo.core.ids import ContactKey
 from apollo.core.model import Call, Contact, Due, RetryPolicy, RetryStrategy, Turn
 from apollo.core.reasons import Reason
@@ -125,6 +125,8 @@ def _call_of(r: Record) -> Call:
         duration_s=r["duration_seconds"],
         hangup_by=r["hangup_by"],
         hangup_reason=r["hangup_reason"],
+        reached=r["reached"] and Reached(r["reached"]),
+        reached_by_agent=r["reached_by_agent"],
         follow_up_at=r["follow_up_at"],
         prior_due_at=r["prior_due_at"],
         prior_updated_at=r["prior_updated_at"],
@@ -218,6 +220,8 @@ def _call_columns(calls: Sequence[Call]) -> dict[str, list[Any]]:
         "durations": [c.duration_s for c in calls],
         "hangup_bys": [c.hangup_by for c in calls],
         "hangup_reasons": [c.hangup_reason for c in calls],
+        "reached_whom": [c.reached for c in calls],
+        "reached_by_agents": [c.reached_by_agent for c in calls],
     }
 
 
@@ -253,6 +257,16 @@ def _event_columns(events: Sequence[StoredEvent]) -> dict[str, list[Any]]:
     }
 
 
+async def mark_numbers(
+    connection: Connection, wrong: Collection[uuid.UUID], right: Collection[uuid.UUID]
+) -> None:
+    """Remember the numbers of calls that somebody else answered; forget those of `right` ones."""
+    if wrong:
+        await _Q["mark_numbers"].run(connection, call_ids=list(wrong))
+    if right:
+        await _Q["unmark_numbers"].run(connection, call_ids=list(right))
+
+
 async def complete_batches(
     connection: Connection, batch_ids: Collection[uuid.UUID], now: datetime
 ) -> list[uuid.UUID]:
@@ -276,13 +290,6 @@ async def pause_refused_batch(
 async def notify_campaigns(connection: Connection, campaign_ids: Collection[uuid.UUID]) -> None:
     """Wake diallers when this transaction commits."""
     await _Q["notify_campaigns"].rows(connection, campaign_ids=list(campaign_ids))
-
-
-async def write_result(
-    connection: Connection, call_id: uuid.UUID, result: Mapping[str, Any]
-) -> None:
-    """Write what the agent said about a call; None leaves a field as it is."""
-    await _Q["write_result"].run(connection, call_id=call_id, **result)
 
 
 async def reopen_batch(connection: Connection, batch_id: uuid.UUID, now: datetime) -> Record | None:

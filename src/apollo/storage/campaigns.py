@@ -24,6 +24,7 @@ class CampaignRecord:
     failed_calls: int
     busy_calls: int
     no_answer_calls: int
+    voicemail_calls: int
     follow_up_calls: int
     created_at: datetime
     updated_at: datetime
@@ -119,6 +120,7 @@ def _record(row: Record) -> CampaignRecord:
         failed_calls=row["failed_calls"],
         busy_calls=row["busy_calls"],
         no_answer_calls=row["no_answer_calls"],
+        voicemail_calls=row["voicemail_calls"],
         follow_up_calls=row["follow_up_calls"],
         created_at=row["created_at"],
         updated_at=row["updated_at"],

@@ -35,6 +35,7 @@ class LockedCampaign:
     # Between calls to one number; None: the installation's own.
     number_gap: timedelta | None
     concurrency_limit: int
+    detects_machines: bool
     caller_ids_used: int
     is_paused: bool
     is_cancelled: bool
@@ -90,6 +91,7 @@ async def lock_campaign(connection: Connection, campaign_id: uuid.UUID) -> Locke
         timezone=row["timezone"],
         number_gap=None if gap is None else timedelta(minutes=gap),
         concurrency_limit=row["concurrency_limit"],
+        detects_machines=row["amd"],
         caller_ids_used=row["caller_ids_used"],
         is_paused=row["paused_at"] is not None,
         is_cancelled=row["cancelled_at"] is not None,

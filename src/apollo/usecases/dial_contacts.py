@@ -224,14 +224,16 @@ class DialContacts:
         return [
             ToPlace(
                 call=call,
-                request=self._request(call, route),
+                request=self._request(call, route, campaign),
                 send_before=send_before,
                 not_before=asked_at + granted.delay_s + n * granted.step_s,
             )
             for n, call in enumerate(taken)
         ]
 
-    def _request(self, call: ClaimedCall, route: AgentRoute) -> DialRequest:
+    def _request(
+        self, call: ClaimedCall, route: AgentRoute, campaign: LockedCampaign
+    ) -> DialRequest:
         execution_id = ids.execution_id(call.id)
         default = self._settings.default_route
         if default is not None:
@@ -248,6 +250,7 @@ class DialContacts:
             agent_key=agent_key(self._settings.agent_key_secret, execution_id),
             ring_timeout_s=int(self._settings.ring_timeout.total_seconds()),
             time_limit_s=int(self._settings.time_limit.total_seconds()),
+            detects_machines=campaign.detects_machines,
         )
 
     async def find_unsent(self, told_until: datetime | None) -> list[uuid.UUID]:

@@ -56,7 +56,7 @@ _FORMULA: Final = re.compile("(^|[\r\n])([=+\\-@\t\r\0\uff1d\uff0b\uff0d\uff20])
 
 def header_line() -> bytes:
     """Name the columns."""
-    return _written([(*_OF_CONTACT, *_OF_CALL, "call_variables")])
+    return _written([(*_OF_CONTACT, *_OF_CALL, "call_variables", "reached")])
 
 
 def lines_of(
@@ -81,6 +81,7 @@ def lines_of(
             whole(r["last_attempted_at"]),
             *(call.get(name) for name in _OF_CALL),
             r["call_variables"],
+            call.get("reached"),
         ]
         lines.append([_cell(cell, is_raw=is_raw) for cell in cells])
     return _written(lines)

@@ -226,7 +226,7 @@ def _stats(campaign_id: uuid.UUID, found: StatsRecord) -> CampaignStats:
         batch_counts={s.value: found.batches_by_status.get(s, 0) for s in BatchStatus},
         call_counters={
             f"{kind}_calls": calls.get(kind, 0)
-            for kind in ("completed", "failed", "busy", "no_answer", "follow_up")
+            for kind in ("completed", "failed", "busy", "no_answer", "voicemail", "follow_up")
         },
         retry_breakdown={f"retry_{n}": found.contacts_by_retry.get(str(n), 0) for n in retries},
         in_flight_contacts=sum(contacts.get(status, 0) for status in _IN_FLIGHT),

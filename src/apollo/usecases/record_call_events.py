@@ -18,7 +18,9 @@ import structlog
 from msgspec.structs import replace
 
 from apollo.core import ids
+from apollo.core.endings import is_wrong_person
 from apollo.core.events import (
+    AnswererKnown,
     CallAnswered,
     CallEnded,
     CallEvent,
@@ -36,10 +38,8 @@ from apollo.core.model import Call, CallSetting, Contact, Deadlines
 from apollo.core.states import (
     FINAL_CONTACT,
     OPEN_CALL,
-    CallKind,
     CallState,
     Off,
-    Outcome,
 )
 from apollo.errors import Stale
 from apollo.ports import Bus, WakeUp, Why
@@ -48,6 +48,7 @@ from apollo.storage import carrier_gates as gates_storage
 from apollo.storage.calls import LockedCall, Moves, StoredEvent
 from apollo.storage.database import Connection, Database
 from apollo.usecases.carrier_gates import CarrierGates
+from apollo.usecases.what_moved import count, log_move, rescheduled, unfinished_again
 
 _log = structlog.get_logger("apollo.calls")
 # Deadlocks and lost races resolve themselves; more tries than this would hide a defect.
@@ -113,14 +114,16 @@ class RecordCallEvents:
         self.wakes_by_notify = wakes_by_notify
         self._bus = bus
 
+    async def apply(self, connection: Connection, arrivals: Sequence[Arrival]) -> Recorded:
+        """Apply events within the caller's transaction, who tells the bus after its commit."""
+        return await _Pass(connection, self._deadlines, self.wakes_by_notify).run(arrivals)
+
     async def record(self, arrivals: Sequence[Arrival]) -> Recorded:
         """Apply events, in order, all or none. Raises Unavailable when the database is away."""
         for attempt in range(_TRIES):
             try:
                 async with self._db.transaction() as connection:
-                    recorded = await _Pass(connection, self._deadlines, self.wakes_by_notify).run(
-                        arrivals
-                    )
+                    recorded = await self.apply(connection, arrivals)
             except Stale:
                 if attempt == _TRIES - 1:
                     raise
@@ -130,7 +133,7 @@ class RecordCallEvents:
                     await self._bus.wake([WakeUp(one, Why.CALL_ENDED) for one in recorded.freed])
                 # Only now it is true, and nobody waits for a lock while it is written.
                 for before, after in recorded.moved:
-                    _log_move(self._log_moves_at, before, after)
+                    log_move(self._log_moves_at, before, after)
                 return recorded
         raise AssertionError("unreachable")
 
@@ -287,10 +290,11 @@ class _Pass:
             contacts=list(
                 {a.contact.key: a.contact for b, a in changed if a.contact != b.contact}.values()
             ),
-            counts=_count(changed),
+            counts=count(changed),
             events=events,
             freed_numbers={after.call.phone_number for after in closed},
-            freed_campaigns={after.campaign_id for after in closed} | self._gates.opened,
+            freed_campaigns={after.campaign_id for after in (*closed, *rescheduled(changed))}
+            | self._gates.opened,
         )
         self._recorded.freed = await storage.write_moves(
             self._connection, moves, notifies=self._wakes_by_notify
@@ -298,12 +302,32 @@ class _Pass:
         await self._gates.write(self._connection)
         for batch_id, now in self._going_on.items():
             await storage.reopen_batch(self._connection, batch_id, now)
+        await self._mark(changed)
+        await self._reopen(changed)
         await self._complete(changed)
         self._recorded.moved = [
             (before, after)
             for before, after in changed
             if before.call.state is not after.call.state
         ]
+
+    async def _mark(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
+        """Remember whose numbers are somebody else's."""
+        wrong = [after.call.id for _, after in changed if is_wrong_person(after.call)]
+        right = [
+            b.call.id for b, a in changed if is_wrong_person(b.call) and a.call.id not in wrong
+        ]
+        await storage.mark_numbers(self._connection, wrong, right)
+
+    async def _reopen(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
+        """Bring back batches of people who were final, and turned out not to have been reached."""
+        for batch_id, now in sorted(unfinished_again(changed).items()):
+            reopened = await storage.reopen_batch(self._connection, batch_id, now)
+            if reopened is not None:
+                why = {"why": "a machine had picked up, so somebody is to be called again"}
+                await storage.note_action(
+                    self._connection, reopened, batch_id, "batch_reopened", why, now
+                )
 
     async def _complete(self, changed: Sequence[tuple[LockedCall, LockedCall]]) -> None:
         finished = {
@@ -323,7 +347,7 @@ class _Pass:
 
 def _looks_back(event: CallEvent | None, call: Call) -> bool:
     """Tell whether an event may end a call or correct one: then its contact's others matter."""
-    if isinstance(event, CallRinging | CallAnswered):
+    if isinstance(event, CallRinging | CallAnswered | AnswererKnown):
         return call.state is CallState.ENDED
     return isinstance(
         event, CallEnded | CallVanished | QuarantineOver | NumberRefused | RequestNotPlaced
@@ -360,39 +384,3 @@ def _dated(event: CallEvent, locked: LockedCall) -> CallEvent:
     if event.evidence in {Evidence.POLL, Evidence.RECORD}:
         now = min(max(event.at, locked.call.requested_at), now)
     return replace(event, at=now)
-
-
-def _count(
-    changed: Sequence[tuple[LockedCall, LockedCall]],
-) -> dict[tuple[uuid.UUID, str], int]:
-    """Say by how much the call counters of each campaign change."""
-    counts: Counter[tuple[uuid.UUID, str]] = Counter()
-    for before, after in changed:
-        campaign, is_follow_up = after.campaign_id, after.call.kind is CallKind.FOLLOW_UP
-        if before.call.outcome is not after.call.outcome:
-            for outcome, by in ((before.call.outcome, -1), (after.call.outcome, 1)):
-                if outcome is not None:
-                    counts[campaign, Outcome(outcome).value] += by
-        if before.call.outcome is None and after.call.outcome is not None and is_follow_up:
-            counts[campaign, "follow_up"] += 1
-        is_released = after.call.state is CallState.RELEASED
-        if is_released and before.call.state is not CallState.RELEASED:
-            counts[campaign, "attempts"] -= 1
-            if is_follow_up:
-                counts[campaign, "follow_up_attempts"] -= 1
-    return {key: by for key, by in counts.items() if by}
-
-
-def _log_move(level: int, before: LockedCall, after: LockedCall) -> None:
-    _log.log(
-        level,
-        f"call.{after.call.state}",
-        execution_id=ids.execution_id(after.call.id),
-        contact_id=ids.contact_id(after.contact.key),
-        batch_id=ids.batch_id(after.contact.key.batch_id),
-        was=before.call.state.value,
-        outcome=after.call.outcome and after.call.outcome.value,
-        contact_status=after.contact.status.value,
-        reason=after.call.hangup_reason,
-        due_at=after.contact.due and after.contact.due.due_at.isoformat(),
-    )

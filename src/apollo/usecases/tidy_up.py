@@ -5,6 +5,7 @@ contacts or calls.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Final
 
@@ -12,7 +13,7 @@ import structlog
 
 from apollo.errors import Stale, Unavailable
 from apollo.ports import Clock
-from apollo.storage import carrier_gates, heartbeats, raw_events
+from apollo.storage import call_results, carrier_gates, heartbeats, raw_events
 from apollo.storage.database import Database
 from apollo.usecases.remember_answers import RememberAnswers
 
@@ -22,6 +23,8 @@ _log = structlog.get_logger("apollo.tidy")
 EVERY_S: Final = 600.0
 # Some ten milliseconds of work: nobody who writes events waits for a commit of that size.
 EVENTS_AT_ONCE: Final = 5_000
+# A result that is older than some minutes is refused anyway.
+_RESULTS_KEPT_FOR: Final = timedelta(days=1)
 
 
 class TidyUp:
@@ -47,17 +50,18 @@ class TidyUp:
         async with self._db.connection() as connection:
             processes = await heartbeats.forget_old(connection)
             await carrier_gates.forget_gates(connection)
-        events = await self._forget_events()
-        if answers or processes or events:
-            _log.info("tidied", answers=answers, processes=processes, events=events)
+        events = await self._forget(raw_events.forget_old, self._events_kept_for)
+        results = await self._forget(call_results.forget_old, _RESULTS_KEPT_FOR)
+        if answers or processes or events or results:
+            _log.info(
+                "tidied", answers=answers, processes=processes, events=events, results=results
+            )
 
-    async def _forget_events(self) -> int:
-        events = 0
+    async def _forget(self, forget_old: Callable[..., Awaitable[int]], kept_for: timedelta) -> int:
+        total = 0
         while True:
             async with self._db.connection() as connection:
-                forgotten = await raw_events.forget_old(
-                    connection, kept_for=self._events_kept_for, at_most=EVENTS_AT_ONCE
-                )
-            events += forgotten
+                forgotten = await forget_old(connection, kept_for=kept_for, at_most=EVENTS_AT_ONCE)
+            total += forgotten
             if forgotten < EVENTS_AT_ONCE:
-                return events
+                return total

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field
 
+from apollo.core.events import Reached
 from apollo.core.states import BatchStatus, CallKind, ContactStatus, PausedBy
 from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid
 from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp
@@ -216,6 +217,7 @@ class CountersAnswer(Answer):
     failed: int
     busy: int
     no_answer: int
+    voicemail: int = Field(description="A machine picked up, and no retry is left.")
     skipped: int
     followup_scheduled: int
     max_retries_reached: int
@@ -259,7 +261,7 @@ class CallAnswer(Answer):
     execution_id: str
     call_status: str = Field(
         description="`queued`, `trying`, `ringing`, `in-progress`, or how it ended: `completed`,"
-        " `busy`, `no-answer`, `failed`."
+        " `busy`, `no-answer`, `voicemail`, `failed`."
     )
     attempt: int
     kind: CallKind
@@ -274,6 +276,9 @@ class CallAnswer(Answer):
     sip_reason: str | None
     hangup_by: str | None
     hangup_reason: str | None
+    reached: Reached | None = Field(
+        description="Who picked up, as the agent or machine detection says; null: nobody said."
+    )
     recording_url: str | None
     transcript: str | None
     summary: str | None

@@ -7,11 +7,11 @@ good one.
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
@@ -20,7 +20,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from apollo.core import bounds, ids
-from apollo.core.signatures import is_present, is_signed
+from apollo.core.events import Reached
+from apollo.core.signatures import is_present, signed_at
 from apollo.core.states import Off
 from apollo.errors import Invalid, NotFound, Stale, Unavailable
 from apollo.ports import Clock, Stream, TelephonyDriver
@@ -28,7 +29,7 @@ from apollo.usecases.collector import Collector, Overloaded
 from apollo.usecases.perform_effects import PerformEffects
 from apollo.usecases.receive_status import ReceiveStatus
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
-from apollo.usecases.record_call_result import CallResult, RecordCallResult
+from apollo.usecases.record_call_result import CallResult, RecordCallResult, Stored
 
 _log = structlog.get_logger("apollo.webhooks")
 
@@ -40,6 +41,12 @@ _RESULT_BYTES_MAX: Final = 1024 * 1024
 _COST_DIGITS_MAX: Final = 9
 _COST_DECIMALS_MAX: Final = 12
 _COST: Final = f"at most {_COST_DIGITS_MAX} digits before the point and {_COST_DECIMALS_MAX} after"
+# Who sends a result again signs it again; clocks of machines that keep time differ by far less.
+_RESULT_AGE_MAX_S: Final = 600.0
+_HOW_TO_SIGN: Final = (
+    "the signature does not fit: sign with the key `k` of this call, which its call hook was given,"
+    " or with APOLLO_RESULT_SECRET if that is set"
+)
 # A process that is told to stop has given its requests ten seconds before this: in all it is less
 # than `apollo up` waits for it.
 _EFFECTS_WITHIN_S: Final = 5.0
@@ -75,6 +82,7 @@ class _Result(msgspec.Struct, forbid_unknown_fields=True):
     hangup_reason: str | None = None
     total_cost: Decimal | None = None
     follow_up_at: datetime | None = None
+    reached: Reached | None = None
 
 
 _RESULT: Final = msgspec.json.Decoder(_Result)
@@ -141,35 +149,63 @@ class Callbacks:
 
     async def call_result(self, request: Request) -> Response:
         """Take what the agent adds after a call."""
-        if self._result_secret is None:
-            return _refuse(404, "closed: set APOLLO_RESULT_SECRET to open it")
         if not is_present(request.headers):
-            return _refuse(
-                401, "no signature: send Jambonz-Signature, made with APOLLO_RESULT_SECRET"
-            )
+            return _refuse(401, _HOW_TO_SIGN)
         body = await _read(request, _RESULT_BYTES_MAX)
         if body is None:
             return _refuse(413, f"a call result is at most {_RESULT_BYTES_MAX} bytes")
-        if not is_signed(body, request.headers, self._result_secret):
-            return _refuse(401, "the signature does not fit: sign with APOLLO_RESULT_SECRET")
-        return await self._store_result(body)
-
-    async def _store_result(self, body: bytes) -> Response:
         try:
-            stored = await self._results.record(*_read_result(body))
+            signed = await self._signed(body, request.headers)
+            if signed is None:
+                return _refuse(401, _HOW_TO_SIGN)
+            age = self._clock.now().timestamp() - signed.at
+            if abs(age) > _RESULT_AGE_MAX_S:
+                return _refuse(401, _too_old(age))
+            return await self._store_result(body, signed)
+        except (Unavailable, Stale) as e:
+            _log.warning("result.not_stored", error=str(e))
+            return _refuse(503, "not stored: the database is away or busy; send it again")
+
+    async def _signed(self, body: bytes, headers: Mapping[str, str]) -> "_Signed | None":
+        """Find when a result was signed, and whether with its call's own key; None: it was not."""
+        if self._result_secret is not None:
+            at = signed_at(body, headers, self._result_secret)
+            if at is not None:
+                return _Signed(at, by_call_key=False)
+        call_id = _call_of(body)
+        if call_id is None:
+            return None
+        at = signed_at(body, headers, await self._results.key_of(call_id))
+        return None if at is None else _Signed(at, by_call_key=True)
+
+    async def _store_result(self, body: bytes, signed: "_Signed") -> Response:
+        try:
+            call_id, result = _read_result(body)
         except ValueError as e:
             return _refuse(422, str(e))
+        sent_at = datetime.fromtimestamp(signed.at, UTC)
+        try:
+            stored = await self.take_result(
+                call_id, result, sent_at=sent_at, by_call_key=signed.by_call_key
+            )
         except Invalid as refusal:
             return _refuse(422, "; ".join(f"{e.loc[-1]}: {e.msg}" for e in refusal.errors))
         except NotFound as unknown:
             return _refuse(404, str(unknown))
-        except (Unavailable, Stale) as e:
-            _log.warning("result.not_stored", error=str(e))
-            return _refuse(503, "not stored: the database is away or busy; send it again")
         if stored.follow_up_refused is None:
             return Response(status_code=200)
         # The rest is stored: what was said in a call must not be lost for a wish that goes too far.
         return JSONResponse({"follow_up": "refused", "reason": stored.follow_up_refused})
+
+    async def take_result(
+        self, call_id: uuid.UUID, result: CallResult, *, sent_at: datetime, by_call_key: bool
+    ) -> Stored:
+        """Store a result whose signature was verified, and start what follows from it."""
+        stored = await self._results.record(
+            call_id, result, sent_at=sent_at, by_call_key=by_call_key
+        )
+        self._effects.start(stored.effects)
+        return stored
 
     def queue(self) -> dict[str, Any]:
         """Tell of the events that wait to be stored, for the heartbeat."""
@@ -191,6 +227,20 @@ class Callbacks:
         return recorded.offs
 
 
+class _Signed(NamedTuple):
+    """When a result was signed, in unix seconds, and with which kind of key."""
+
+    at: int
+    by_call_key: bool
+
+
+def _too_old(age_s: float) -> str:
+    ago = timedelta(seconds=round(abs(age_s)))
+    when = f"{ago} ago" if age_s > 0 else f"{ago} ahead of the clock here"
+    limit = int(_RESULT_AGE_MAX_S // 60)
+    return f"sign each attempt anew: this was signed {when}, and {limit} minutes are allowed"
+
+
 async def _read(request: Request, bytes_max: int) -> bytes | None:
     """Read a body; None when it is over the size, without reading it all."""
     body = b""
@@ -206,6 +256,18 @@ async def _read(request: Request, bytes_max: int) -> bytes | None:
             return body
 
 
+class _Named(msgspec.Struct):
+    execution_id: str
+
+
+def _call_of(body: bytes) -> uuid.UUID | None:
+    """Read which call a body claims to be about, before it is known who wrote it."""
+    try:
+        return ids.parse_id("exec", msgspec.json.decode(body, type=_Named).execution_id)
+    except (ValueError, RecursionError):
+        return None
+
+
 def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
     try:
         result = _RESULT.decode(body)
@@ -214,6 +276,11 @@ def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
     call_id = ids.parse_id("exec", result.execution_id)
     if call_id is None:
         raise ValueError("execution_id: not an execution id; expected exec_…")
+    if result.follow_up_at is not None and result.reached not in {None, Reached.PERSON}:
+        raise ValueError(
+            f"follow_up_at: leave it out with reached {result.reached.value}; a machine is called"
+            " again under the retry policy, and a wrong person is not"
+        )
     if result.follow_up_at is not None and result.follow_up_at.tzinfo is None:
         raise ValueError("follow_up_at: needs an offset, as in 2026-05-10T09:05:00Z")
     given = msgspec.structs.asdict(result)

@@ -67,6 +67,11 @@ class CampaignFields(Body):
         " follow-up, 0 to 1440; left out: APOLLO_NUMBER_GAP. Retries have their cooldown.",
         examples=[15],
     )
+    amd: bool | None = Field(
+        None,
+        description="Have the provider find out when a machine picks up. jambonz needs speech"
+        " recognition for it; what the agent says of a call outranks it.",
+    )
     default_call_variables: dict[str, Any] | None = Field(
         None, description="Under each contact's own variables.", examples=[{"language": "en"}]
     )
@@ -131,12 +136,14 @@ class CampaignAnswer(Answer):
     retry_policy: dict[str, Any]
     max_follow_ups: int
     number_gap_minutes: float | None = Field(description="null: the installation's own.")
+    amd: bool = Field(description="Whether the provider looks for machines that pick up.")
     default_call_variables: dict[str, Any]
     metadata: dict[str, Any]
     completed_calls: int
     failed_calls: int
     busy_calls: int
     no_answer_calls: int
+    voicemail_calls: int = Field(description="Calls that a machine picked up.")
     follow_up_calls: int
     warnings: list[Warned] = Field(description="What may not be as you meant it; mostly empty.")
     created_at: Timestamp
@@ -249,12 +256,14 @@ def show(campaign: CampaignRecord) -> CampaignAnswer:
         retry_policy=settings.retry_policy,
         max_follow_ups=settings.max_follow_ups,
         number_gap_minutes=settings.number_gap_minutes,
+        amd=settings.amd,
         default_call_variables=settings.default_call_variables,
         metadata=settings.metadata,
         completed_calls=campaign.completed_calls,
         failed_calls=campaign.failed_calls,
         busy_calls=campaign.busy_calls,
         no_answer_calls=campaign.no_answer_calls,
+        voicemail_calls=campaign.voicemail_calls,
         follow_up_calls=campaign.follow_up_calls,
         warnings=[Warned(**one) for one in warnings_of(settings)],
         created_at=campaign.created_at,

@@ -139,14 +139,11 @@ def _callbacks(
     settings: Settings, db: Database, driver: TelephonyDriver, clock: Clock, line: Line
 ) -> Callbacks:
     secret = settings.result_secret
+    record = parts.make_record(settings, db, line)
     return Callbacks(
         driver=driver,
-        record=parts.make_record(settings, db, line),
-        results=RecordCallResult(
-            db=db,
-            wakes_by_notify=line.told_after_commit is None,
-            bus=line.told_after_commit,
-        ),
+        record=record,
+        results=RecordCallResult(db=db, record=record, bus=line.told_after_commit),
         status_stream=line.status_stream,
         result_secret=None if secret is None else secret.get_secret_value().encode(),
         clock=clock,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from apollo.core import ids
 from apollo.core.audit.facts import Books, ListedCall, OurCall, WitnessedCall
-from apollo.core.outcomes import SET_UP_REASONS, Ending, classify
+from apollo.core.outcomes import ANSWERED_BY, SET_UP_REASONS, Blame, Ending, classify
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +67,18 @@ def names(call: WitnessedCall, row: OurCall | None = None) -> tuple[str, ...]:
     return tuple(found)
 
 
-def ending(call: WitnessedCall) -> Ending:
-    """Return how a call ended, from what the witness saw."""
-    return classify(
+def ending(call: WitnessedCall, row: OurCall | None = None) -> Ending:
+    """Return how a call ended, from what the witness saw, and from who is known to have answered.
+
+    A machine and a wrong person are answers to the provider; only the agent knows better.
+    """
+    seen = classify(
         call_status=call.call_status or "",
         sip_status=call.sip_status,
         was_answered=call.answered_at is not None,
     )
+    is_told_who = row is not None and seen.blame is Blame.NOBODY
+    return ANSWERED_BY[row.reached] if row is not None and is_told_who else seen
 
 
 def is_set_ups_fault(call: WitnessedCall, row: OurCall) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from apollo.core.events import Evidence
+from apollo.core.events import Evidence, Reached
 from apollo.core.ids import ContactKey
 from apollo.core.states import CallKind, CallState, Outcome
 from apollo.core.windows import WorkingHours
@@ -57,6 +57,7 @@ class OurCall:
     state: CallState
     outcome: Outcome | None
     hangup_reason: str | None
+    reached: Reached | None
     requested_at: datetime
     window_opens_at: datetime
     window_closes_at: datetime

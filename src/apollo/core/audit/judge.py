@@ -18,6 +18,7 @@ from apollo.core.audit.facts import (
     WitnessedCall,
 )
 from apollo.core.audit.rows import every_call_has_its_row
+from apollo.core.events import Reached
 from apollo.core.ids import ContactKey
 from apollo.core.model import CARRIER_FAILURES_MAX
 from apollo.core.outcomes import Blame
@@ -112,7 +113,7 @@ def _no_call_after_an_answer(seen: Evidence) -> Finding:
         if is_extra and row.kind is not CallKind.FOLLOW_UP:
             what = f"requested after a call to the same contact was answered at {reached_at}"
             finding.violations.append(Violation(names(call, row), what))
-        if call.answered_at is not None:
+        if call.answered_at is not None and row.reached is not Reached.MACHINE:
             answered.setdefault(row.contact, call.answered_at)
     finding.checked = len(contacts)
     return finding

@@ -64,7 +64,7 @@ def _compare(seen: Evidence, call: WitnessedCall, row: OurCall | None) -> Violat
         return _OPEN
     if row.hangup_reason == _HELD:
         return _HELD_BACK
-    expected = ending(call).outcome
+    expected = ending(call, row).outcome
     if row.outcome is expected or is_set_ups_fault(call, row):
         return None
     what = f"recorded as {row.outcome}, and the provider saw {expected}"

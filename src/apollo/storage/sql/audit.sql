@@ -1,7 +1,7 @@
 -- name: calls
 -- Every row of `calls` since an instant, released ones too.
 select id, batch_id, position, campaign_id, provider, provider_call_id, phone_number, kind, state,
-       outcome, hangup_reason, evidence, requested_at, window_opens_at, window_closes_at
+       outcome, hangup_reason, evidence, reached, requested_at, window_opens_at, window_closes_at
   from calls
  where requested_at >= :since
  order by requested_at;
@@ -76,6 +76,7 @@ select c.batch_id, c.position, 'its status is ' || c.status || ', its last call 
          when 'failed' then last.outcome <> c.status
          when 'busy' then last.outcome is distinct from c.status
          when 'no_answer' then last.outcome is distinct from c.status
+         when 'voicemail' then last.outcome is distinct from c.status
          else false
        end
  union all

@@ -3,7 +3,7 @@
 select k.id, k.position, k.attempt, k.kind, k.state, k.outcome, k.from_number,
        k.provider_call_id, k.requested_at, k.ringing_at, k.answered_at, k.ended_at,
        k.duration_seconds, k.sip_status, k.sip_reason, k.hangup_by, k.hangup_reason,
-       k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost
+       k.reached, k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost
   from calls k
  where k.batch_id = :batch_id and k.position = any(:positions::integer[])
    and k.attempt is not null
@@ -17,7 +17,7 @@ select k.*
    select r.id, r.position, r.attempt, r.kind, r.state, r.outcome, r.from_number,
           r.provider_call_id, r.requested_at, r.ringing_at, r.answered_at, r.ended_at,
           r.duration_seconds, r.sip_status, r.sip_reason, r.hangup_by, r.hangup_reason,
-          r.recording_url, r.transcript, r.summary, r.sentiment, r.total_cost
+          r.reached, r.recording_url, r.transcript, r.summary, r.sentiment, r.total_cost
      from calls r
     where r.batch_id = :batch_id and r.position = p.position and r.attempt is not null
     order by r.attempt desc
@@ -28,7 +28,7 @@ select k.*
 select k.id, k.campaign_id, k.batch_id, k.position, k.attempt, k.kind, k.state, k.outcome,
        k.phone_number, k.from_number, k.provider_call_id, k.requested_at, k.ringing_at,
        k.answered_at, k.ended_at, k.duration_seconds, k.sip_status, k.sip_reason, k.hangup_by,
-       k.hangup_reason, k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost,
+       k.hangup_reason, k.reached, k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost,
        p.agent_id, b.call_context, p.default_call_variables || c.call_variables as variables
   from calls k
   join campaigns p on p.id = k.campaign_id
@@ -41,7 +41,7 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.attempt, k.kind, k.state, 
 select k.id, k.campaign_id, k.batch_id, k.position, k.attempt, k.kind, k.state, k.outcome,
        k.phone_number, k.from_number, k.provider_call_id, k.requested_at, k.ringing_at,
        k.answered_at, k.ended_at, k.duration_seconds, k.sip_status, k.sip_reason, k.hangup_by,
-       k.hangup_reason, k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost
+       k.hangup_reason, k.reached, k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost
   from calls k
  where k.phone_number = :phone_number and k.organization_id = :organization_id
    and k.attempt is not null
@@ -55,7 +55,7 @@ offset :skip
 select k.id, k.campaign_id, k.batch_id, k.position, k.attempt, k.kind, k.state, k.outcome,
        k.phone_number, k.from_number, k.provider_call_id, k.requested_at, k.ringing_at,
        k.answered_at, k.ended_at, k.duration_seconds, k.sip_status, k.sip_reason, k.hangup_by,
-       k.hangup_reason, k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost
+       k.hangup_reason, k.reached, k.recording_url, k.transcript, k.summary, k.sentiment, k.total_cost
   from calls k
  where k.batch_id = :batch_id and k.organization_id = :organization_id
    and k.attempt is not null

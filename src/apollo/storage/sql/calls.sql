@@ -25,7 +25,8 @@ held as materialized (
 select k.id, k.campaign_id, k.batch_id, k.position, k.kind, k.state, k.version, k.provider,
        k.phone_number, k.from_number, k.provider_call_id, k.sip_call_id, k.requested_at,
        k.heard_at, k.ringing_at, k.answered_at, k.ended_at, k.deadline_at, k.outcome, k.evidence,
-       k.sip_status, k.sip_reason, k.duration_seconds, k.hangup_by, k.hangup_reason,
+       k.sip_status, k.sip_reason, k.duration_seconds, k.hangup_by, k.hangup_reason, k.reached,
+       k.reached_by_agent,
        k.follow_up_at, k.prior_due_at, k.prior_updated_at, k.prior_attempted_at,
        h.status as batch_status, h.max_retries_override, p.retry_policy,
        p.max_follow_ups, c.status as contact_status, c.wait_reason, c.attempts, c.tries, c.retry_count,
@@ -61,17 +62,19 @@ with moved as (
          answered_at = m.answered_at, ended_at = m.ended_at, deadline_at = m.deadline_at,
          outcome = m.outcome, evidence = m.evidence, sip_status = m.sip_status,
          sip_reason = m.sip_reason, duration_seconds = m.duration_seconds,
-         hangup_by = m.hangup_by, hangup_reason = m.hangup_reason,
+         hangup_by = m.hangup_by, hangup_reason = m.hangup_reason, reached = m.reached,
+         reached_by_agent = m.reached_by_agent,
          attempt = case when m.state = 'released' then null else k.attempt end
     from unnest(:ids::uuid[], :versions::integer[], :states::text[],
                 :provider_call_ids::text[], :sip_call_ids::text[], :heard_ats::timestamptz[],
                 :ringing_ats::timestamptz[], :answered_ats::timestamptz[],
                 :ended_ats::timestamptz[], :deadline_ats::timestamptz[], :outcomes::text[],
                 :evidences::text[], :sip_statuses::smallint[], :sip_reasons::text[],
-                :durations::integer[], :hangup_bys::text[], :hangup_reasons::text[])
+                :durations::integer[], :hangup_bys::text[], :hangup_reasons::text[],
+                :reached_whom::text[], :reached_by_agents::boolean[])
       as m (id, version, state, provider_call_id, sip_call_id, heard_at, ringing_at, answered_at,
             ended_at, deadline_at, outcome, evidence, sip_status, sip_reason, duration_seconds,
-            hangup_by, hangup_reason)
+            hangup_by, hangup_reason, reached, reached_by_agent)
    where k.id = m.id and k.version = m.version
   returning k.id
 ),
@@ -164,6 +167,19 @@ told as (
 select (select count(*) from moved)::integer as moved,
        (select array_agg(campaign_id) from woken) as woken,
        (select campaigns from told) as told;
+
+-- name: mark_numbers
+-- Numbers that turned out to be somebody else's; what is known already stays as it is.
+insert into marked_numbers (organization_id, phone_number, mark, call_id, marked_at)
+select k.organization_id, k.phone_number, 'wrong_person', k.id, clock_timestamp()
+  from calls k
+ where k.id = any(:call_ids::uuid[])
+ order by k.phone_number
+on conflict (organization_id, phone_number) do nothing;
+
+-- name: unmark_numbers
+-- These calls showed nothing of the kind after all.
+delete from marked_numbers where call_id = any(:call_ids::uuid[]);
 
 -- name: lock_batches
 -- Batches that may be finished now; their locks put the deciders in a row, so that the last one
@@ -267,20 +283,6 @@ update calls k
 select provider_call_id
   from calls
  where provider_call_id = any(:provider_call_ids::text[]);
-
--- name: write_result
--- What the agent said about a call; what it leaves out stays as it is.
-update calls
-   set transcript = coalesce(:transcript::text, transcript),
-       summary = coalesce(:summary::text, summary),
-       sentiment = coalesce(:sentiment::text, sentiment),
-       recording_url = coalesce(:recording_url::text, recording_url),
-       hangup_by = coalesce(:hangup_by::text, hangup_by),
-       hangup_reason = coalesce(:hangup_reason::text, hangup_reason),
-       total_cost = coalesce(:total_cost::numeric, total_cost),
-       follow_up_at = coalesce(:follow_up_at::timestamptz, follow_up_at),
-       version = version + 1
- where id = :call_id;
 
 -- name: reopen_batch
 -- A completed batch goes on: under its own pause, if the last word about that was no resuming, or

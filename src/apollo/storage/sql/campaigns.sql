@@ -3,11 +3,10 @@
 insert into campaigns
   (id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
    working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
-   number_gap_minutes, default_call_variables, metadata, created_at,
-   updated_at)
+   number_gap_minutes, amd, default_call_variables, metadata, created_at, updated_at)
 select :id, :organization_id, :name, :agent_id, :phone_numbers, :phone_number_strategy,
        :working_hours_enforced, :timezone, :working_hours, :retry_policy, :max_follow_ups,
-       :number_gap_minutes, :default_call_variables, :metadata, now.at, now.at
+       :number_gap_minutes, :amd, :default_call_variables, :metadata, now.at, now.at
   from clock_timestamp() as now (at);
 
 -- name: change_campaign
@@ -17,7 +16,7 @@ update campaigns
        phone_number_strategy = :phone_number_strategy,
        working_hours_enforced = :working_hours_enforced, timezone = :timezone,
        working_hours = :working_hours, retry_policy = :retry_policy,
-       max_follow_ups = :max_follow_ups, number_gap_minutes = :number_gap_minutes,
+       max_follow_ups = :max_follow_ups, number_gap_minutes = :number_gap_minutes, amd = :amd,
        default_call_variables = :default_call_variables, metadata = :metadata, updated_at = :at
  where id = :id;
 
@@ -25,8 +24,9 @@ update campaigns
 -- One campaign as it is shown.
 select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
        working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
-       number_gap_minutes, default_call_variables, metadata, status, completed_calls, failed_calls,
-       busy_calls, no_answer_calls, follow_up_calls, created_at, updated_at
+       number_gap_minutes, amd, default_call_variables, metadata, status, completed_calls,
+       failed_calls, busy_calls, no_answer_calls, voicemail_calls, follow_up_calls, created_at,
+       updated_at
   from shown_campaigns
  where organization_id = :organization_id and id = :id;
 
@@ -34,8 +34,9 @@ select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy
 -- An organisation's campaigns, newest first.
 select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
        working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
-       number_gap_minutes, default_call_variables, metadata, status, completed_calls, failed_calls,
-       busy_calls, no_answer_calls, follow_up_calls, created_at, updated_at
+       number_gap_minutes, amd, default_call_variables, metadata, status, completed_calls,
+       failed_calls, busy_calls, no_answer_calls, voicemail_calls, follow_up_calls, created_at,
+       updated_at
   from shown_campaigns
  where organization_id = :organization_id
    and (:status::text is null or status = :status)

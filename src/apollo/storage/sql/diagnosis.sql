@@ -305,7 +305,7 @@ select nullif(max(k.latest_at), '-infinity')
  where b.campaign_id = :campaign_id
    and (b.status in ('pending', 'in_progress', 'paused') or b.updated_at > :after)
    and k.status in ('retrying', 'followup_scheduled', 'completed', 'failed', 'busy', 'no_answer',
-                    'max_retries_reached');
+                    'voicemail', 'max_retries_reached');
 
 -- name: recount
 -- The whole batch, one by one: on request only, and the only reading here that grows with it.

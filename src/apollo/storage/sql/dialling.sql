@@ -6,7 +6,7 @@ with patience as materialized (
 )
 select c.id, c.organization_id, c.agent_id, c.phone_numbers, c.phone_number_strategy,
        c.working_hours_enforced, c.timezone, c.working_hours, c.concurrency_limit,
-       c.number_gap_minutes,
+       c.number_gap_minutes, c.amd,
        c.caller_ids_used, c.paused_at, c.cancelled_at, c.deleted_at,
        o.dialling_stopped_at is not null
          or exists (select from installation i where i.dialling_stopped_at is not null)

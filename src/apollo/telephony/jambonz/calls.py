@@ -45,6 +45,10 @@ def call_body(request: DialRequest, status_hook_url: str) -> bytes:
         "timeout": request.ring_timeout_s,
         "timeLimit": request.time_limit_s,
     }
+    if request.detects_machines:
+        # Its events come to the status hook, signed like any other; an empty answer lets the
+        # application go on.
+        body["amd"] = {"actionHook": status_hook_url}
     route = request.route
     if route.call_hook is not None:
         body["call_hook"] = {"url": _call_hook_url(route.call_hook, request), "method": "POST"}
