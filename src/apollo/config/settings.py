@@ -235,9 +235,9 @@ class Settings(BaseModel):
     )
     result_secret: SecretStr | None = _setting(
         "RESULT_SECRET",
-        "The secret that signs call results; unset, their endpoint is closed.",
+        "A secret that signs results of every call; each call's own key signs that call's anyway.",
         _TEXT,
-        shown="unset = closed",
+        shown="unset",
     )
     log: Literal["text", "json"] | None = _setting(
         "LOG",
