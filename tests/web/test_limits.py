@@ -65,7 +65,7 @@ async def test_of_many_unknown_keys_of_a_batch_a_hundred_are_named(api: ApiWorld
     fields = {f"key{n}": 1 for n in range(50_000)} | {"contacts": [1]}
     status, text = await ask(api, "POST", "/batches", fields)
     assert status == 422
-    assert text.count("Extra inputs are not permitted") == 99, "and campaign_id is missing"
+    assert text.count("unknown key; ") == 99, "and campaign_id is missing"
     fields = {f"key{n}": 1 for n in range(100_000)} | {"contacts": [1]}
     status, text = await ask(api, "POST", "/batches", fields)
     assert status == 413

@@ -86,6 +86,8 @@ async def test_a_refused_method_is_answered_with_every_method_of_the_path(api: A
     documented = (await api.ask("GET", "/openapi.json")).body["paths"]
     patterns = {re.sub(r"{[^}]*}", "[^/]+", path): path for path in documented}
     for path in documented:
+        if path.startswith("/webhooks/"):
+            continue  # mounted by the wiring, outside the routes of this API
         asked = re.sub(r"{[^}]*}", "x", path)
         reply = await api.ask("PUT", asked)
         assert reply.status == 405, asked
@@ -215,7 +217,7 @@ async def test_the_description_names_the_token_the_errors_and_every_key(api: Api
             assert operation.get("description"), path
             if path.startswith("/api/v1"):
                 assert operation["security"] == [{"HTTPBearer": []}]
-                assert {"401", "404", "409", "422", "503"} <= set(operation["responses"])
+                assert {"401", "422", "503"} <= set(operation["responses"])
 
 
 class TestOtherRoutes:

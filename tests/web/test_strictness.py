@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from tests.web.api_world import ApiWorld
 
+from apollo.web.story_shapes import HistoryAnswer, PreviewAnswer, WhyAnswer
+
 
 @pytest.mark.parametrize(
     ("path", "name", "said"),
@@ -12,11 +14,11 @@ from tests.web.api_world import ApiWorld
         (
             "/api/v1/campaigns/?statsu=paused",
             "statsu",
-            "unknown parameter; did you mean status?; it takes",
+            "unknown parameter; did you mean status? It takes",
         ),
         ("/api/v1/batches/?batch_status=paused", "batch_status", "unknown parameter"),
         ("/api/v1/calls?phone_num=1", "phone_num", "did you mean phone_number?"),
-        ("/api/v1/campaigns/cmp_x?limit=5", "limit", "unknown parameter; this path takes none"),
+        ("/api/v1/campaigns/cmp_x?limit=5", "limit", "unknown parameter; none is taken here"),
         ("/api/v1/batches/btc_x/debug?verfy=true", "verfy", "did you mean verify?"),
     ],
 )
@@ -95,3 +97,30 @@ async def test_the_retry_breakdown_has_every_retry_of_the_policy(api: ApiWorld) 
     campaign = await api.campaign(retry_policy={"max_retries": 3})
     stats = (await api.ask("GET", f"/api/v1/campaigns/{campaign['campaign_id']}/stats")).body
     assert stats["retry_breakdown"] == {"retry_1": 0, "retry_2": 0, "retry_3": 0}
+
+
+async def test_an_unknown_key_is_named_with_those_that_are_known(api: ApiWorld) -> None:
+    campaign = await api.campaign()
+    path = f"/api/v1/campaigns/{campaign['campaign_id']}"
+    reply = await api.ask("PATCH", path, json={"metdata": {}})
+    said = reply.body["detail"][0]["msg"]
+    assert said.startswith("unknown key; did you mean metadata? It takes ")
+    reply = await api.ask("POST", f"{path}/preview", json={"changes": {"agent": "a"}})
+    assert reply.body["detail"][0]["loc"] == ["body", "changes", "agent"]
+    assert "did you mean agent_id?" in reply.body["detail"][0]["msg"]
+
+
+async def test_the_answers_of_the_stories_have_the_shape_that_is_described(api: ApiWorld) -> None:
+    campaign = await api.campaign()
+    batch = f"/api/v1/batches/{await api.batch(campaign)}"
+    contact = (await api.ask("GET", f"{batch}/contacts")).body[0]["contact_id"]
+    await api.ask("POST", f"{batch}/pause")
+    preview = f"/api/v1/campaigns/{campaign['campaign_id']}/preview"
+    for model, reply in (
+        (WhyAnswer, await api.ask("GET", f"{batch}/contacts/{contact}/why")),
+        (HistoryAnswer, await api.ask("GET", f"{batch}/debug/history")),
+        (PreviewAnswer, await api.ask("POST", preview, json={"contacts_count": 3})),
+    ):
+        assert reply.status == 200, reply.body
+        assert set(reply.body) == set(model.model_fields), model
+        model.model_validate(reply.body)

@@ -2,39 +2,42 @@
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from pydantic import Field
 
 from apollo.core import ids
 from apollo.core.states import CallKind
 from apollo.web.requests import Uses
-from apollo.web.schemas import Answer, Problem
+from apollo.web.schemas import Answer, Faults, Problem
 
 router = APIRouter(tags=["agents"])
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
-    404: {"model": Problem, "description": "No such call, or its key is wrong or has died."}
+    404: {"model": Problem, "description": "No such call, or its key is wrong or has expired."},
+    422: {"model": Faults, "description": "Malformed; names each field and what would be right."},
 }
 
 
 class AgentCallAnswer(Answer):
     """One call, as the voice application needs it."""
 
-    execution_id: str
-    contact_id: str
-    batch_id: str
-    campaign_id: str
-    agent_id: str
-    to: str
-    from_: str = Field(serialization_alias="from")
-    attempt: int
-    kind: CallKind
-    variables: dict[str, Any]
-    call_context: dict[str, Any]
+    execution_id: str = Field(description="The call, `exec_…`.")
+    contact_id: str = Field(description="The contact, `con_…`.")
+    batch_id: str = Field(description="Its batch, `btc_…`.")
+    campaign_id: str = Field(description="Its campaign, `cmp_…`.")
+    agent_id: str = Field(description="The agent that speaks.")
+    to: str = Field(description="The number called, E.164.")
+    from_: str = Field(serialization_alias="from", description="The caller id, E.164.")
+    attempt: int = Field(description="Which call to this contact it is, from 1.")
+    kind: CallKind = Field(description="Whether it is a first call, a retry or a follow-up.")
+    variables: dict[str, Any] = Field(
+        description="The contact's variables over the campaign's defaults."
+    )
+    call_context: dict[str, Any] = Field(description="The batch's own context.")
 
 
 @router.get("/agent/calls/{execution_id}", responses=_NOT_FOUND)
 async def read_agent_call(
-    execution_id: str,
+    execution_id: Annotated[str, Path(description="The call, `exec_…`.")],
     k: Annotated[str, Query(description="The key that came with the call.", max_length=200)],
     uses: Uses,
     response: Response,

@@ -5,6 +5,7 @@ the routes. Must never build a use-case.
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Final
 
 from fastapi import FastAPI, Security
@@ -29,6 +30,7 @@ from apollo.web import (
 from apollo.web.docs import docs_router
 from apollo.web.faults import add_fault_answers
 from apollo.web.health import health_router
+from apollo.web.openapi import describe, operation_id
 from apollo.web.requests import UseCases
 from apollo.web.schemas import ERRORS
 from apollo.web.shell import API, Figures, Shell
@@ -63,6 +65,16 @@ def create_app(
     routes: Sequence[Route] = (),
 ) -> ASGIApp:
     """Build the application; `routes` are served as they are, at the root, without a token."""
+    app = described_app(use_cases, registry=registry, routes=routes)
+    return Shell(
+        _beside(app, routes), authenticate=use_cases.authenticate, figures=Figures(registry)
+    )
+
+
+def described_app(
+    use_cases: UseCases, *, registry: CollectorRegistry, routes: Sequence[Route] = ()
+) -> FastAPI:
+    """Build what answers behind the shell, with its description in `openapi()`."""
     app = FastAPI(
         title="Apollo",
         version=apollo.__version__,
@@ -71,6 +83,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         routes=[*routes],
+        generate_unique_id_function=operation_id,
     )
     app.state.use_cases = use_cases
     add_fault_answers(app)
@@ -79,9 +92,8 @@ def create_app(
     app.include_router(agents.router)
     app.include_router(health_router(registry))
     app.include_router(docs_router())
-    return Shell(
-        _beside(app, routes), authenticate=use_cases.authenticate, figures=Figures(registry)
-    )
+    app.openapi = cache(lambda: describe(app))  # type: ignore[method-assign]  # FastAPI's own way
+    return app
 
 
 def _beside(app: ASGIApp, routes: Sequence[Route]) -> ASGIApp:

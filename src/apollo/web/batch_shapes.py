@@ -8,7 +8,6 @@ from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field
 
-from apollo.core.events import Reached
 from apollo.core.states import BatchStatus, CallKind, ContactStatus, PausedBy
 from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid
 from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp
@@ -128,7 +127,7 @@ class BatchBody(BatchHead):
         }
     )
 
-    contacts: list[ContactBody] = Field(min_length=1)
+    contacts: list[ContactBody] = Field(min_length=1, description="The people to call.")
 
 
 class UploadQuery(Body):
@@ -209,114 +208,138 @@ class FollowUpBody(Body):
 class CountersAnswer(Answer):
     """Contacts by status; they always add up to `total_contacts`."""
 
-    pending: int
-    dispatched: int
+    pending: int = Field(description="Not dialled yet.")
+    dispatched: int = Field(description="Handed to the provider; nothing heard yet.")
     in_flight: int = Field(description="Contacts in status `in_progress`.")
-    retrying: int
-    completed: int
-    failed: int
-    busy: int
-    no_answer: int
+    retrying: int = Field(description="Wait for their next try.")
+    completed: int = Field(description="Reached.")
+    failed: int = Field(description="Could not be called.")
+    busy: int = Field(description="Ended busy, with no retry left or allowed.")
+    no_answer: int = Field(description="Ended unanswered, with no retry left or allowed.")
     voicemail: int = Field(description="A machine picked up, and no retry is left.")
-    skipped: int
-    followup_scheduled: int
-    max_retries_reached: int
+    skipped: int = Field(
+        description="Not called: the batch was cancelled or ended, or an operator took them out."
+    )
+    followup_scheduled: int = Field(description="Reached, with a follow-up to come.")
+    max_retries_reached: int = Field(description="Not reached in any of their tries.")
 
 
 class RejectedRow(Answer):
     """A row that did not become a contact."""
 
     index: int = Field(description="From 0 in a request; the row of the file, header 1, in a CSV.")
-    phone_number: str
-    reason: str
+    phone_number: str = Field(
+        description="The number, E.164; as it was given in a row that was left out."
+    )
+    reason: str = Field(description="What is wrong with it and what would be right.")
 
 
 class BatchAnswer(Answer):
     """A batch."""
 
-    batch_id: str = Field(examples=["btc_0Lm3xPq9VtKc2RZs8YhWd4"])
-    campaign_id: str
-    organization_id: str
-    status: BatchStatus
-    total_contacts: int
+    batch_id: str = Field(description="The batch.", examples=["btc_0Lm3xPq9VtKc2RZs8YhWd4"])
+    campaign_id: str = Field(description="Its campaign, `cmp_…`.")
+    organization_id: str = Field(description="Whose it is.")
+    status: BatchStatus = Field(description="Its status.")
+    total_contacts: int = Field(description="Its contacts, rows left out aside.")
     concurrency_limit: int = Field(description="Its own limit, else the campaign's.")
-    max_retries_override: int | None
-    scheduled_start: Timestamp | None
-    ends_at: Timestamp | None
-    call_context: dict[str, Any]
-    metadata: dict[str, Any]
-    counters: CountersAnswer
+    max_retries_override: int | None = Field(
+        description="In place of the campaign's `max_retries`."
+    )
+    scheduled_start: Timestamp | None = Field(
+        description="When dialling was to begin; null for at once."
+    )
+    ends_at: Timestamp | None = Field(description="When those still waiting are skipped.")
+    call_context: dict[str, Any] = Field(
+        description="What the voice application gets with every call."
+    )
+    metadata: dict[str, Any] = Field(description="As given.")
+    counters: CountersAnswer = Field(description="Its contacts by status.")
     paused_by: PausedBy | None = Field(description="Who paused it, and so who may resume it.")
     pause_reason: dict[str, Any] | None = Field(description="Why Apollo paused it.")
     rejected: list[RejectedRow] = Field(description="Rows left out, up to 1 000.")
     rejected_count: int = Field(description="All rows left out.")
-    completed_at: Timestamp | None
-    created_at: Timestamp
-    updated_at: Timestamp
+    completed_at: Timestamp | None = Field(description="When its last contact was done with.")
+    created_at: Timestamp = Field(description="When it was created.")
+    updated_at: Timestamp = Field(description="When it was last changed.")
 
 
 class CallAnswer(Answer):
     """One call."""
 
-    execution_id: str
+    execution_id: str = Field(description="The call, `exec_…`; the provider has it as `tag`.")
     call_status: str = Field(
         description="`queued`, `trying`, `ringing`, `in-progress`, or how it ended: `completed`,"
         " `busy`, `no-answer`, `voicemail`, `failed`."
     )
-    attempt: int
-    kind: CallKind
-    from_number: str
-    provider_call_id: str | None
-    started_at: Timestamp
-    ringing_at: Timestamp | None
-    answered_at: Timestamp | None
-    ended_at: Timestamp | None
-    duration_seconds: int | None
-    sip_status: int | None
-    sip_reason: str | None
-    hangup_by: str | None
-    hangup_reason: str | None
-    reached: Reached | None = Field(
-        description="Who picked up, as the agent or machine detection says; null: nobody said."
+    attempt: int = Field(description="Which call to this contact it is, from 1.")
+    kind: CallKind = Field(description="Whether it is a first call, a retry or a follow-up.")
+    from_number: str = Field(description="The caller id, E.164.")
+    provider_call_id: str | None = Field(
+        description="The provider's own id; null until it answered."
     )
-    recording_url: str | None
-    transcript: str | None
-    summary: str | None
-    sentiment: str | None
-    total_cost: float | None
+    started_at: Timestamp = Field(description="When the provider was asked for it.")
+    ringing_at: Timestamp | None = Field(description="When the phone began to ring.")
+    answered_at: Timestamp | None = Field(description="When it was picked up.")
+    ended_at: Timestamp | None = Field(description="When it ended.")
+    duration_seconds: int | None = Field(description="Seconds from the answer to the end.")
+    sip_status: int | None = Field(description="The last SIP status, such as 486.")
+    sip_reason: str | None = Field(description="The text that came with it.")
+    hangup_by: str | None = Field(description="Who ended it.")
+    hangup_reason: str | None = Field(description="Why it ended, in a word.")
+    reached: Reached | None = Field(
+        description="Who picked up, as the agent or machine detection says; null: neither said."
+    )
+    recording_url: str | None = Field(
+        description="Where the recording is, from the agent's result."
+    )
+    transcript: str | None = Field(description="What was said, from the agent's result.")
+    summary: str | None = Field(description="What it came to, from the agent's result.")
+    sentiment: str | None = Field(description="How the person felt, from the agent's result.")
+    total_cost: float | None = Field(
+        description="What it cost, from the agent's result; the currency is yours."
+    )
 
 
 class CallOfContact(CallAnswer):
     """One call, with whom it was to."""
 
-    contact_id: str
-    batch_id: str
-    campaign_id: str
-    phone_number: str
+    contact_id: str = Field(description="The contact, `con_…`.")
+    batch_id: str = Field(description="Its batch, `btc_…`.")
+    campaign_id: str = Field(description="Its campaign, `cmp_…`.")
+    phone_number: str = Field(
+        description="The number, E.164; as it was given in a row that was left out."
+    )
 
 
 class CallInFull(CallOfContact):
     """One call, with what its agent was told."""
 
-    agent_id: str
+    agent_id: str = Field(description="The agent that speaks.")
     variables: dict[str, Any] = Field(description="The contact's over the campaign's defaults.")
-    call_context: dict[str, Any]
+    call_context: dict[str, Any] = Field(
+        description="What the voice application gets with every call."
+    )
 
 
 class ContactAnswer(Answer):
     """A contact."""
 
-    contact_id: str
-    batch_id: str
-    campaign_id: str
-    phone_number: str
-    call_variables: dict[str, Any]
-    status: ContactStatus
+    contact_id: str = Field(description="The contact, `con_…`.")
+    batch_id: str = Field(description="Its batch, `btc_…`.")
+    campaign_id: str = Field(description="Its campaign, `cmp_…`.")
+    phone_number: str = Field(
+        description="The number, E.164; as it was given in a row that was left out."
+    )
+    call_variables: dict[str, Any] = Field(description="What the agent is told about this person.")
+    status: ContactStatus = Field(description="Its status.")
     retry_count: int = Field(description="Retries used so far.")
-    follow_up_count: int
-    last_attempted_at: Timestamp | None
-    next_retry_at: Timestamp | None
-    latest_retry_count: int
+    follow_up_count: int = Field(description="Follow-ups so far.")
+    last_attempted_at: Timestamp | None = Field(description="When it was last called.")
+    next_retry_at: Timestamp | None = Field(
+        description="When it is called next, if that is a retry or a follow-up."
+    )
+    latest_retry_count: int = Field(description="Retries used since the last follow-up began.")
     current_call: CallAnswer | None = Field(description="The newest call.")
     call_records: list[CallAnswer] | None = Field(
         default=None, description="Every call, newest last; only with `include_calls`."

@@ -109,7 +109,7 @@ async def list_contacts(
 @router.get(
     "/batches/{batch_id}/results.csv",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {}}}},
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 async def download_results(
     caller: Caller,

@@ -6,15 +6,17 @@ good one.
 """
 
 import asyncio
+import re
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
 import structlog
+from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -30,6 +32,7 @@ from apollo.usecases.perform_effects import PerformEffects
 from apollo.usecases.receive_status import ReceiveStatus
 from apollo.usecases.record_call_events import Arrival, RecordCallEvents
 from apollo.usecases.record_call_result import CallResult, RecordCallResult, Stored
+from apollo.web.schemas import unknown
 
 _log = structlog.get_logger("apollo.webhooks")
 
@@ -72,20 +75,30 @@ class HookReport:
         }
 
 
-class _Result(msgspec.Struct, forbid_unknown_fields=True):
-    execution_id: str
-    transcript: str | None = None
-    summary: str | None = None
-    sentiment: str | None = None
-    recording_url: str | None = None
-    hangup_by: str | None = None
-    hangup_reason: str | None = None
-    total_cost: Decimal | None = None
-    follow_up_at: datetime | None = None
-    reached: Reached | None = None
+class ResultBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What an agent adds to a call once it is over; null, or left out: nothing new."""
+
+    execution_id: Annotated[str, Meta(description="The call, `exec_…`.")]
+    transcript: Annotated[str | None, Meta(description="What was said.")] = None
+    summary: Annotated[str | None, Meta(description="What it came to.")] = None
+    sentiment: Annotated[str | None, Meta(description="How the person felt.")] = None
+    recording_url: Annotated[
+        str | None, Meta(description="Where the recording is; Apollo never fetches it.")
+    ] = None
+    hangup_by: Annotated[str | None, Meta(description="Who ended the call.")] = None
+    hangup_reason: Annotated[str | None, Meta(description="Why it ended, in a word.")] = None
+    total_cost: Annotated[
+        Decimal | None, Meta(description="What it cost; the currency is yours.")
+    ] = None
+    follow_up_at: Annotated[
+        datetime | None, Meta(description="When this person is to be called once more.")
+    ] = None
+    reached: Annotated[
+        Reached | None, Meta(description="Who picked up: the person, a machine, a wrong person.")
+    ] = None
 
 
-_RESULT: Final = msgspec.json.Decoder(_Result)
+_RESULT: Final = msgspec.json.Decoder(ResultBody)
 
 
 class Callbacks:
@@ -272,7 +285,7 @@ def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
     try:
         result = _RESULT.decode(body)
     except (ValueError, RecursionError, ArithmeticError) as e:
-        raise ValueError(f"not a call result: {e}") from None
+        raise ValueError(f"not a call result: {_plain(str(e))}") from None
     call_id = ids.parse_id("exec", result.execution_id)
     if call_id is None:
         raise ValueError("execution_id: not an execution id; expected exec_…")
@@ -297,6 +310,14 @@ def _read_result(body: bytes) -> tuple[uuid.UUID, CallResult]:
     if cost is not None and not (cost.is_finite() and _is_amount(cost)):
         raise ValueError(f"total_cost: must be a number of {_COST}, such as 0.0125")
     return call_id, CallResult(**given)
+
+
+def _plain(fault: str) -> str:
+    """Return the decoder's sentence; for a key that is not known, the keys that are."""
+    found = re.fullmatch(r"Object contains unknown field `(.*)`", fault, re.DOTALL)
+    if found is None:
+        return fault
+    return f"{found[1][:80]}: {unknown('key', found[1], ResultBody.__struct_fields__)}"
 
 
 def _is_amount(cost: Decimal) -> bool:

@@ -1,13 +1,14 @@
 """The routes of campaigns: their shapes and their HTTP; every rule is in `manage_campaigns`."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import Field, WithJsonSchema
 
 from apollo.core import ids
 from apollo.core.campaign_settings import warnings_of
 from apollo.core.states import CampaignStatus
+from apollo.core.windows import WEEKDAYS
 from apollo.usecases.manage_campaigns import CampaignRecord
 from apollo.web import idempotency
 from apollo.web.requests import Caller, StrictRoute, Uses, check_organization
@@ -22,13 +23,87 @@ from apollo.web.schemas import (
     Timestamp,
 )
 
+CampaignId = Annotated[str, Path(description="The campaign, `cmp_…`.")]
+
 router = APIRouter(tags=["campaigns"], route_class=StrictRoute)
 _HOURS = {"monday": {"start": "09:00", "end": "18:00", "enabled": True}}
 _RETRY = {"max_retries": 3, "strategy": "fixed", "cooldown_minutes": 30}
 
 
+_DAY: Final = {
+    "type": "object",
+    "properties": {
+        "start": {"type": "string", "description": "HH:MM, the first minute of the hours."},
+        "end": {"type": "string", "description": "HH:MM, when they end; 24:00 for midnight."},
+        "enabled": {"type": "boolean", "description": "false closes the day."},
+    },
+}
+WorkingHours = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {day: _DAY | {"description": "A weekday."} for day in WEEKDAYS},
+        }
+    ),
+]
+RetryPolicy = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "max_retries": {
+                    "type": "integer",
+                    "minimum": 0,
+                    "maximum": 100,
+                    "description": "Calls after the first, to somebody who was not reached.",
+                },
+                "strategy": {
+                    "type": "string",
+                    "enum": ["fixed", "exponential"],
+                    "description": "`exponential` doubles the wait each time, up to 24 h.",
+                },
+                "cooldown_minutes": {
+                    "type": "number",
+                    "minimum": 0,
+                    "description": "The wait before a retry, in minutes.",
+                },
+            },
+        }
+    ),
+]
+Strategy = Annotated[
+    str, WithJsonSchema({"type": "string", "enum": ["round_robin", "random", "least_loaded"]})
+]
+Metadata = Annotated[
+    dict[str, Any],
+    WithJsonSchema(
+        {
+            "type": "object",
+            "additionalProperties": True,
+            "properties": {
+                "concurrency_limit": {
+                    "type": "integer",
+                    "minimum": 1,
+                    "maximum": 10000,
+                    "description": "Calls at a time, over all its batches.",
+                }
+            },
+        }
+    ),
+]
 COUNTERS = frozenset(
-    {"completed_calls", "failed_calls", "busy_calls", "no_answer_calls", "follow_up_calls"}
+    {
+        "completed_calls",
+        "failed_calls",
+        "busy_calls",
+        "no_answer_calls",
+        "voicemail_calls",
+        "follow_up_calls",
+    }
 )
 
 
@@ -39,7 +114,7 @@ class CampaignFields(Body):
     phone_numbers: list[str] | None = Field(
         None, description="E.164 caller ids, at least one.", examples=[["+14155550123"]]
     )
-    phone_number_strategy: str | None = Field(
+    phone_number_strategy: Strategy | None = Field(
         None, description="round_robin, random or least_loaded.", examples=["round_robin"]
     )
     working_hours_enforced: bool | None = Field(
@@ -48,12 +123,12 @@ class CampaignFields(Body):
     timezone: str | None = Field(
         None, description="The IANA name of a place, or UTC.", examples=["Asia/Kolkata"]
     )
-    working_hours: dict[str, Any] | None = Field(
+    working_hours: WorkingHours | None = Field(
         None,
         description="Weekdays; a missing one is closed; start > end runs over midnight.",
         examples=[_HOURS],
     )
-    retry_policy: dict[str, Any] | None = Field(
+    retry_policy: RetryPolicy | None = Field(
         None,
         description="max_retries 0 to 100, strategy fixed or exponential, cooldown_minutes.",
         examples=[_RETRY],
@@ -75,7 +150,7 @@ class CampaignFields(Body):
     default_call_variables: dict[str, Any] | None = Field(
         None, description="Under each contact's own variables.", examples=[{"language": "en"}]
     )
-    metadata: dict[str, Any] | None = Field(
+    metadata: Metadata | None = Field(
         None,
         description="Free; concurrency_limit (1 to 10000) bounds all batches together.",
         examples=[{"concurrency_limit": 20}],
@@ -85,7 +160,7 @@ class CampaignFields(Body):
 class CampaignCreate(CampaignFields):
     """A new campaign."""
 
-    name: str = Field(examples=["Q2 Insurance Renewals"])
+    name: str = Field(description="What people call it.", examples=["Q2 Insurance Renewals"])
     agent_id: str = Field(description="The agent that speaks.", examples=["agent_1"])
     phone_numbers: list[str] = Field(
         description="E.164 caller ids, at least one.", examples=[["+14155550123"]]
@@ -107,6 +182,7 @@ class CampaignPatch(CampaignFields, Changes):
     failed_calls: ReadOnly
     busy_calls: ReadOnly
     no_answer_calls: ReadOnly
+    voicemail_calls: ReadOnly
     follow_up_calls: ReadOnly
     warnings: ReadOnly
     created_at: ReadOnly
@@ -116,55 +192,85 @@ class CampaignPatch(CampaignFields, Changes):
 class Warned(Answer):
     """Something that is allowed and may not be meant."""
 
-    code: str = Field(examples=["no_calling_hours"])
-    text: str
+    code: str = Field(description="Which warning it is.", examples=["no_calling_hours"])
+    text: str = Field(description="What it means and how to change it.")
 
 
 class CampaignAnswer(Answer):
     """A campaign."""
 
-    campaign_id: str
-    name: str
-    organization_id: str
-    agent_id: str
-    status: CampaignStatus
-    phone_numbers: list[str]
-    phone_number_strategy: str
-    working_hours_enforced: bool
-    timezone: str
-    working_hours: dict[str, Any] | None
-    retry_policy: dict[str, Any]
-    max_follow_ups: int
-    number_gap_minutes: float | None = Field(description="null: the installation's own.")
+    campaign_id: str = Field(description="The campaign, `cmp_…`.")
+    name: str = Field(description="What people call it.")
+    organization_id: str = Field(
+        description="Whose it is: the organisation of the token that created it."
+    )
+    agent_id: str = Field(description="The agent that speaks.")
+    status: CampaignStatus = Field(
+        description="Derived from its batches; `paused` and `cancelled` are said by people."
+    )
+    phone_numbers: list[str] = Field(description="Caller ids, E.164.")
+    phone_number_strategy: Strategy = Field(description="How the caller id of a call is chosen.")
+    working_hours_enforced: bool = Field(
+        description="Whether calls are placed only inside `working_hours`."
+    )
+    timezone: str = Field(
+        description="IANA name; `working_hours` and times without an offset are in it."
+    )
+    working_hours: WorkingHours | None = Field(
+        description="Hours of each weekday; a missing day is closed."
+    )
+    retry_policy: RetryPolicy = Field(
+        description="`max_retries`, `strategy`, `cooldown_minutes`, all three."
+    )
+    max_follow_ups: int = Field(description="The most follow-ups of one contact.")
+    number_gap_minutes: float | None = Field(
+        description="The least time between two calls to one number out of different batches, and"
+        " before a follow-up, in minutes; null: the installation's own."
+    )
     amd: bool = Field(description="Whether the provider looks for machines that pick up.")
-    default_call_variables: dict[str, Any]
-    metadata: dict[str, Any]
-    completed_calls: int
-    failed_calls: int
-    busy_calls: int
-    no_answer_calls: int
+    default_call_variables: dict[str, Any] = Field(
+        description="Variables of every contact that has none of that name."
+    )
+    metadata: Metadata = Field(
+        description="As given; `concurrency_limit` bounds the calls of all batches together."
+    )
+    completed_calls: int = Field(description="Calls that reached somebody.")
+    failed_calls: int = Field(description="Calls that failed.")
+    busy_calls: int = Field(description="Calls that found the line busy.")
+    no_answer_calls: int = Field(description="Calls that nobody picked up.")
     voicemail_calls: int = Field(description="Calls that a machine picked up.")
-    follow_up_calls: int
+    follow_up_calls: int = Field(description="Calls that were follow-ups, whatever their outcome.")
     warnings: list[Warned] = Field(description="What may not be as you meant it; mostly empty.")
-    created_at: Timestamp
-    updated_at: Timestamp
+    created_at: Timestamp = Field(description="When it was created.")
+    updated_at: Timestamp = Field(description="When it was last changed.")
 
 
 class StatsAnswer(Answer):
     """A campaign in numbers, all of one snapshot."""
 
-    campaign_id: str
-    contact_counts: dict[str, int]
-    batch_counts: dict[str, int]
-    call_counters: dict[str, int]
-    retry_breakdown: dict[str, int]
-    in_flight_contacts: int
-    total_call_attempts: int
-    follow_up_attempts: int
+    campaign_id: str = Field(description="The campaign, `cmp_…`.")
+    contact_counts: dict[str, int] = Field(
+        description="Contacts of all its batches by status; every status is there."
+    )
+    batch_counts: dict[str, int] = Field(
+        description="Its batches by status; every status is there."
+    )
+    call_counters: dict[str, int] = Field(description="Ended calls by outcome, and follow-ups.")
+    retry_breakdown: dict[str, int] = Field(
+        description="Contacts by retries used, from `retry_1` to the most allowed."
+    )
+    in_flight_contacts: int = Field(description="Contacts with a call on its way or going on.")
+    total_call_attempts: int = Field(description="Calls placed, released ones left out.")
+    follow_up_attempts: int = Field(description="Calls placed that were follow-ups.")
 
 
-@router.post("/campaigns", status_code=201, response_model=CampaignAnswer)
-@router.post("/campaigns/create", status_code=201, response_model=CampaignAnswer)
+@router.post(
+    "/campaigns",
+    status_code=201,
+    response_model=CampaignAnswer,
+    openapi_extra={"parameters": [idempotency.KEY_PARAMETER]},
+)
+@router.post("/campaigns/create", status_code=201, include_in_schema=False)
 async def create_campaign(
     body: CampaignCreate, request: Request, uses: Uses, caller: Caller
 ) -> Response:
@@ -188,7 +294,9 @@ async def list_campaigns(
     uses: Uses,
     caller: Caller,
     organization_id: OrganizationQuery = None,
-    status: Annotated[CampaignStatus | None, Query()] = None,
+    status: Annotated[
+        CampaignStatus | None, Query(description="Only campaigns in this status.")
+    ] = None,
     skip: Skip = 0,
     limit: PageLimit = 50,
 ) -> list[CampaignAnswer]:
@@ -199,14 +307,14 @@ async def list_campaigns(
 
 
 @router.get("/campaigns/{campaign_id}")
-async def read_campaign(campaign_id: str, uses: Uses, caller: Caller) -> CampaignAnswer:
+async def read_campaign(campaign_id: CampaignId, uses: Uses, caller: Caller) -> CampaignAnswer:
     """Read one campaign."""
     return show(await uses.campaigns.read(caller, campaign_id))
 
 
 @router.patch("/campaigns/{campaign_id}")
 async def change_campaign(
-    campaign_id: str, body: CampaignPatch, uses: Uses, caller: Caller
+    campaign_id: CampaignId, body: CampaignPatch, uses: Uses, caller: Caller
 ) -> CampaignAnswer:
     """Replace the top-level keys given; applies to the calls that are placed from now on."""
     check_organization(caller, body.organization_id)
@@ -217,14 +325,14 @@ async def change_campaign(
 
 
 @router.delete("/campaigns/{campaign_id}", status_code=204, response_class=Response)
-async def delete_campaign(campaign_id: str, uses: Uses, caller: Caller) -> Response:
+async def delete_campaign(campaign_id: CampaignId, uses: Uses, caller: Caller) -> Response:
     """Delete a campaign that has no live batch and no call in progress."""
     await uses.campaigns.delete(caller, campaign_id)
     return Response(status_code=204)
 
 
 @router.get("/campaigns/{campaign_id}/stats")
-async def read_campaign_stats(campaign_id: str, uses: Uses, caller: Caller) -> StatsAnswer:
+async def read_campaign_stats(campaign_id: CampaignId, uses: Uses, caller: Caller) -> StatsAnswer:
     """Count everything about a campaign, live."""
     stats = await uses.campaigns.stats(caller, campaign_id)
     return StatsAnswer(

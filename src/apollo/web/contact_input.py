@@ -20,6 +20,7 @@ from apollo.core.csv_rows import GivenContact
 from apollo.errors import FieldError, Invalid, TooLarge
 from apollo.web.faults import SHOWN_MAX
 from apollo.web.requests import decode_json
+from apollo.web.schemas import unknown
 
 _CSV_TYPES: Final = frozenset({"text/csv", "application/csv", "application/vnd.ms-excel"})
 # Part headers are a name and a type; python-multipart itself does not bound them.
@@ -45,6 +46,7 @@ _SKIMMED: Final = msgspec.json.Decoder(_Skimmed)
 _OBJECT: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _ARRAY: Final = msgspec.json.Decoder(list[msgspec.Raw])
 _CONTACT: Final = msgspec.json.Decoder(_Contact)
+_CONTACT_KEYS: Final = ("phone_number", "call_variables")
 
 
 def read_batch_body(
@@ -61,8 +63,8 @@ def read_batch_body(
     members = _members(body, head)
     array = bytes(members.pop("contacts", b""))
     faults = _faults_of_list(array)
-    unknown = [name for name in members if name not in head.model_fields]
-    for name in unknown[SHOWN_MAX:]:
+    strange = [name for name in members if name not in head.model_fields]
+    for name in strange[SHOWN_MAX:]:
         del members[name]  # each would be modelled, only to be complained of
     checked = None
     try:
@@ -70,6 +72,10 @@ def read_batch_body(
     except ValidationError as wrong:
         faults = [{**error, "loc": ("body", *error["loc"])} for error in wrong.errors()] + faults
     if checked is None or faults:
+        known = [*head.model_fields, "contacts"]
+        for fault in faults:
+            if fault["type"] == "extra_forbidden":
+                fault["msg"] = unknown("key", fault["loc"][-1], known)
         raise RequestValidationError(faults)
     return checked, _contacts(array)
 
@@ -176,8 +182,10 @@ def _cuts(array: bytes, at: int, until: int) -> Iterator[int]:
 
 def _named(fault: str) -> tuple[str, str]:
     found = _FIELD_NAMED.search(fault)
-    field = (found[1] or found[2]) if found else ""
-    return field[:100].replace("\0", ""), fault.partition(" - at ")[0][:200].replace("\0", "")
+    field = ((found[1] or found[2]) if found else "")[:100].replace("\0", "")
+    if fault.startswith("Object contains unknown field"):
+        return field, unknown("key", field, _CONTACT_KEYS)
+    return field, fault.partition(" - at ")[0][:200].replace("\0", "")
 
 
 def _body_fault(msg: str, kind: str) -> Invalid:

@@ -20,6 +20,7 @@ from apollo.web.batch_shapes import BatchAnswer, BatchBody, BatchHead, UploadQue
 from apollo.web.contact_input import csv_pieces, read_batch_body
 from apollo.web.idempotency import (
     HEADER,
+    KEY_PARAMETER,
     Store,
     answer_once,
     json_answer,
@@ -27,19 +28,7 @@ from apollo.web.idempotency import (
     settled,
 )
 from apollo.web.requests import Caller, KnownQueryRoute, Uses, check_organization, decode_json
-
-
-def inlined(schema: Any, known: dict[str, Any] | None = None) -> Any:
-    """Put what a schema refers to in its place: FastAPI collects only models it reads itself."""
-    if isinstance(schema, list):
-        return [inlined(one, known) for one in schema]
-    if not isinstance(schema, dict):
-        return schema
-    known = schema.get("$defs", known) or {}
-    if "$ref" in schema:
-        return inlined(known[schema["$ref"].rpartition("/")[2]], known)
-    return {key: inlined(value, known) for key, value in schema.items() if key != "$defs"}
-
+from apollo.web.schemas import schema_of
 
 _PATH: Final = "/batches"
 _UPLOAD_PATH: Final = "/batches/csv"
@@ -52,22 +41,15 @@ The first row names the columns, case-sensitively. The number is in `phone_numbe
 byte-order mark; empty rows are skipped; rows are counted as a spreadsheet counts them, the header
 being row 1. Nothing is dialled, and nothing is left behind, unless the whole file was read.
 """
-KEY: Final[dict[str, Any]] = {
-    "name": HEADER,
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "maxLength": 255},
-    "description": "The same key and body within 24 h give the first answer again.",
-}
 _JSON_INPUT: Final[dict[str, Any]] = {
-    "parameters": [KEY],
+    "parameters": [KEY_PARAMETER],
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": inlined(BatchBody.model_json_schema())}},
+        "content": {"application/json": {"schema": schema_of(BatchBody)}},
     },
 }
 _CSV_INPUT: Final[dict[str, Any]] = {
-    "parameters": [KEY],
+    "parameters": [KEY_PARAMETER],
     "requestBody": {
         "required": True,
         "content": {
@@ -80,7 +62,13 @@ _CSV_INPUT: Final[dict[str, Any]] = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {"file": {"type": "string", "format": "binary"}},
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "The file.",
+                        }
+                    },
                 }
             },
         },
@@ -98,13 +86,7 @@ router = APIRouter(tags=["batches"], route_class=KnownQueryRoute)
     openapi_extra=_JSON_INPUT,
     summary="Create a batch",
 )
-@router.post(
-    "/batches/upload",
-    status_code=201,
-    response_model=BatchAnswer,
-    openapi_extra=_JSON_INPUT,
-    summary="Create a batch (alias)",
-)
+@router.post("/batches/upload", status_code=201, include_in_schema=False)
 async def create_batch(request: Request, caller: Caller, uses: Uses) -> Response:
     """Create a batch and start dialling, at once or at its start. The body is at most 64 MiB."""
 

@@ -163,8 +163,8 @@ class DiagnosticsAnswer(BaseModel):
     tip: str = Field(description="The next step, for a person.")
     verdict: Verdict = Field(description="How things are, in one word.")
     reasons: list[ReasonAnswer] = Field(description="Every reason that holds, most serious first.")
-    accounting: AccountingAnswer
-    limits: list[LimitAnswer]
+    accounting: AccountingAnswer = Field(description="Where each unfinished contact stands.")
+    limits: list[LimitAnswer] = Field(description="What bounds calls at a time.")
     held: HeldAnswer = Field(
         description="They are final, so no reason and no part of the sum, until released."
     )
@@ -185,13 +185,15 @@ class DebugAnswer(BaseModel):
 
     model_config = ConfigDict(json_schema_extra={"example": _EXAMPLE})
 
-    batch_id: str
-    status: BatchStatus
-    status_breakdown: dict[ContactStatus, StatusCount]
+    batch_id: str = Field(description="The batch, `btc_…`.")
+    status: BatchStatus = Field(description="Its status.")
+    status_breakdown: dict[ContactStatus, StatusCount] = Field(
+        description="Its contacts by status; every status is there."
+    )
     pending_sample: list[str] = Field(
         max_length=3, description="The pending contacts that wait longest, to look for in logs."
     )
-    diagnostics: DiagnosticsAnswer
+    diagnostics: DiagnosticsAnswer = Field(description="What it means and what to do.")
 
 
 router = APIRouter(tags=["batches"], route_class=KnownQueryRoute)

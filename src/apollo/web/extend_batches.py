@@ -36,8 +36,7 @@ from apollo.web.batch_shapes import (
     Within,
 )
 from apollo.web.contact_input import read_batch_body
-from apollo.web.create_batches import KEY, inlined
-from apollo.web.idempotency import Store, answer_once
+from apollo.web.idempotency import KEY_PARAMETER, Store, answer_once
 from apollo.web.requests import (
     Caller,
     KnownQueryRoute,
@@ -46,7 +45,7 @@ from apollo.web.requests import (
     check_organization,
     decode_json,
 )
-from apollo.web.schemas import Answer, Body, answered
+from apollo.web.schemas import Answer, Body, answered, schema_of
 
 _Shape = TypeVar("_Shape", bound=BaseModel)
 _BatchId = Annotated[str, Path(description="The batch, `btc_…`.")]
@@ -75,13 +74,13 @@ class AddBody(AddHead):
 class AddedAnswer(Answer):
     """What became of the contacts that were to be added."""
 
-    batch_id: str
-    added: int
+    batch_id: str = Field(description="The batch, `btc_…`.")
+    added: int = Field(description="Contacts that were added.")
     total_contacts: int = Field(description="Of the whole batch, those added among them.")
-    first_contact_id: str
-    last_contact_id: str
+    first_contact_id: str = Field(description="The first of them, in upload order.")
+    last_contact_id: str = Field(description="The last of them.")
     rejected: list[RejectedRow] = Field(description="Rows of this request that were left out.")
-    rejected_count: int
+    rejected_count: int = Field(description="All rows of this request that were left out.")
 
 
 class RerunBody(Body):
@@ -121,10 +120,10 @@ class TestCallBody(Body):
 class TestCallAnswer(Answer):
     """Where the call is: a batch of one contact."""
 
-    batch_id: str
-    contact_id: str
-    campaign_id: str
-    batch_status: BatchStatus
+    batch_id: str = Field(description="The batch of one that it is, `btc_…`.")
+    contact_id: str = Field(description="Its only contact, `con_…`.")
+    campaign_id: str = Field(description="The campaign, `cmp_…`.")
+    batch_status: BatchStatus = Field(description="The status of that batch.")
 
 
 class ContactChanges(Body):
@@ -138,15 +137,15 @@ class ContactChanges(Body):
 class SkippedAnswer(ContactAnswer):
     """A contact that is not called again."""
 
-    message: str
+    message: str = Field(description="What was done, in words.")
     calls_in_progress: int = Field(description="1 when it is on a call, which goes on.")
 
 
 def _json_input(model: type[BaseModel], *, is_required: bool) -> dict[str, Any]:
-    schema = inlined(model.model_json_schema())
+    schema = schema_of(model)
     content = {"application/json": {"schema": schema}}
     return {
-        "parameters": [KEY],
+        "parameters": [KEY_PARAMETER],
         "requestBody": {"required": is_required, "content": content},
     }
 

@@ -5,15 +5,17 @@ something is an error.
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from starlette.responses import JSONResponse
 from starlette.routing import Match
 
 from apollo.errors import ApolloError, Invalid, Refused, Stale, Unauthorised, Unavailable
+from apollo.web.schemas import unknown
 
 _log = structlog.get_logger("apollo.web")
 # An outage or a lost race is mostly over by then, and a client that waits less only adds to it.
@@ -56,11 +58,14 @@ def add_fault_answers(app: FastAPI) -> None:
             raise error
         return answer_to(error)
 
-    async def on_validation_error(_: Request, error: Exception) -> JSONResponse:
+    async def on_validation_error(request: Request, error: Exception) -> JSONResponse:
         if not isinstance(error, RequestValidationError):
             raise error
         errors = error.errors()
-        return JSONResponse(_detail(_shown(errors[:SHOWN_MAX]), len(errors)), 422)
+        route = request.scope.get("route")
+        body = route.body_field if isinstance(route, APIRoute) else None
+        model = None if body is None else body.field_info.annotation
+        return JSONResponse(_detail(_shown(errors[:SHOWN_MAX], model), len(errors)), 422)
 
     async def on_defect(_: Request, _error: Exception) -> JSONResponse:
         return JSONResponse({"detail": INTERNAL}, 500)
@@ -88,9 +93,26 @@ def _detail(faults: list[dict[str, Any]], found: int) -> dict[str, Any]:
     return {"detail": faults}
 
 
-def _shown(errors: Sequence[Any]) -> list[dict[str, Any]]:
+def _shown(errors: Sequence[Any], model: Any) -> list[dict[str, Any]]:
     # Without pydantic's `input`, `ctx` and `url`: what the client sent is not ours to repeat.
-    return [{"loc": e["loc"], "msg": e["msg"], "type": e["type"]} for e in errors]
+    return [{"loc": e["loc"], "msg": _said(e, model), "type": e["type"]} for e in errors]
+
+
+def _said(error: Any, model: Any) -> str:
+    """Return pydantic's sentence, or ours for a key that `model`, a body's, does not have."""
+    if error["type"] != "extra_forbidden" or model is None:
+        return str(error["msg"])
+    *path, name = error["loc"][1:]
+    for step in path:
+        fields = getattr(model, "model_fields", {})
+        model = _model_in(fields[step].annotation) if step in fields else model
+    return unknown("key", str(name), [*getattr(model, "model_fields", ())])
+
+
+def _model_in(annotation: Any) -> Any:
+    """Return the model that a type holds: itself, or the one in a list or an option of it."""
+    inner = (_model_in(one) for one in get_args(annotation))
+    return annotation if hasattr(annotation, "model_fields") else next(filter(None, inner), None)
 
 
 def _away(error: Unavailable) -> str:

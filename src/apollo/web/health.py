@@ -5,9 +5,27 @@ import contextlib
 from fastapi import APIRouter, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Gauge, generate_latest
+from pydantic import Field
 
 from apollo.errors import Stale, Unavailable
 from apollo.web.requests import Uses
+from apollo.web.schemas import Answer
+
+
+class SchemaVersions(Answer):
+    """The version of the database's schema, and the one that this process needs."""
+
+    found: int | None = Field(description="What the database has; null: it could not be read.")
+    wanted: int = Field(description="What this process needs.")
+
+
+class ReadyAnswer(Answer):
+    """Whether requests can be answered."""
+
+    status: str = Field(description="`ok` or `not ready`.")
+    database: str = Field(description="`ok`, or what is wrong with it.")
+    # `schema` alone would hide a method of every model.
+    schema_: SchemaVersions = Field(alias="schema", description="The schema's versions.")
 
 
 def health_router(registry: CollectorRegistry) -> APIRouter:
@@ -24,7 +42,7 @@ def health_router(registry: CollectorRegistry) -> APIRouter:
         """Answer at all: the process lives. It asks nobody."""
         return {"status": "ok"}
 
-    @router.get("/readyz")
+    @router.get("/readyz", response_model=ReadyAnswer, responses={503: {"model": ReadyAnswer}})
     async def readyz(uses: Uses) -> Response:
         """Tell whether requests can be answered: 503 without the database or its schema."""
         readiness = await uses.readiness.check()

@@ -27,6 +27,13 @@ from apollo.usecases.remember_answers import FirstAnswer, RememberAnswers, Reser
 from apollo.web.faults import answer_to
 
 HEADER: Final = "Idempotency-Key"
+KEY_PARAMETER: Final[dict[str, Any]] = {
+    "name": HEADER,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "The same key and body within 24 h give the first answer again.",
+}
 _REPLAYED: Final = {"Idempotent-Replayed": "true"}
 _CREATED: Final = 201
 # Stores an answer (its bytes) on the connection of the creating transaction.

@@ -1,84 +1,97 @@
 """The routes that change what may be dialled: pause, resume, cancel, dispatch."""
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from apollo.core import ids
 from apollo.core.states import BatchStatus, CampaignStatus
 from apollo.usecases.change_lifecycle import BatchChanged, CampaignChanged
+from apollo.web.batches import BatchId
+from apollo.web.campaigns import CampaignId
 from apollo.web.requests import Caller, StrictRoute, Uses
 from apollo.web.schemas import Answer
 
-router = APIRouter(tags=["lifecycle"], route_class=StrictRoute)
+router = APIRouter(route_class=StrictRoute)
 
 
 class CampaignChangeAnswer(Answer):
     """What a command left a campaign in."""
 
-    campaign_id: str
-    status: CampaignStatus
-    message: str
-    # Calls that were being placed or talked on at that instant: they end by themselves.
-    calls_in_progress: int
+    campaign_id: str = Field(description="The campaign, `cmp_…`.")
+    status: CampaignStatus = Field(description="The status that it has now.")
+    message: str = Field(description="What was done, in words.")
+    calls_in_progress: int = Field(
+        description="Calls being placed or talked on at that instant; they end by themselves."
+    )
 
 
 class BatchChangeAnswer(Answer):
     """What a command left a batch in."""
 
-    batch_id: str
-    status: BatchStatus
-    message: str
-    calls_in_progress: int
+    batch_id: str = Field(description="The batch, `btc_…`.")
+    status: BatchStatus = Field(description="The status that it has now.")
+    message: str = Field(description="What was done, in words.")
+    calls_in_progress: int = Field(
+        description="Calls being placed or talked on at that instant; they end by themselves."
+    )
 
 
 class DispatchAnswer(Answer):
     """What dispatching again found."""
 
-    batch_id: str
-    status: BatchStatus
-    dispatched_count: int
-    message: str
-    # The reason code (docs/reference/reasons.md) if they cannot be dialled right now.
-    waiting_for: str | None
+    batch_id: str = Field(description="The batch, `btc_…`.")
+    status: BatchStatus = Field(description="The status that it has now.")
+    dispatched_count: int = Field(description="Pending contacts that were dispatched again.")
+    message: str = Field(description="What was found and done, in words.")
+    waiting_for: str | None = Field(
+        description="The code of the reason that holds them now; null when nothing does."
+    )
 
 
-@router.post("/campaigns/{campaign_id}/pause")
-async def pause_campaign(campaign_id: str, uses: Uses, caller: Caller) -> CampaignChangeAnswer:
+@router.post("/campaigns/{campaign_id}/pause", tags=["campaigns"])
+async def pause_campaign(
+    campaign_id: CampaignId, uses: Uses, caller: Caller
+) -> CampaignChangeAnswer:
     """Start no call of this campaign until it is resumed; calls in progress go on."""
     return _campaign(await uses.lifecycle.pause_campaign(caller, campaign_id))
 
 
-@router.post("/campaigns/{campaign_id}/resume")
-async def resume_campaign(campaign_id: str, uses: Uses, caller: Caller) -> CampaignChangeAnswer:
+@router.post("/campaigns/{campaign_id}/resume", tags=["campaigns"])
+async def resume_campaign(
+    campaign_id: CampaignId, uses: Uses, caller: Caller
+) -> CampaignChangeAnswer:
     """Go on with the campaign and the batches that were paused with it."""
     return _campaign(await uses.lifecycle.resume_campaign(caller, campaign_id))
 
 
-@router.post("/campaigns/{campaign_id}/cancel")
-async def cancel_campaign(campaign_id: str, uses: Uses, caller: Caller) -> CampaignChangeAnswer:
+@router.post("/campaigns/{campaign_id}/cancel", tags=["campaigns"])
+async def cancel_campaign(
+    campaign_id: CampaignId, uses: Uses, caller: Caller
+) -> CampaignChangeAnswer:
     """End the campaign for good: whoever waits is skipped, calls in progress go on."""
     return _campaign(await uses.lifecycle.cancel_campaign(caller, campaign_id))
 
 
-@router.post("/batches/{batch_id}/pause")
-async def pause_batch(batch_id: str, uses: Uses, caller: Caller) -> BatchChangeAnswer:
+@router.post("/batches/{batch_id}/pause", tags=["batches"])
+async def pause_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> BatchChangeAnswer:
     """Start no call of this batch until it is resumed; calls in progress go on."""
     return _batch(await uses.lifecycle.pause_batch(caller, batch_id))
 
 
-@router.post("/batches/{batch_id}/resume")
-async def resume_batch(batch_id: str, uses: Uses, caller: Caller) -> BatchChangeAnswer:
+@router.post("/batches/{batch_id}/resume", tags=["batches"])
+async def resume_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> BatchChangeAnswer:
     """Go on with this batch; not while its campaign is paused."""
     return _batch(await uses.lifecycle.resume_batch(caller, batch_id))
 
 
-@router.post("/batches/{batch_id}/cancel")
-async def cancel_batch(batch_id: str, uses: Uses, caller: Caller) -> BatchChangeAnswer:
+@router.post("/batches/{batch_id}/cancel", tags=["batches"])
+async def cancel_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> BatchChangeAnswer:
     """End this batch for good: whoever waits is skipped, calls in progress go on."""
     return _batch(await uses.lifecycle.cancel_batch(caller, batch_id))
 
 
-@router.post("/batches/{batch_id}/dispatch")
-async def dispatch_batch(batch_id: str, uses: Uses, caller: Caller) -> DispatchAnswer:
+@router.post("/batches/{batch_id}/dispatch", tags=["batches"])
+async def dispatch_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> DispatchAnswer:
     """Dispatch every pending contact again. Safe at any time: it never causes a second call."""
     found = await uses.lifecycle.dispatch(caller, batch_id)
     return DispatchAnswer(

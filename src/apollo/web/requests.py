@@ -4,9 +4,8 @@ Owns how a body is read: JSON that PostgreSQL could not keep is refused here, wi
 fault, and never reaches a use-case. Must never know a route.
 """
 
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -34,6 +33,7 @@ from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
+from apollo.web.schemas import unknown
 
 # Real variables nest two or three deep; every level costs a stack frame here and in PostgreSQL.
 DEPTH_MAX: Final = 20
@@ -102,9 +102,16 @@ class KnownQueryRoute(APIRoute):
         known = sorted(_query_names(self.dependant))
 
         async def compare_then_answer(request: Request) -> Response:
-            unknown = sorted(set(request.query_params) - set(known))[:_FAULTS_MAX]
-            if unknown:
-                raise Invalid([_unknown_parameter(name[:_NAME_MAX], known) for name in unknown])
+            names = sorted(set(request.query_params) - set(known))[:_FAULTS_MAX]
+            if names:
+                raise Invalid(
+                    [
+                        FieldError(
+                            ("query", name[:_NAME_MAX]), unknown("parameter", name, known), _EXTRA
+                        )
+                        for name in names
+                    ]
+                )
             return await answer(request)
 
         return compare_then_answer
@@ -119,15 +126,6 @@ def _query_names(dependant: Dependant) -> Iterator[str]:
             yield field.alias
     for one in dependant.dependencies:
         yield from _query_names(one)
-
-
-def _unknown_parameter(name: str, known: Sequence[str]) -> FieldError:
-    """Return the fault of one unknown name, with the nearest known one and all of them."""
-    if not known:
-        return FieldError(("query", name), "unknown parameter; this path takes none", _EXTRA)
-    meant = "".join(f"; did you mean {near}?" for near in get_close_matches(name, known, n=1))
-    listed = ", ".join(known)
-    return FieldError(("query", name), f"unknown parameter{meant}; it takes {listed}", _EXTRA)
 
 
 class StrictRoute(KnownQueryRoute):

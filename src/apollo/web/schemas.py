@@ -3,7 +3,9 @@
 Owns how a time, a page and an error look. Must never hold a rule of its own: use-cases do.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from typing import Annotated, Any, ClassVar, Final
 
 import msgspec
@@ -22,6 +24,8 @@ from apollo.core.diagnosis.words import stamp
 from apollo.errors import FieldError, Invalid
 
 SKIP_MAX: Final = 10**9  # the schema's positions end before
+# Longer than any name of ours; a longer one is not compared whole.
+_NAME_MAX: Final = 80
 ROWS_MAX: Final = 1000  # contacts or calls of one answer
 
 Timestamp = Annotated[
@@ -48,6 +52,25 @@ RowsLimit = Annotated[
 OrganizationQuery = Annotated[
     str | None, Query(description="The token's own organisation; another one is a 403.")
 ]
+
+
+# Models that FastAPI does not read itself, since the bodies that they describe are read in pieces.
+DESCRIBED: Final[list[type[BaseModel]]] = []
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, str]:
+    """Return a reference to a model's schema, and have the description define it."""
+    DESCRIBED.append(model)
+    return {"$ref": f"#/components/schemas/{model.__name__}"}
+
+
+def unknown(what: str, name: str, known: Sequence[str]) -> str:
+    """Return the sentence for a name that is not known here, with the one that may be meant."""
+    if not known:
+        return f"unknown {what}; none is taken here"
+    near = get_close_matches(name[:_NAME_MAX], known, n=1)
+    meant = f"; did you mean {near[0]}?" if near else ";"
+    return f"unknown {what}{meant} it takes {', '.join(known)}".replace("? it", "? It")
 
 
 def answered(view: Any) -> Response:
@@ -102,21 +125,21 @@ class Changes(Body):
 class Problem(Answer):
     """Any error but 422: one sentence."""
 
-    detail: str
+    detail: str = Field(description="What is wrong and what to do.")
 
 
 class Fault(Answer):
     """One wrong field."""
 
-    loc: list[str | int]
-    msg: str
-    type: str
+    loc: list[str | int] = Field(description="Where: `body`, `query` or `header`, then the keys.")
+    msg: str = Field(description="What is wrong and what would be right.")
+    type: str = Field(description="The kind of fault.")
 
 
 class Faults(Answer):
     """A 422: every wrong field, and what would be right."""
 
-    detail: list[Fault]
+    detail: list[Fault] = Field(description="Each wrong field, up to 100.")
 
 
 ERRORS: Final[dict[int | str, dict[str, Any]]] = {

@@ -18,6 +18,7 @@ from apollo.usecases.preview_campaign import Planned
 from apollo.web.campaigns import CampaignPatch
 from apollo.web.requests import Caller, StrictRoute, Uses
 from apollo.web.schemas import Body, answered
+from apollo.web.story_shapes import HistoryAnswer, PreviewAnswer, WhyAnswer
 
 # What a body of 1 MiB holds; more are previewed by their number alone.
 _CONTACTS_MAX: Final = 10_000
@@ -58,20 +59,36 @@ _When = Annotated[datetime, BeforeValidator(_check_written)]
 class PlannedContact(Body):
     """A contact as `POST /batches` takes it."""
 
-    phone_number: str
-    call_variables: dict[str, Any] = Field(default_factory=dict)
+    phone_number: str = Field(description="As `POST /batches` takes it.")
+    call_variables: dict[str, Any] = Field(
+        default_factory=dict, description="What the agent would be told."
+    )
 
 
 class PreviewBody(Body):
     """What is planned; everything is optional."""
 
-    contacts: list[PlannedContact] | None = Field(default=None, max_length=_CONTACTS_MAX)
-    contacts_count: int | None = Field(default=None, ge=0, le=_COUNT_MAX)
-    scheduled_start: str | None = None
-    concurrency_limit: int | None = Field(default=None, ge=1, le=10_000)
-    max_retries_override: int | None = Field(default=None, ge=0, le=100)
-    on_duplicate: str = Field(default="skip", pattern="^(skip|keep)$")
-    default_region: str | None = None
+    contacts: list[PlannedContact] | None = Field(
+        default=None, max_length=_CONTACTS_MAX, description="The people of a planned batch."
+    )
+    contacts_count: int | None = Field(
+        default=None, ge=0, le=_COUNT_MAX, description="Or only how many they are."
+    )
+    scheduled_start: str | None = Field(
+        default=None, description="When it would begin; in the campaign's timezone or an offset."
+    )
+    concurrency_limit: int | None = Field(
+        default=None, ge=1, le=10_000, description="Calls at a time that the batch would have."
+    )
+    max_retries_override: int | None = Field(
+        default=None, ge=0, le=100, description="In place of the campaign's `max_retries`."
+    )
+    on_duplicate: str = Field(
+        default="skip", pattern="^(skip|keep)$", description="As `POST /batches` takes it."
+    )
+    default_region: str | None = Field(
+        default=None, description="Two letters; how numbers without a plus are read."
+    )
     changes: CampaignPatch | None = Field(
         default=None, description="Campaign keys, as PATCH takes them."
     )
@@ -84,6 +101,7 @@ router = APIRouter(route_class=StrictRoute)
     "/batches/{batch_id}/contacts/{contact_id}/why",
     tags=["batches"],
     summary="Why a contact is not called",
+    response_model=WhyAnswer,
     description=_WHY,
 )
 async def why(
@@ -100,6 +118,7 @@ async def why(
     "/batches/{batch_id}/debug/history",
     tags=["batches"],
     summary="When a batch moved and when not",
+    response_model=HistoryAnswer,
     description=_HISTORY,
 )
 async def history(
@@ -121,6 +140,7 @@ async def history(
     "/campaigns/{campaign_id}/preview",
     tags=["campaigns"],
     summary="Preview a batch or a change",
+    response_model=PreviewAnswer,
     description=_PREVIEW,
 )
 async def preview(
