@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import ConfigDict, Field
 
+from apollo.core.events import Reached
 from apollo.core.states import BatchStatus, CallKind, ContactStatus, PausedBy
 from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid
 from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp
