@@ -53,6 +53,11 @@ PAIRS: list[Cause] = []
 ELSEWHERE: Final = {
     "number_resting": "tests/usecases/test_number_gap.py",
     "paused_by_apollo": "here, in a pair: Apollo pauses a batch for bad_request_everywhere alone",
+    "calls_missing": "tests/core/evidence_cases.py",
+    "webhooks_late": "tests/core/evidence_cases.py",
+    "api_was_away": "tests/core/evidence_cases.py",
+    "worker_comparing": "tests/core/evidence_cases.py",
+    "how_it_ended": "tests/core/test_diagnosis.py",
 }
 
 

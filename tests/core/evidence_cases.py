@@ -16,6 +16,7 @@ from apollo.core.diagnosis.reported import (
     DatabaseHealth,
     DecidedCall,
     EndedCall,
+    LiveCall,
     LiveList,
     Process,
     ProviderHealth,
@@ -65,7 +66,6 @@ def ended(
         "duration_s": 60 if outcome is Outcome.COMPLETED else None,
         "sip_status": 200 if outcome is Outcome.COMPLETED else 480,
         "evidence": "webhook",
-        "was_heard": True,
     }
     return tuple(
         EndedCall(
@@ -73,6 +73,7 @@ def ended(
                 "outcome": outcome,
                 "phone_number": number.format(first + n),
                 "requested_at": ago(n + 30),
+                "heard_at": known.get("requested_at", ago(n + 30)) + timedelta(seconds=1),
                 "ended_at": ago(n),
                 **given,
                 **known,
@@ -119,7 +120,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
         Reason.INVALID_NUMBERS: (
             {
                 "batch": {"rejected_count": 18, "rejected": ((4, "too short"),)},
-                "ended": ended(2, FAILED, hangup_reason="bad_number"),
+                "ended": ended(2, FAILED, hangup_reason="bad_number", sip_status=404) + ended(6),
             },
             Verdict.HEALTHY,
             18,
@@ -149,7 +150,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             30,
             [
                 "0.01 calls a second",
-                "30 contacts that wait take 50 min",
+                "30 contacts that can be called take 50 min",
                 "the batch ends in 10 min",
             ],
         ),
@@ -168,7 +169,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             {"processes": (worker(last_claim_at=ago(45)),)},
             Verdict.BLOCKED,
             30,
-            ["dialler-1 (process 41)", "45 s ago", "30 could be dialled"],
+            ["dialler-1 (process 41)", "45 s ago", "30 contacts could be dialled"],
         ),
         Reason.PROCESS_RESTARTED: (
             {
@@ -193,7 +194,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             {"database": DatabaseHealth(is_standby=True), "processes": ()},
             Verdict.BLOCKED,
             30,
-            ["it is a standby"],
+            ["this is a standby", "at the primary"],
         ),
         Reason.DB_DISK_FULL: (
             {
@@ -208,7 +209,12 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             {"database": DatabaseHealth(blockers=(BLOCKER,))},
             Verdict.DEGRADED,
             0,
-            ["Process 77", "psql, idle in transaction for 1 min 30 s", "pg_terminate_backend(77)"],
+            [
+                "process 77",
+                "(psql)",
+                "idle in transaction for 1 min 30 s",
+                "pg_terminate_backend(77)",
+            ],
         ),
         Reason.DB_SLOW: (
             {"processes": (worker(slowest_claim_s=1.7),), "read_s": 0.7},
@@ -278,10 +284,13 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             [SID, "#rc=5"],
         ),
         Reason.STATUS_NEVER_ENDS: (
-            {"ended": (*ended(3, evidence="poll"), *ended(1, evidence="assumed"))},
+            {
+                "ended": (*ended(3, evidence="poll"), *ended(1, evidence="assumed")),
+                "processes": (worker(), worker(role="web", started_at=ago(9_000))),
+            },
             Verdict.DEGRADED,
             0,
-            ["4 calls ended without a last status", "1 by assumed, 3 by poll"],
+            ["4 of the last 4 calls ended without a last status", "1 by assumed, 3 by poll"],
         ),
         Reason.AGENT_UNREACHABLE: (
             {
@@ -304,7 +313,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             ["http://agent.example/hook", "connection refused", "3 of 3"],
         ),
         Reason.ANSWERED_THEN_DROPPED: (
-            {"ended": DROPPED[:4] + ended(20)},
+            {"ended": DROPPED[:4] + ended(20, ended_at=ago(60), answered_at=ago(90))},
             Verdict.DEGRADED,
             4,
             ["4 of the last 24 people who answered"],
@@ -315,16 +324,19 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             },
             Verdict.DEGRADED,
             12,
-            ["refuses +442079460000", "12 of its last 12", "0 of 12 from other numbers"],
+            ["allow +442079460000", "12 of its last 12", "0 of 12 from other numbers"],
         ),
         Reason.CALLER_ID_BLOCKED: (
-            {"ended": ended(15, FAILED, sip_status=608) + ended(15)},
+            {"ended": ended(15, FAILED, sip_status=608) + ended(15, first=20, ended_at=ago(60))},
             Verdict.DEGRADED,
             15,
-            ["+14155552671 looks blocked as spam: 50% of its last 30"],
+            ["Let +14155552671 rest", "50% of its last 30 calls"],
         ),
         Reason.CARRIER_REJECTS: (
-            {"ended": ended(30, FAILED, sip_status=503, sip_reason="Max Calls") + ended(10)},
+            {
+                "ended": ended(30, FAILED, sip_status=503, sip_reason="Max Calls")
+                + ended(10, ended_at=ago(60))
+            },
             Verdict.DEGRADED,
             30,
             ["30 of the last 40 calls failed with SIP 503 Max Calls", "lower the concurrency"],
@@ -337,5 +349,41 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             Verdict.DEGRADED,
             60,
             ["60% of the last 100 first calls", "against 10% of 200 of earlier ones"],
+        ),
+        Reason.CALLS_MISSING: (
+            {
+                "live": tuple(
+                    LiveCall(from_number="+1", phone_number="+2", requested_at=ago(40 + n))
+                    for n in range(3)
+                ),
+                "processes": (
+                    worker(live=LiveList(listed_at=ago(4), never_seen=((BATCH, 3),))),
+                    worker(role="web", started_at=ago(9_000)),
+                ),
+            },
+            Verdict.DEGRADED,
+            3,
+            ["3 of this batch's 3 calls", "Webhooks are not the cause"],
+        ),
+        Reason.WEBHOOKS_LATE: (
+            {"ended": ended(4, requested_at=ago(70), heard_at=ago(58))},
+            Verdict.DEGRADED,
+            4,
+            ["4 of the last 4 calls", "up to 12 s after"],
+        ),
+        Reason.API_WAS_AWAY: (
+            {
+                "ended": ended(4, evidence="poll", requested_at=ago(300)) + ended(9),
+                "processes": (worker(), worker(role="web", started_at=ago(60))),
+            },
+            Verdict.HEALTHY,
+            0,
+            ["not running until 2026-05-12T09:59:00Z", "4 calls"],
+        ),
+        Reason.WORKER_COMPARING: (
+            {"processes": (worker(is_cleared=False, started_at=ago(40)),)},
+            Verdict.BLOCKED,
+            30,
+            ["worker on dialler-1 (process 41) has just started", "a restart would only begin"],
         ),
     }

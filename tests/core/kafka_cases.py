@@ -58,7 +58,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             given(listener(1, partitions=6), listener(2, partitions=6), *idle),
             Verdict.DEGRADED,
             0,
-            ["2 of 4 workers have no partition, of 12 there are", "it cannot join the group"],
+            ["2 of 4 workers have no partition (the topic has 12)", "it cannot join the group"],
         ),
         Reason.KAFKA_LAG: (
             given(listener(1), listener(2, status_lag_s=95.0, lag_s=40.0)),
@@ -76,7 +76,7 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             given(backlog=Backlog(outbox_since=ago(130))),
             Verdict.DEGRADED,
             0,
-            ["waits for 2 min 10 s"],
+            ["waiting for 2 min 10 s"],
         ),
         Reason.DEAD_LETTERS: (
             given(

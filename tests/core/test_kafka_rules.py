@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from tests.core.evidence_cases import NOW, ago, worker
+from tests.core.evidence_cases import ago, worker
 from tests.core.kafka_cases import given, listener, on_kafka
 from tests.core.test_evidence_rules import batch
 
@@ -16,7 +16,7 @@ from apollo.core.reasons import Layer, Severity
 def serious(**known: Any) -> list[str]:
     return [
         reason.code.value
-        for reason in explain(batch(**known), NOW).reasons
+        for reason in explain(batch(**known)).reasons
         if reason.severity is not Severity.INFO and RULES[reason.code].layer is Layer.PIPELINE
     ]
 
@@ -61,7 +61,7 @@ def test_more_workers_than_partitions_is_named_as_such() -> None:
     idle = listener(3, partitions=0, partitions_total=2, unassigned_s=90.0)
     (found,) = [
         reason
-        for reason in explain(batch(**given(*workers, idle)), NOW).reasons
+        for reason in explain(batch(**given(*workers, idle))).reasons
         if reason.code.value == "no_partition_assigned"
     ]
     assert "There are more workers than partitions" in found.fix

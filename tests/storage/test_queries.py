@@ -201,7 +201,13 @@ KNOWN_LISTS: dict[str, list[Collection[str]]] = {
         (FINAL_CONTACT - {ContactStatus.SKIPPED})
         | {ContactStatus.RETRYING, ContactStatus.FOLLOWUP_SCHEDULED},
     ],
-    "state": [set(CallState), set(CallState) - set(OPEN_CALL), set(OPEN_CALL)],
+    "state": [
+        set(CallState),
+        set(CallState) - set(OPEN_CALL),
+        set(OPEN_CALL),
+        # Taken by the provider.
+        set(OPEN_CALL) - {CallState.PLACING, CallState.UNKNOWN},
+    ],
 }
 
 

@@ -183,7 +183,9 @@ class World:
     async def worker(self, state: str = "ok", **known: Any) -> None:
         since = (NOW - timedelta(minutes=3)).isoformat()
         provider = {"provider": "jambonz", "state": state, "since": since, **known}
-        await self.beat("worker", {"status_hook_url": HOOK, "provider": provider})
+        claimed = (NOW - timedelta(seconds=2)).isoformat()
+        report = {"status_hook_url": HOOK, "provider": provider, "last_claim_at": claimed}
+        await self.beat("worker", report)
 
     async def answer(self, *, verify: bool = False) -> dict[str, Any]:
         """The whole answer, after the checks that hold for every one."""

@@ -2,27 +2,25 @@
 
 import uuid
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld
 
 from apollo.core import ids
+from apollo.core.diagnosis.snapshot import Settings as Explained
 from apollo.errors import NotAllowedNow, NotFound
 from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.manage_campaigns import ManageCampaigns
 
 FAR_AHEAD = "2099-01-01T00:00:00Z"
 
 
-class Reasoned:
-    """Explains every batch with one reason."""
-
-    async def binding_reason(
-        self, organization_id: str, batch_id: uuid.UUID
-    ) -> tuple[str | None, datetime | None]:
-        return f"outside_window:{organization_id}:{ids.batch_id(batch_id)}", None
+EXPLAINED = Explained(
+    stuck_after=timedelta(minutes=30), ring_timeout=timedelta(seconds=45), bus_kind="postgres"
+)
 
 
 @pytest.fixture
@@ -279,7 +277,9 @@ async def test_a_batch_expires_only_once_its_end_has_passed(
 
 
 async def test_dispatching_counts_pending_contacts_and_touches_none(world: BatchWorld) -> None:
-    lifecycle = ChangeLifecycle(db=world.db, bus=world.bus, explain=Reasoned())
+    lifecycle = ChangeLifecycle(
+        db=world.db, bus=world.bus, explain=ExplainBatch(db=world.db, settings=EXPLAINED)
+    )
     batch = await world.batch(await world.campaign())
     await world.put_call(batch, 1, state="placing")
     before = await world.sql("select * from contacts order by position")
@@ -287,7 +287,7 @@ async def test_dispatching_counts_pending_contacts_and_touches_none(world: Batch
     found = await lifecycle.dispatch(ACME, batch["batch_id"])
     assert (found.status, found.dispatched_count) == ("in_progress", 2)
     assert found.message == "Batch dispatch re-triggered successfully"
-    assert found.waiting_for == f"outside_window:org_acme:{batch['batch_id']}"
+    assert found.waiting_for == "no_worker_alive"
     assert world.bus.told() == [(batch["campaign_id"], "batch_dispatched", batch["batch_id"])]
     assert await world.sql("select * from contacts order by position") == before
 

@@ -3,18 +3,24 @@
 import csv
 import io
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 import pytest
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
 from apollo.core import ids
+from apollo.core.diagnosis.snapshot import Settings as Explained
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import Invalid, NotFound
 from apollo.usecases import export_results
 from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import Across
+from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.read_batches import ReadBatches
+
+EXPLAINED = Explained(
+    stuck_after=timedelta(minutes=30), ring_timeout=timedelta(seconds=45), bus_kind="postgres"
+)
 
 
 @pytest.fixture
@@ -99,12 +105,7 @@ async def test_explained_contacts_name_their_own_reason_before_the_batchs(
     world: BatchWorld,
 ) -> None:
     batch = await world.batch(await world.campaign(), some_numbers(4))
-    opens_at = NOW + timedelta(hours=3)
-
-    async def closed(organization_id: str, _batch_id: object) -> tuple[str, datetime]:
-        assert organization_id == ACME.organization_id
-        return "outside_window", opens_at
-
+    explain = ExplainBatch(db=world.db, clock=world.clock, settings=EXPLAINED)
     await world.put_call(batch, 2, state="ringing")
     await world.put_call(batch, 3)
     await world.sql(
@@ -117,10 +118,10 @@ async def test_explained_contacts_name_their_own_reason_before_the_batchs(
         due_at,
         NOW,
     )
-    read = ReadBatches(db=world.db, binding_reason=closed)
+    read = ReadBatches(db=world.db, diagnose=explain.diagnose)
     shown = await read.contacts(ACME, batch["batch_id"], explain=True)
     assert [(c.get("blocked_by"), c.get("next_eligible_at")) for c in shown] == [
-        ("outside_window", opens_at),
+        ("no_worker_alive", None),
         (None, None),
         (None, None),
         ("retry_not_due", due_at),

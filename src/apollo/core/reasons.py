@@ -75,6 +75,11 @@ class Reason(enum.StrEnum):
     RATE_LIMITED_BY_PROVIDER = "rate_limited_by_provider"  # the provider answers 429
     BAD_REQUEST_EVERYWHERE = "bad_request_everywhere"  # the provider refuses the request itself
     WEBHOOKS_NOT_ARRIVING = "webhooks_not_arriving"  # calls are accepted, no status comes back
+    CALLS_MISSING = "calls_missing"  # the provider accepted calls that it does not have
+    WEBHOOKS_LATE = "webhooks_late"  # the first status of a call comes late
+    API_WAS_AWAY = "api_was_away"  # our own API was down when the provider reported
+    WORKER_COMPARING = "worker_comparing"  # a worker compares with the provider before it dials
+    HOW_IT_ENDED = "how_it_ended"  # what became of the calls of a finished batch
     WEBHOOKS_REJECTED_SIGNATURE = "webhooks_rejected_signature"  # status hooks fail the signature
     STATUS_HOOK_OVERRIDDEN = "status_hook_overridden"  # the provider reports somewhere else
     WEBHOOK_RETRY_OFF = "webhook_retry_off"  # the provider sends each status only once

@@ -53,7 +53,7 @@ _RACED: Final = (
 class Query:
     """One named statement of `sql/*.sql`; parameters are given by name."""
 
-    __slots__ = ("name", "params", "text")
+    __slots__ = ("body", "name", "params", "text")
 
     def __init__(self, name: str, body: str) -> None:
         names: dict[str, int] = {}
@@ -62,6 +62,7 @@ class Query:
             return f"${names.setdefault(match.group(1), len(names) + 1)}"
 
         self.name = name
+        self.body = body
         self.text = re.sub(r"(?<![:\w]):([a-z_][a-z0-9_]*)", number, body)
         self.params = tuple(names)
 

@@ -11,18 +11,17 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
-from apollo.core.diagnosis.reported import Backlog, EndedCall
-from apollo.core.diagnosis.snapshot import HeldByCarrier, Settings, Snapshot
+from apollo.core.diagnosis.reported import DatabaseHealth, EndedCall
+from apollo.core.diagnosis.snapshot import Settings, Snapshot
 from apollo.core.diagnosis.view import ALIVE_WITHIN
-from apollo.core.reasons import Reason
-from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import Stale, Unavailable
 from apollo.storage import diagnosis_rows as shape
-from apollo.storage.database import Connection, Record, load_queries, translated
+from apollo.storage.comparison import NEIGHBOURS, PEOPLE, WHO_PICKS_UP
+from apollo.storage.database import Connection, load_queries, translated
 from apollo.storage.latency import Stopwatch
-from apollo.storage.reports import read_process, read_recovering
+from apollo.storage.together import Together
 
 _Q: Final = load_queries("diagnosis")
 # The readings take fractions of a millisecond each. Something that takes this long is wrong, and to
@@ -31,7 +30,7 @@ _READ_WITHIN_MS: Final = 300
 _THEN_WITHIN_MS: Final = 100
 _ENOUGH_S: Final = 0.6
 # So many answers of the database make one reading: see Stopwatch.
-_ANSWERS: Final = 16
+_ANSWERS: Final = 3
 # A call whose end never came: so much beyond the longest it may ring or last.
 _TOO_LONG: Final = timedelta(seconds=30)
 # A recount reads the whole batch, about 4 million contacts a second; the pool gives up at 30 s.
@@ -44,10 +43,45 @@ _UNRESOLVED_MAX: Final = 1_000
 # A phone stops ringing at the timeout, and what says so takes seconds at most.
 _RINGS_ON: Final = timedelta(seconds=15)
 
-# The name of a reading, how a row of it is shaped, and its parameters.
-_Wanted: TypeAlias = tuple[str, Callable[[Record], Any], Mapping[str, Any]]
+# Without these there is no answer.
+_NEEDED: Final = ("batch_facts", "tallies")
+# In the order in which they are worth most where not all can be read: who blocks the database
+# first, then what does not touch the calls, which a lock may hold.
+_REST: Final = (
+    "processes",
+    "blockers",
+    "database",
+    "waiting",
+    "heads",
+    "acts",
+    "shut_gates",
+    "open_calls",
+    "contacts_on_call",
+    "live_calls",
+    "ended_calls",
+    "neighbours",
+    "parked",
+    "held",
+    "endings",
+)
+_ON_KAFKA: Final = "backlog"
 # Where a reading goes in the snapshot, if not by its own name.
-_FIELDS: Final = {"contacts_on_call": "on_call", "ended_calls": "ended", "blockers": "database"}
+_FIELDS: Final = {
+    "contacts_on_call": "on_call",
+    "ended_calls": "ended",
+    "live_calls": "live",
+    "decided_calls": "decided",
+    "decided_earlier": "earlier",
+    "decided_elsewhere": "elsewhere",
+}
+_SINGLE: Final = frozenset({"database", "backlog", "held"})
+_QUERIES: Final = {**_Q, "neighbours": NEIGHBOURS}
+_ALONE: Final = {
+    name: Together([_QUERIES[name]]) for name in (*_NEEDED, *_REST, _ON_KAFKA, "recount")
+}
+_ALL: Final = Together([_QUERIES[name] for name in (*_NEEDED, *_REST)])
+_ALL_ON_KAFKA: Final = Together([_QUERIES[name] for name in (*_NEEDED, *_REST, _ON_KAFKA)])
+_OF_CAMPAIGN: Final = Together([_Q["calls_elsewhere"]])
 
 
 class Reading:
@@ -59,14 +93,27 @@ class Reading:
         organization_id: str,
         batch_id: uuid.UUID,
         settings: Settings,
-        now: datetime,
+        now: datetime | None,
         verify: bool,
+        on_answer: Callable[[], None] = lambda: None,
     ) -> None:
-        self._organization_id = organization_id
-        self._batch_id = batch_id
+        """Take what is wanted: `now` None means the database's time; each answer is told of."""
         self._settings = settings
-        self._now = now
         self._verify = verify
+        self._on_answer = on_answer
+        self._given: dict[str, Any] = {
+            "organization_id": organization_id,
+            "batch_id": batch_id,
+            "now": now,
+            "alive_within": ALIVE_WITHIN,
+            "ring_for": settings.ring_timeout + _TOO_LONG,
+            "talk_for": settings.time_limit + _TOO_LONG,
+            # Whoever seems to ring for longer was lost sight of: nobody waits for that one.
+            "rings_for": settings.ring_timeout + _RINGS_ON,
+            "overdue_max": _OVERDUE_MAX,
+            "looked_at_max": _UNRESOLVED_MAX,
+        }
+        self._names = (*_REST, _ON_KAFKA) if settings.bus_kind == "kafka" else _REST
         # None until the batch, its campaign and its counters were read.
         self._read: Snapshot | None = None
         # What is wanted and not there, in the order in which it is read.
@@ -86,13 +133,15 @@ class Reading:
         Raises Unavailable when not even the counters can be read.
         """
         self._began = asyncio.get_running_loop().time()
+        await _limit(connection, _READ_WITHIN_MS)
+        self._on_answer()
         watch = Stopwatch()
         try:
-            if not await self._facts(connection):
-                return False
-            await self._rest(connection)
+            is_there = await self._at_once(connection)
         finally:
             took_s = watch.stop(answers=_ANSWERS)
+        if not is_there:
+            return False
         if not self._unread:  # what failed took its time limit, and is named by itself
             self._note(read_s=took_s)
         if self._verify:
@@ -101,135 +150,99 @@ class Reading:
 
     async def compare(self, connection: Connection) -> None:
         """Read whether the last people called picked up, and what to compare that with."""
-        campaign_id = self._known().campaign.id
-        # Whoever seems to ring for longer than this was lost sight of: nobody waits for that one.
-        rings_since = self._now - self._settings.ring_timeout - _RINGS_ON
 
         async def read() -> None:
-            batch = {"batch_id": self._batch_id}
-            last = await _Q["decided_calls"].rows(connection, **batch, rings_since=rings_since)
-            first = min((row["position"] for row in last), default=1)
-            earlier = await _Q["decided_earlier"].rows(connection, **batch, before=first)
-            elsewhere = await _Q["decided_elsewhere"].rows(
-                connection, **batch, campaign_id=campaign_id, rings_since=rings_since
-            )
-            self._note(
-                decided=tuple(shape.decided(row) for row in last),
-                earlier=tuple(shape.decided(row) for row in earlier),
-                elsewhere=tuple(shape.decided(row) for row in elsewhere),
-            )
+            found = await WHO_PICKS_UP.read(connection, self._given)
+            for name in PEOPLE:
+                self._take(name, found[name])
 
-        await self._attempt(connection, "decided_calls", read)
+        await self._attempt(connection, PEOPLE[0], read)
 
     async def read_slot_freed_at(self, connection: Connection) -> None:
         """Read when any batch of the campaign last gave back a slot."""
-        campaign_id = self._known().campaign.id
-        after = self._now - self._settings.stuck_after
+        known = self._known()
+        after = known.read_at - self._settings.stuck_after
 
         async def read() -> None:
             freed_at: datetime | None = await _Q["slot_freed_at"].value(
-                connection, campaign_id=campaign_id, after=after
+                connection, campaign_id=known.campaign.id, after=after
             )
             self._note(slot_freed_at=freed_at)
 
         await self._attempt(connection, "slot_freed_at", read)
 
-    async def _facts(self, connection: Connection) -> bool:
-        await _limit(connection, _READ_WITHIN_MS)
-        row = await _Q["batch_facts"].row(
-            connection, batch_id=self._batch_id, organization_id=self._organization_id
-        )
-        if row is None:
+    async def _at_once(self, connection: Connection) -> bool:
+        """Read everything in one statement; if that fails, each behind a savepoint of its own."""
+        together = _ALL_ON_KAFKA if _ON_KAFKA in self._names else _ALL
+        try:
+            with translated():
+                async with connection.transaction():
+                    found = await together.read(connection, self._given)
+        except (Unavailable, Stale):
+            self._on_answer()  # to refuse is an answer as well
+            return await self._one_by_one(connection)
+        self._on_answer()
+        if not self._facts(found):
             return False
-        tallies = await _Q["tallies"].rows(connection, batch_id=self._batch_id)
+        for name in self._names:
+            self._take(name, found[name])
+        return True
+
+    async def _one_by_one(self, connection: Connection) -> bool:
+        found: dict[str, list[dict[str, Any]]] = {}
+        for name in _NEEDED:
+            found |= await _ALONE[name].read(connection, self._given)
+            self._on_answer()
+        if not self._facts(found):
+            return False
+        self._unread = dict.fromkeys(self._names)
+        with contextlib.suppress(Unavailable, Stale), translated():
+            await _limit(connection, _THEN_WITHIN_MS)
+        for name in self._names:
+            await self._attempt(connection, name, partial(self._one, connection, name))
+        return True
+
+    def _facts(self, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> bool:
+        if not found["batch_facts"]:
+            return False
+        row = shape.facts(found["batch_facts"][0])
+        # What is read later is None until then.
+        unread: dict[str, Any] = dict.fromkeys(
+            _FIELDS.get(name, name) for name in _REST if name != "blockers"
+        )
         self._read = Snapshot(
+            read_at=row.read_at,
             settings=self._settings,
             batch=shape.batch(row),
             campaign=shape.campaign(row, self._settings),
             stop=shape.stop(row),
-            recovering=read_recovering(row),
-            tallies=tuple(shape.tally(tally) for tally in tallies),
+            recovering=shape.recovering(row),
+            tallies=tuple(shape.SHAPES["tallies"](tally) for tally in found["tallies"]),
+            **unread,
         )
         return True
 
-    async def _rest(self, connection: Connection) -> None:
-        """Read the rest behind one savepoint; if anything fails, each behind its own."""
-        wanted = self._wanted()
-        self._forget(wanted)
-        try:
-            with translated():
-                async with connection.transaction():
-                    for one in wanted:
-                        await self._one(connection, one)
-        except (Unavailable, Stale):
-            failed = next(iter(self._unread))  # it had its time
-            self._forget(wanted)
-        else:
-            return
-        with contextlib.suppress(Unavailable, Stale), translated():
-            await _limit(connection, _THEN_WITHIN_MS)
-        for one in wanted:
-            if one[0] != failed:
-                await self._attempt(connection, one[0], partial(self._one, connection, one))
+    async def _one(self, connection: Connection, name: str) -> None:
+        found = await _ALONE[name].read(connection, self._given)
+        self._on_answer()
+        self._take(name, found[name])
 
-    def _forget(self, wanted: Sequence[_Wanted]) -> None:
-        self._unread = dict.fromkeys(name for name, _, _ in wanted)
-        self._note(**{_FIELDS.get(name, name): None for name in self._unread})
-
-    def _wanted(self) -> list[_Wanted]:
-        facts, now = self._known(), self._now
-        batch, campaign = {"batch_id": self._batch_id}, {"campaign_id": facts.campaign.id}
-        wanted: list[_Wanted] = [
-            ("processes", read_process, {"alive_after": now - ALIVE_WITHIN}),
-            (
-                "open_calls",
-                shape.open_calls,
-                campaign
-                | {
-                    "ringing_since": now - facts.settings.ring_timeout - _TOO_LONG,
-                    "talking_since": now - facts.settings.time_limit - _TOO_LONG,
-                },
-            ),
-            ("contacts_on_call", shape.on_call, campaign | batch),
-            ("waiting", shape.waiting, batch | {"now": now, "overdue_max": _OVERDUE_MAX}),
-            ("heads", shape.head, batch),
-            ("ended_calls", shape.ended, batch),
-            ("shut_gates", lambda row: HeldByCarrier(**row), campaign | batch),
-            ("database", shape.database, {}),
-            ("blockers", shape.blocker, {}),
-        ]
-        if any(t.wait_reason is Reason.DUPLICATE_NUMBER_BLOCKED for t in facts.tallies):
-            wanted.append(
-                ("parked", shape.parked, batch | {"organization_id": self._organization_id})
-            )
-        if any(t.status is ContactStatus.FAILED and t.contacts for t in facts.tallies):
-            wanted.append(("held", shape.held, batch | {"looked_at_max": _UNRESOLVED_MAX}))
-        if (
-            facts.batch.paused_by
-            or facts.campaign.paused_at
-            or facts.batch.status is BatchStatus.CANCELLED
-        ):
-            wanted.append(("acts", shape.act, batch | campaign))
-        if facts.settings.bus_kind == "kafka":
-            wanted.append(("backlog", lambda row: Backlog(**row), {}))
-        return wanted
-
-    async def _one(self, connection: Connection, wanted: _Wanted) -> None:
-        name, shaped, given = wanted
-        rows = tuple(shaped(row) for row in await _Q[name].rows(connection, **given))
+    def _take(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        shaped = tuple(shape.SHAPES[name](row) for row in rows)
         if name == "blockers":
-            health = self._known().database
-            self._note(database=None if health is None else replace(health, blockers=rows))
+            health = self._known().database or DatabaseHealth()
+            self._note(database=replace(health, blockers=shaped))
+        elif name == "database":
+            health = self._known().database or DatabaseHealth()
+            self._note(database=replace(shaped[0], blockers=health.blockers))
         else:
-            is_single = name in {"database", "backlog", "held"}
-            self._note(**{_FIELDS.get(name, name): rows[0] if is_single else rows})
+            self._note(**{_FIELDS.get(name, name): shaped[0] if name in _SINGLE else shaped})
         self._unread.pop(name, None)
 
     async def _recount(self, connection: Connection) -> None:
         async def read() -> None:
             await _limit(connection, _RECOUNT_WITHIN_MS)
-            rows = await _Q["recount"].rows(connection, batch_id=self._batch_id)
-            self._note(recount=tuple(shape.recounted(row) for row in rows))
+            await self._one(connection, "recount")
 
         # This one was asked for, however long it takes.
         self._began = asyncio.get_running_loop().time()
@@ -247,6 +260,7 @@ class Reading:
             async with connection.transaction():
                 await read()
             self._unread.pop(name, None)
+        self._on_answer()
 
     def _known(self) -> Snapshot:
         if self._read is None:
@@ -281,9 +295,7 @@ async def read_campaign_load(connection: Connection, campaign_id: uuid.UUID) -> 
     row = await _Q["campaign_load"].row(connection, campaign_id=campaign_id)
     if row is None:
         return None
-    # No batch has this key: the calls of all of them are wanted.
-    nobody = uuid.UUID(int=0)
-    ended = await _Q["calls_elsewhere"].rows(connection, batch_id=nobody, campaign_id=campaign_id)
+    found = await _OF_CAMPAIGN.read(connection, {"campaign_id": campaign_id})
     return CampaignLoad(
         unfinished=row["unfinished"],
         dialled=row["dialled"],
@@ -292,5 +304,5 @@ async def read_campaign_load(connection: Connection, campaign_id: uuid.UUID) -> 
         is_cancelled=row["is_cancelled"],
         is_stopped=row["is_stopped"],
         read_at=row["read_at"],
-        ended=tuple(shape.ended(one) for one in ended),
+        ended=tuple(shape.SHAPES["calls_elsewhere"](one) for one in found["calls_elsewhere"]),
     )

@@ -98,21 +98,47 @@ async def cut_if_cancelled(connection: _Cuttable) -> AsyncGenerator[None]:
         raise
 
 
-async def answered_within(seconds: float, work: Coroutine[Any, Any, _T]) -> _T:
+class Pulse:
+    """When the database last answered, for who waits for several answers of it."""
+
+    def __init__(self) -> None:
+        self.answered_at = asyncio.get_running_loop().time()
+
+    def beat(self) -> None:
+        """Note that it has just answered."""
+        self.answered_at = asyncio.get_running_loop().time()
+
+
+async def answered_within(
+    seconds: float,
+    work: Coroutine[Any, Any, _T],
+    *,
+    pulse: Pulse | None = None,
+    silent_s: float | None = None,
+) -> _T:
     """Wait so long for an answer of the database, whatever the driver does when it is given up.
 
-    Raises Unavailable when it has not come; the work ends by itself then.
+    With a `pulse` it is given up after `silent_s` without a sign of life as well. Raises
+    Unavailable when nothing has come; the work ends by itself then.
     """
     task = asyncio.create_task(work)
+    loop = asyncio.get_running_loop()
+    ends_at, waited_s = loop.time() + seconds, seconds
     try:
-        done, _ = await asyncio.wait({task}, timeout=seconds)
+        while not task.done():
+            due = ends_at
+            if pulse is not None and silent_s is not None and pulse.answered_at + silent_s < due:
+                due, waited_s = pulse.answered_at + silent_s, silent_s
+            if due <= loop.time():
+                break
+            await asyncio.wait({task}, timeout=due - loop.time())
     except asyncio.CancelledError:
         _give_up(task)
         raise
-    if done:
+    if task.done():
         return task.result()
     _give_up(task)
-    raise Unavailable(f"the database has not answered within {seconds:g} s")
+    raise Unavailable(f"the database has not answered within {waited_s:g} s")
 
 
 def _give_up(task: "asyncio.Task[Any]") -> None:

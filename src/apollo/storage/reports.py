@@ -5,7 +5,9 @@ judge what it reads.
 """
 
 import uuid
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -21,8 +23,6 @@ from apollo.core.diagnosis.reported import (
     Restarts,
     WriteFault,
 )
-from apollo.core.diagnosis.snapshot import Recovering
-from apollo.storage.database import Record
 
 
 class _Provider(msgspec.Struct):
@@ -40,6 +40,7 @@ class _Hooks(msgspec.Struct):
     last_received_at: datetime | None = None
     refused_signature: int = 0
     last_refused_at: datetime | None = None
+    refused_at: list[datetime] = []
 
 
 class _Queue(msgspec.Struct):
@@ -52,6 +53,7 @@ class _Live(msgspec.Struct):
     listed_at: datetime
     listed: int = 0
     missing: dict[uuid.UUID, int] = {}
+    never_seen: dict[uuid.UUID, int] = {}
 
 
 class _Application(msgspec.Struct):
@@ -115,97 +117,68 @@ class _Report(msgspec.Struct):
     call_hooks: list[_CallHook] = []
     database_faults: list[_Fault] = []
     restarts: _Restarts | None = None
+    is_cleared: bool = True
 
 
-def read_process(row: Record) -> Process:
-    """Read a heartbeat."""
+class _Heartbeat(msgspec.Struct):
+    role: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    seen_at: datetime
+    stopped_at: datetime | None
+    report: dict[str, Any]
+
+
+def read_process(row: Mapping[str, Any]) -> Process:
+    """Read a heartbeat. What its process dated by its own clock is dated by the database's here."""
+    beat = msgspec.convert(row, _Heartbeat)
     try:
-        report = msgspec.convert(row["report"], _Report)
+        report = msgspec.convert(beat.report, _Report)
     except msgspec.ValidationError:
         report = _Report()
+    ours = _Dated(timedelta(seconds=report.clock_skew_s or 0.0))
     return Process(
-        role=row["role"],
-        host=row["host"],
-        pid=row["pid"],
-        version=row["version"],
-        started_at=row["started_at"],
-        seen_at=row["seen_at"],
-        stopped_at=row["stopped_at"],
+        role=beat.role,
+        host=beat.host,
+        pid=beat.pid,
+        version=beat.version,
+        started_at=ours.at(beat.started_at),
+        seen_at=beat.seen_at,
+        stopped_at=beat.stopped_at,
         status_hook_url=report.status_hook_url or "",
-        provider=_provider(report.provider, report.provider_clock_offset_s),
-        hooks=_hooks(report.hooks),
+        provider=ours.provider(report.provider, report.provider_clock_offset_s),
+        hooks=ours.hooks(report.hooks),
         loop_lag_s=report.loop_lag_s,
-        last_claim_at=_aware(report.last_claim_at),
+        last_claim_at=ours.maybe(report.last_claim_at),
         slowest_claim_s=report.slowest_claim_s,
+        is_cleared=report.is_cleared,
         schema_version=report.schema_version,
         clock_skew_s=report.clock_skew_s,
         pool=_queue(report.pool),
         events=_queue(report.events),
-        live=_live(report.live),
-        bus=_bus(report),
+        live=ours.live(report.live),
+        bus=ours.bus(report),
         applications=tuple(
             ApplicationHook(
                 application_sid=one.application_sid,
-                checked_at=_dated(one.checked_at),
+                checked_at=ours.at(one.checked_at),
                 url=one.url,
             )
             for one in report.applications
         ),
         call_hooks=tuple(
-            CallHook(call_hook=one.call_hook, checked_at=_dated(one.checked_at), error=one.error)
+            CallHook(call_hook=one.call_hook, checked_at=ours.at(one.checked_at), error=one.error)
             for one in report.call_hooks
         ),
         write_faults=tuple(
-            WriteFault(sqlstate=one.sqlstate, error=one.error, since=_dated(one.since))
+            WriteFault(sqlstate=one.sqlstate, error=one.error, since=ours.at(one.since))
             for one in report.database_faults
         ),
         restarts=None
         if report.restarts is None
         else Restarts(count=report.restarts.count, ending=report.restarts.ending),
-    )
-
-
-def _provider(health: _Provider | None, clock_offset_s: float | None) -> ProviderHealth | None:
-    if health is None:
-        return None
-    return ProviderHealth(
-        provider=health.provider,
-        state=health.state,
-        since=_aware(health.since),
-        cause=health.cause or "",
-        last_error=health.last_error or "",
-        retry_at=_aware(health.retry_at),
-        answers=tuple(sorted(health.answers.items())),
-        clock_offset_s=clock_offset_s,
-    )
-
-
-def _bus(report: _Report) -> BusReport | None:
-    bus, events = report.bus, report.status_events
-    if bus is None:
-        return None
-    return BusReport(
-        kind=bus.kind,
-        is_connected=bus.is_connected,
-        last_contact_at=_aware(bus.last_contact_at),
-        last_error=bus.last_error,
-        partitions=bus.partitions,
-        partitions_total=bus.partitions_total,
-        unassigned_s=bus.unassigned_s,
-        lag_s=bus.lag_s,
-        status_lag_s=None if events is None else events.lag_s,
-        rebalances=max(bus.rebalances, 0 if events is None else events.rebalances),
-    )
-
-
-def _hooks(hooks: _Hooks | None) -> HookCounts | None:
-    if hooks is None:
-        return None
-    return HookCounts(
-        received=hooks.received,
-        last_received_at=_aware(hooks.last_received_at),
-        refused_signature=hooks.refused_signature,
-        last_refused_at=_aware(hooks.last_refused_at),
     )
 
 
@@ -215,30 +188,67 @@ def _queue(queue: _Queue | None) -> Queue | None:
     return Queue(waiting=queue.waiting, longest_s=queue.longest_s, size=queue.size)
 
 
-def _live(live: _Live | None) -> LiveList | None:
-    if live is None:
-        return None
-    missing = tuple(sorted(live.missing.items()))
-    return LiveList(listed_at=_dated(live.listed_at), listed=live.listed, missing=missing)
+class _Dated(NamedTuple):
+    """What a process says, dated by the database: `skew` is its clock minus the database's."""
 
+    skew: timedelta
 
-def _aware(at: datetime | None) -> datetime | None:
-    return None if at is None else _dated(at)
+    def at(self, at: datetime) -> datetime:
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)) - self.skew
 
+    def maybe(self, at: datetime | None) -> datetime | None:
+        return None if at is None else self.at(at)
 
-def _dated(at: datetime) -> datetime:
-    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+    def provider(
+        self, health: _Provider | None, clock_offset_s: float | None
+    ) -> ProviderHealth | None:
+        if health is None:
+            return None
+        return ProviderHealth(
+            provider=health.provider,
+            state=health.state,
+            since=self.maybe(health.since),
+            cause=health.cause or "",
+            last_error=health.last_error or "",
+            retry_at=self.maybe(health.retry_at),
+            answers=tuple(sorted(health.answers.items())),
+            clock_offset_s=clock_offset_s,
+        )
 
+    def bus(self, report: _Report) -> BusReport | None:
+        bus, events = report.bus, report.status_events
+        if bus is None:
+            return None
+        return BusReport(
+            kind=bus.kind,
+            is_connected=bus.is_connected,
+            last_contact_at=self.maybe(bus.last_contact_at),
+            last_error=bus.last_error,
+            partitions=bus.partitions,
+            partitions_total=bus.partitions_total,
+            unassigned_s=bus.unassigned_s,
+            lag_s=bus.lag_s,
+            status_lag_s=None if events is None else events.lag_s,
+            rebalances=max(bus.rebalances, 0 if events is None else events.rebalances),
+        )
 
-def read_recovering(row: Record) -> Recovering | None:
-    """Read what holds all dialling since a restore; None when nothing does."""
-    if row["recovery_since"] is None:
-        return None
-    found = row["recovery_evidence"]
-    read_in = found.get("read_in")
-    return Recovering(
-        since=row["recovery_since"],
-        compared_from=datetime.fromisoformat(found["compared_from"]),
-        unknown_calls=found["unknown_calls"],
-        read_in_at=None if read_in is None else datetime.fromisoformat(read_in["at"]),
-    )
+    def hooks(self, hooks: _Hooks | None) -> HookCounts | None:
+        if hooks is None:
+            return None
+        return HookCounts(
+            received=hooks.received,
+            last_received_at=self.maybe(hooks.last_received_at),
+            refused_signature=hooks.refused_signature,
+            last_refused_at=self.maybe(hooks.last_refused_at),
+            refused_at=tuple(self.at(at) for at in hooks.refused_at),
+        )
+
+    def live(self, live: _Live | None) -> LiveList | None:
+        if live is None:
+            return None
+        return LiveList(
+            listed_at=self.at(live.listed_at),
+            listed=live.listed,
+            missing=tuple(sorted(live.missing.items())),
+            never_seen=tuple(sorted(live.never_seen.items())),
+        )

@@ -10,7 +10,9 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from apollo.core import ids
+from apollo.core.diagnosis import Diagnosis
 from apollo.core.ids import ContactKey
+from apollo.core.reasons import Reason
 from apollo.core.states import FINAL_CONTACT, ON_CALL, CallState, ContactStatus
 from apollo.storage.database import Record
 
@@ -132,17 +134,21 @@ def view_of_call_on_its_own(r: Record) -> View:
     }
 
 
-def explanation(r: Record, blocks_all: tuple[str | None, datetime | None]) -> View:
-    """Say what holds a contact back: its own turn first, then what holds back its whole batch."""
+def explanation(r: Record, diagnosis: Diagnosis | None) -> View:
+    """Say what holds a contact back, as `/debug` counts it, and when it can be called.
+
+    Without a diagnosis only its own turn is known.
+    """
     status = ContactStatus(r["status"])
     if status in FINAL_CONTACT:
         return {}
     if status in ON_CALL:
         return {"blocked_by": None, "next_eligible_at": None}
-    if r["wait_reason"] is not None:
-        return {"blocked_by": r["wait_reason"], "next_eligible_at": whole(r["due_at"])}
-    code, until = blocks_all
-    return {"blocked_by": code, "next_eligible_at": whole(until)}
+    own_wait = None if r["wait_reason"] is None else Reason(r["wait_reason"])
+    if diagnosis is None:
+        return {"blocked_by": own_wait, "next_eligible_at": whole(r["due_at"])}
+    code, until = diagnosis.holds_back(own_wait, r["due_at"])
+    return {"blocked_by": code and code.value, "next_eligible_at": whole(until)}
 
 
 def _call_status(r: Record) -> str:

@@ -9,10 +9,10 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final, Protocol
 
 from apollo.core import ids
+from apollo.core.diagnosis import Diagnosis
 from apollo.core.states import LIVE_BATCH, BatchStatus, CampaignStatus, PausedBy
 from apollo.errors import NotAllowedNow, NotFound
 from apollo.ports import Bus, WakeUp, Why
@@ -28,10 +28,8 @@ BATCH_NOT_FOUND: Final = "Batch not found"
 class Explainer(Protocol):
     """Tells why a batch's contacts cannot be dialled right now."""
 
-    async def binding_reason(
-        self, organization_id: str, batch_id: uuid.UUID
-    ) -> tuple[str | None, datetime | None]:
-        """Give the code of the outermost reason and until when, or None when they can be."""
+    async def diagnose(self, organization_id: str, batch_id: uuid.UUID) -> Diagnosis:
+        """Explain a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +165,7 @@ class ChangeLifecycle:
                 raise NotAllowedNow(f"The batch is {batch.status}, which is final: {todo}")
             if held.campaign.is_paused:
                 campaign = ids.campaign_id(held.campaign.id)
-                todo = f"resume the campaign first (POST /campaigns/{campaign}/resume)"
+                todo = f"resume the campaign first (POST /api/v1/campaigns/{campaign}/resume)"
                 raise NotAllowedNow(f"The batch's campaign is paused: {todo}")
             if batch.status is not BatchStatus.PAUSED:
                 message = f"Batch is not paused, it is {batch.status}"
@@ -231,7 +229,10 @@ class ChangeLifecycle:
             message = "Batch is completed: no contact is pending"
             return BatchDispatched(wanted, batch.status, 0, message, None)
         if batch.status is not BatchStatus.IN_PROGRESS:
-            raise NotAllowedNow(_why_no_dispatch(batch_id, batch))
+            diagnosis = None
+            if batch.status is BatchStatus.PENDING and self._explain is not None:
+                diagnosis = await self._explain.diagnose(organization_id, wanted)
+            raise NotAllowedNow(_why_no_dispatch(batch_id, batch, diagnosis))
         async with self._db.transaction() as connection:
             await lifecycle.record_action(
                 connection,
@@ -244,8 +245,9 @@ class ChangeLifecycle:
             )
         await self._bus.wake([WakeUp(batch.campaign_id, Why.BATCH_DISPATCHED, wanted)])
         waiting_for = None
-        if batch.pending and self._explain is not None:
-            waiting_for, _ = await self._explain.binding_reason(organization_id, wanted)
+        if self._explain is not None:
+            binding = (await self._explain.diagnose(organization_id, wanted)).binding
+            waiting_for = None if binding is None else binding.value
         message = "Batch dispatch re-triggered successfully"
         return BatchDispatched(wanted, batch.status, batch.pending, message, waiting_for)
 
@@ -319,16 +321,26 @@ async def _record(held: _Held, action: str, batch_id: uuid.UUID | None = None) -
     )
 
 
-def _why_no_dispatch(batch_id: str, batch: lifecycle.Dispatchable) -> str:
+def _why_no_dispatch(
+    batch_id: str, batch: lifecycle.Dispatchable, diagnosis: Diagnosis | None
+) -> str:
     match batch.status, batch.paused_by:
         case BatchStatus.PAUSED, PausedBy.CAMPAIGN:
             campaign = ids.campaign_id(batch.campaign_id)
-            todo = f"resume the campaign first (POST /campaigns/{campaign}/resume)"
+            todo = f"resume the campaign first (POST /api/v1/campaigns/{campaign}/resume)"
             return f"The batch is paused with its campaign: {todo}"
         case BatchStatus.PAUSED, _:
-            return f"The batch is paused: resume it first (POST /batches/{batch_id}/resume)"
+            return f"The batch is paused: resume it first (POST /api/v1/batches/{batch_id}/resume)"
+        case BatchStatus.PENDING, _ if diagnosis is not None and _is_late(diagnosis):
+            return f"The batch's start has passed and nothing has started it. {diagnosis.tip}"
         case BatchStatus.PENDING, _:
             todo = "it is dispatched then, nothing needs to be done"
             return f"The batch waits for its scheduled start: {todo}"
         case _:
             return f"The batch is {batch.status}, which is final: create a new batch"
+
+
+def _is_late(diagnosis: Diagnosis) -> bool:
+    """Whether the start that the batch waits for has passed."""
+    starts_at = diagnosis.snapshot.batch.scheduled_start
+    return starts_at is not None and starts_at <= diagnosis.as_of

@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from apollo.core import ids
+from apollo.core import ids, sip
 from apollo.core.diagnosis import Diagnosis
 from apollo.core.events import Evidence
-from apollo.core.states import FINAL_CONTACT, ON_CALL, CallState, ContactStatus
+from apollo.core.states import FINAL_CONTACT, ON_CALL, CallState, ContactStatus, Outcome
 from apollo.core.windows import ALWAYS
 from apollo.errors import NotFound
 from apollo.storage import call_records, contacts
@@ -59,10 +59,7 @@ class ExplainContact:
             attempts = await call_records.read_attempts(connection, key)
         diagnosis = await self._explain.diagnose(principal.organization_id, key.batch_id)
         contact = page[0]
-        binding = diagnosis.binding
-        blocked = explanation(
-            contact, (None if binding is None else binding.value, diagnosis.binding_until)
-        )
+        blocked = explanation(contact, diagnosis)
         code = blocked.get("blocked_by")
         return {
             "contact_id": contact_id,
@@ -73,7 +70,7 @@ class ExplainContact:
             "blocked_by": code,
             "next_eligible_at": blocked.get("next_eligible_at"),
             "reason": _reason(diagnosis, code),
-            "summary": _summary(contact, blocked, attempts),
+            "summary": _summary(contact, blocked, attempts, diagnosis),
             "attempts": [_attempt(row) for row in attempts],
             "as_of": whole(diagnosis.as_of),
         }
@@ -85,20 +82,36 @@ def _reason(diagnosis: Diagnosis, code: str | None) -> View | None:
     return None if found is None else reason_as_json(found)
 
 
-def _summary(contact: Record, blocked: Mapping[str, Any], attempts: list[Record]) -> str:
+def _summary(
+    contact: Record, blocked: Mapping[str, Any], attempts: list[Record], diagnosis: Diagnosis
+) -> str:
+    """Say in a sentence or two how it stands, and how the last call ended if one did."""
     status = ContactStatus(contact["status"])
     made = sum(row["attempt"] is not None for row in attempts)
     tried = f"{made} calls were made" if made != 1 else "1 call was made"
+    last = next((row for row in reversed(attempts) if row["outcome"] is not None), None)
+    ended = "" if last is None else f", the last ended: {_ending(last)}"
     if status in FINAL_CONTACT:
-        how = attempts[-1]["hangup_reason"] if attempts else None
-        return f"Finished as {status}; {tried}" + (f", the last ended: {how}." if how else ".")
+        return f"Finished as {status}; {tried}{ended}."
     if status in ON_CALL:
         return f"A call is up; {tried}."
     code, until = blocked.get("blocked_by"), blocked.get("next_eligible_at")
     if code is None:
-        return f"Nothing holds it back: it is taken in its turn; {tried}."
+        return f"Nothing holds it back: it is taken in its turn; {tried}{ended}."
     when = f" until {until:%Y-%m-%dT%H:%M:%SZ}" if isinstance(until, datetime) else ""
-    return f"Waits because of {code}{when}; {tried}."
+    then = ""
+    if diagnosis.binding is not None and diagnosis.binding != code:
+        then = f" After that it would wait because of {diagnosis.binding}."
+    return f"Waits because of {code}{when}; {tried}{ended}.{then}"
+
+
+def _ending(row: Record) -> str:
+    """Say how a call ended: the reason, and the SIP code with its meaning where it failed."""
+    how = str(row["hangup_reason"] or row["outcome"])
+    code = row["sip_status"]
+    if code is None or row["outcome"] == Outcome.COMPLETED:
+        return how
+    return f"{how} (SIP {sip.spoken(code, row['sip_reason'])}: {sip.read(code).meaning})"
 
 
 def _limits(row: Record) -> list[View]:

@@ -6,11 +6,11 @@ a client reads.
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 
 from apollo.core import ids
+from apollo.core.diagnosis import Diagnosis
 from apollo.core.numbers import parse_number
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import Invalid, NotFound
@@ -27,16 +27,16 @@ from apollo.usecases.batch_views import (
 )
 from apollo.usecases.export_results import PAGE_ROWS, header_line, lines_of
 
-# The reason that holds back every contact of a batch that is otherwise ready, and until when.
-BindingReason = Callable[[str, uuid.UUID], Awaitable[tuple[str | None, datetime | None]]]
+# Explains a batch of an organisation.
+Diagnose = Callable[[str, uuid.UUID], Awaitable[Diagnosis]]
 
 
 class ReadBatches:
     """Shows batches, contacts and calls of the caller's organisation."""
 
-    def __init__(self, *, db: Database, binding_reason: BindingReason | None = None) -> None:
+    def __init__(self, *, db: Database, diagnose: Diagnose | None = None) -> None:
         self._db = db
-        self._binding_reason = binding_reason
+        self._diagnose = diagnose
 
     async def batch(self, principal: Principal, batch_id: str) -> View:
         """Show one batch. Raises NotFound."""
@@ -118,9 +118,9 @@ class ReadBatches:
                 connection, batch_id=batch["id"], status=status, skip=skip, limit=limit
             )
             calls = await _calls_of(connection, batch["id"], rows, every_call=with_calls)
-        blocks_all: tuple[str | None, datetime | None] = (None, None)
-        if explain and self._binding_reason is not None:
-            blocks_all = await self._binding_reason(principal.organization_id, batch["id"])
+        diagnosis = None
+        if explain and self._diagnose is not None:
+            diagnosis = await self._diagnose(principal.organization_id, batch["id"])
         shown = []
         for r in rows:
             own = calls.get(r["position"], [])
@@ -129,8 +129,8 @@ class ReadBatches:
             )
             if with_calls:
                 view["call_records"] = [view_of_call(call) for call in own]
-            if explain:
-                view |= explanation(r, blocks_all)
+            if diagnosis is not None:
+                view |= explanation(r, diagnosis)
             shown.append(view)
         return shown
 

@@ -172,4 +172,4 @@ async def show_contact(connection: Connection, key: ContactKey, campaign: Record
         connection, batch_id=key.batch_id, positions=[key.position]
     )
     shown = view_of_contact(rows[0], batch_id=key.batch_id, campaign_id=campaign["id"], calls=calls)
-    return shown | explanation(rows[0], (None, None))
+    return shown | explanation(rows[0], None)

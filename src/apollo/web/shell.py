@@ -36,8 +36,8 @@ _UPLOAD_PATH: Final = f"{API}/batches/csv"
 # Ten million rows of 400 bytes: as many as a batch may have, and no disk is filled by one file.
 UPLOAD_BODY_MAX: Final = 4096 * _MIB
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# Why nothing moves is asked when nothing moves: the whole answer has a second.
-_DEBUG_TOKEN_WITHIN_S: Final = 0.2
+# Why nothing moves is asked when nothing moves: that the database is silent is said in a second.
+_DEBUG_TOKEN_WITHIN_S: Final = 0.7
 # What proxies count a request as whose client has gone; it is sent to nobody.
 _CLIENT_LEFT: Final = 499
 # Of one organisation at a time; what is over waits, unread. Two would do for any client of ours.

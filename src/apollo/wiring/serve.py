@@ -66,9 +66,7 @@ async def _serve(settings: Settings, restarts: Restarts | None) -> None:
                 lambda: {"events": callbacks.queue()},
             ],
         )
-        explain = ExplainBatch(
-            db=db, clock=clock, settings=diagnosis_settings(settings), own=heartbeat
-        )
+        explain = ExplainBatch(db=db, settings=diagnosis_settings(settings), own=heartbeat)
         app = make_app(
             settings, db=db, bus=line.bus, clock=clock, callbacks=callbacks, explain=explain
         )
@@ -112,7 +110,7 @@ def make_use_cases(
         create_batches=create,
         extend_batches=ExtendBatches(db=db, bus=bus, create=create),
         change_contacts=ChangeContacts(db=db, bus=bus),
-        read_batches=ReadBatches(db=db, binding_reason=explain.binding_reason),
+        read_batches=ReadBatches(db=db, diagnose=explain.diagnose),
         change_batches=ChangeBatches(db=db, bus=bus),
         follow_ups=ScheduleFollowUps(db=db, bus=bus),
         lifecycle=ChangeLifecycle(db=db, bus=bus, explain=explain),

@@ -65,7 +65,7 @@ async def _work(settings: Settings, restarts: Restarts | None) -> None:
             before_dialling=DetectRestore(db=db, driver=driver, clock=clock).run,
         )
         watch = _watch(settings, db, driver, clock, worker)
-        explain = ExplainBatch(db=db, clock=clock, settings=diagnosis_settings(settings))
+        explain = ExplainBatch(db=db, settings=diagnosis_settings(settings))
         history = RecordHistory(db=db, clock=clock, explain=explain)
         loops = await line.worker_loops(record=worker.take, driver=driver, db=db, clock=clock)
         heartbeat = Heartbeat(

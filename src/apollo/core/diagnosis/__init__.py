@@ -6,15 +6,14 @@ words, and `explain` asks the rules, gates first, and closes the arithmetic. Mus
 clock, a table or a setting.
 """
 
-from apollo.core.diagnosis.explain import (
+from apollo.core.diagnosis.answer import (
     Accounting,
     Diagnosis,
     ReasonShown,
     StatusLine,
     Verdict,
-    explain,
-    wants_comparison,
 )
+from apollo.core.diagnosis.explain import explain, wants_comparison
 from apollo.core.diagnosis.snapshot import Snapshot
 
 __all__ = [

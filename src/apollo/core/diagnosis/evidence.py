@@ -154,6 +154,18 @@ class Sample:
         return good
 
     @property
+    def bad_since(self) -> datetime | None:
+        """When the present bad stretch began: its oldest hit before a quorum of good ones."""
+        since, good = None, 0
+        for one in self.results:
+            good = 0 if one.is_hit else good + 1
+            if one.is_hit:
+                since = one.at
+            elif since is not None and good >= QUORUM:
+                break
+        return since
+
+    @property
     def tail(self) -> str:
         """The newest results as letters: B for a hit, G for none."""
         return "".join("B" if one.is_hit else "G" for one in self.results)
@@ -203,7 +215,9 @@ def _decide(bad: Sequence[bool], need: Need) -> Claim:
             return Claim.HOLDS
         if newest.at_most(_SURE_Z) < max(need.above, older.value / 2):
             return Claim.CLEAR
-    return Claim.SO_FAR if every.value > need.above else Claim.CLEAR
+    # One among others is an accident, whatever share of them it is.
+    is_told = every.hits == every.of or every.hits > 1
+    return Claim.SO_FAR if is_told and every.value > need.above else Claim.CLEAR
 
 
 class Blame(NamedTuple):

@@ -1,23 +1,24 @@
 """Why is this batch not moving? One pure function of one snapshot.
 
-It finds every reason that holds, closes the arithmetic, and says in one word and one sentence how
-things are. Must never read a clock or a table, and never infer a cause from age alone.
+It asks every rule, gates first, closes the arithmetic with gates alone, and says in one word and
+one sentence how things are. Must never read a clock or a table, and never infer a cause from age.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
-from enum import StrEnum
 from typing import Final
 
 from apollo.core import ids
+from apollo.core.diagnosis.answer import Accounting, Diagnosis, ReasonShown, StatusLine, Verdict
 from apollo.core.diagnosis.estimate import estimated_finish_at
+from apollo.core.diagnosis.evidence import Claim
 from apollo.core.diagnosis.finding import Finding, Holds
 from apollo.core.diagnosis.rules import RULES
 from apollo.core.diagnosis.rules.no_answer import is_suspicious
 from apollo.core.diagnosis.snapshot import Snapshot
 from apollo.core.diagnosis.tips import held_note, tip_for
-from apollo.core.diagnosis.view import Limit, View, look, next_opening
+from apollo.core.diagnosis.view import WISHES, View, look, next_opening
 from apollo.core.diagnosis.words import fill
 from apollo.core.model import Turn
 from apollo.core.reasons import Layer, Reason, Severity
@@ -38,94 +39,28 @@ _OWN_WAITS: Final = (
     Reason.DUPLICATE_NUMBER_BLOCKED,
     Reason.NUMBER_RESTING,
 )
+_SLOTS: Final = (Reason.CONCURRENCY_FULL, Reason.CAMPAIGN_CONCURRENCY_FULL)
+# Nobody wanted that: its cause comes first, as with any other fault.
+_OWN_PAUSE: Final = frozenset({Reason.PAUSED_BY_APOLLO, Reason.BAD_REQUEST_EVERYWHERE})
+# Where nothing has started yet, somebody has to.
+_MAY_BE_STUCK: Final = frozenset({BatchStatus.IN_PROGRESS, BatchStatus.PENDING})
 
 
-class Verdict(StrEnum):
-    """How things are, in one word."""
-
-    HEALTHY = "healthy"  # calls go out as fast as they may
-    WAITING = "waiting"  # nothing is wrong, and nothing is to be dialled now
-    BLOCKED = "blocked"  # nothing is dialled until somebody does something
-    DEGRADED = "degraded"  # it moves, and something is wrong
-    FINISHED = "finished"  # nothing is left to do
-
-
-@dataclass(frozen=True, slots=True)
-class StatusLine:
-    """Contacts of one status, and when the one waiting longest got there."""
-
-    status: ContactStatus
-    count: int
-    oldest_updated_at: datetime | None
-
-
-@dataclass(frozen=True, slots=True)
-class ReasonShown:
-    """A reason that holds, with its evidence and what to do."""
-
-    code: Reason
-    layer: Layer
-    severity: Severity
-    contacts: int
-    since: datetime | None
-    until: datetime | None
-    evidence: Mapping[str, object]
-    fix: str
-    help: str
-
-
-@dataclass(frozen=True, slots=True)
-class Accounting:
-    """`unfinished == on_call + dialable_now + sum(by_reason.values())`, always."""
-
-    unfinished: int
-    on_call: int
-    dialable_now: int
-    by_reason: Mapping[Reason, int]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
-    """The whole answer."""
-
-    snapshot: Snapshot
-    as_of: datetime
-    breakdown: tuple[StatusLine, ...]
-    pending_sample: tuple[str, ...]
-    stuck_pending: bool
-    tip: str
-    verdict: Verdict
-    reasons: tuple[ReasonShown, ...]
-    accounting: Accounting
-    limits: tuple[Limit, ...]
-    next_dial_at: datetime | None
-    # When everybody is expected to be done with; None when nothing honest can be said.
-    estimated_finish_at: datetime | None
-    # Final contacts that an operator may have called again; no reason, for nothing waits for them.
-    held: int | None
-    held_note: str | None
-    # What keeps the next contact from being dialled now, and until when; None when nothing does.
-    binding: Reason | None
-    binding_until: datetime | None
-
-
-def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
+def explain(snapshot: Snapshot) -> Diagnosis:
     """Say why a batch moves or does not."""
-    view = look(snapshot, now)
+    now = snapshot.read_at
+    view = look(snapshot)
     for rule in RULES.values():
         if rule.is_gate and (shut := rule(view)) is not None:
             view = replace(view, holds=Holds((*view.holds.gates, shut)))
     symptoms = [
         found for rule in RULES.values() if not rule.is_gate and (found := rule(view)) is not None
     ]
-    findings = sorted((*view.holds.gates, *symptoms), key=lambda f: _TABLE.index(f.reason))
-    holds = sorted(
-        (found for found in view.holds.gates if found.is_holding),
-        key=lambda found: _LAYERS.index(RULES[found.reason].layer),
-    )
+    findings = sorted((*view.holds.gates, *symptoms), key=lambda found: _rank(view, found))
+    holds = [found for found in findings if found.is_holding]
     accounting = _account(view, findings, holds)
     reasons = _show(view, findings)
-    is_stalled = _is_stuck(view, holds)
+    is_stalled = _is_stuck(view)
     verdict = _verdict(view, findings, holds, accounting, is_stalled=is_stalled)
     next_dial_at = _next_dial_at(view, holds)
     binding, until = _binding(view, findings, holds, accounting)
@@ -139,12 +74,12 @@ def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
         stuck_pending=is_stalled,
         tip=tip_for(
             view,
+            reasons,
             is_healthy=verdict is Verdict.HEALTHY,
             stalled_for=now - view.pending_since if is_stalled else None,
-            first_fix=reasons[0].fix if reasons else None,
-            is_serious=bool(reasons) and reasons[0].severity is not Severity.INFO,
             dialable_now=accounting.dialable_now,
             next_dial_at=next_dial_at,
+            then=_then(findings, reasons),
         ),
         verdict=verdict,
         reasons=reasons,
@@ -154,12 +89,40 @@ def explain(snapshot: Snapshot, now: datetime) -> Diagnosis:
         estimated_finish_at=estimated_finish_at(view, holds, next_dial_at),
         binding=binding,
         binding_until=until,
+        is_wished=view.is_wished and view.is_live,
     )
 
 
-def wants_comparison(snapshot: Snapshot, now: datetime) -> bool:
+def wants_comparison(snapshot: Snapshot) -> bool:
     """Whether so few people pick up that it is worth reading what to compare them with."""
-    return is_suspicious(look(snapshot, now))
+    return is_suspicious(look(snapshot))
+
+
+def _rank(view: View, found: Finding) -> tuple[int, int, int, int]:
+    """Order reasons: what people wanted, what else holds the batch, what goes wrong, the rest."""
+    rule = RULES[found.reason]
+    severity = rule.severity_of(found)
+    if found.is_holding and found.reason in WISHES - _OWN_PAUSE and view.is_live:
+        group = 0
+    elif found.is_holding and severity is not Severity.INFO:
+        group = 1
+    elif severity is not Severity.INFO:
+        group = 2
+    else:
+        group = 4 if found.claim is Claim.OVER else 3
+    # Of several wishes the outermost comes first, however grave.
+    graveness = 0 if group == 0 else _SEVERITIES.index(severity)
+    return group, graveness, _LAYERS.index(rule.layer), _TABLE.index(found.reason)
+
+
+def _then(findings: Sequence[Finding], reasons: Sequence[ReasonShown]) -> ReasonShown | None:
+    """Give what would hold the batch next, once what people wanted does not any more."""
+    if not findings or not findings[0].is_holding or findings[0].reason not in WISHES:
+        return None
+    for found, shown in zip(findings[1:], reasons[1:], strict=True):
+        if found.is_holding or _severity(found) is not Severity.INFO:
+            return shown
+    return None
 
 
 def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:
@@ -177,7 +140,6 @@ def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:
             "since": found.since,
             "until": found.until,
             **found.evidence,
-            **found.words,
         }
         shown.append(
             ReasonShown(
@@ -188,35 +150,29 @@ def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:
                 since=found.since,
                 until=found.until,
                 evidence=found.evidence,
-                fix=fill(rule.text_of(found), spoken),
+                fix=fill(rule.text_of(found), spoken, found.words),
                 help=f"docs/reference/reasons.md#{found.reason}",
             )
         )
-    shown.sort(key=lambda one: (_SEVERITIES.index(one.severity), _LAYERS.index(one.layer)))
     return tuple(shown)
 
 
 def _account(view: View, findings: Sequence[Finding], holds: Sequence[Finding]) -> Accounting:
-    """Put every unfinished contact under exactly one heading: the outermost that holds it."""
-    by_reason = dict(view.own_waits)
+    """Put every unfinished contact under exactly one heading: the outermost gate that holds it."""
+    by_reason: dict[Reason, int] = {}
     rest = view.claimable
 
     def count(reason: Reason, contacts: int) -> None:
         if contacts:
             by_reason[reason] = by_reason.get(reason, 0) + contacts
 
-    outer = next((h for h in holds if RULES[h.reason].layer in {Layer.INTENT, Layer.CLOCK}), None)
-    slots = next(
-        (
-            found
-            for found in findings
-            if found.reason in {Reason.CONCURRENCY_FULL, Reason.CAMPAIGN_CONCURRENCY_FULL}
-        ),
-        None,
-    )
-    if outer is not None:
-        count(outer.reason, rest)
+    wish = next((found for found in holds if found.reason in WISHES), None)
+    if wish is not None:
+        count(wish.reason, view.held_back)
         rest = 0
+    else:
+        by_reason.update(view.own_waits)
+    slots = next((found for found in findings if found.reason in _SLOTS), None)
     if slots is not None and rest:
         count(slots.reason, slots.contacts)
         rest -= slots.contacts
@@ -232,20 +188,16 @@ def _severity(found: Finding) -> Severity:
     return RULES[found.reason].severity_of(found)
 
 
-# Somebody's wish, closed hours and slots in use are good reasons to wait; a dead worker, a refused
-# key or an open breaker are not.
-_GOOD: Final = frozenset({Layer.INTENT, Layer.CLOCK})
-
-
-def _is_stuck(view: View, holds: Sequence[Finding]) -> bool:
+def _is_stuck(view: View) -> bool:
     """Whether pending contacts could have been dialled for too long and none was.
 
     Age alone never makes a batch stuck. The clock runs from the latest instant at which something
-    still had to happen first, and stands still while there is a good reason to wait.
+    still had to happen first, and stands still while there is a good reason to wait: somebody's
+    wish, closed hours, slots in use. A dead worker, a refused key or an open breaker are none.
     """
-    if view.snapshot.batch.status is not BatchStatus.IN_PROGRESS or view.claimable_pending <= 0:
+    if view.snapshot.batch.status not in _MAY_BE_STUCK or view.claimable_pending <= 0:
         return False
-    if view.free == 0 or any(RULES[hold.reason].layer in _GOOD for hold in holds):
+    if view.free == 0 or view.is_wished:
         return False
     return view.now - view.pending_since > view.snapshot.settings.stuck_after
 
@@ -259,20 +211,27 @@ def _verdict(
     is_stalled: bool,
 ) -> Verdict:
     serious = [f for f in findings if _severity(f) is not Severity.INFO]
-    # Calls nobody hears of fill the slots: then nothing moves until they are looked up.
-    unheard = sum(f.contacts for f in serious if f.reason is Reason.WEBHOOKS_NOT_ARRIVING)
-    is_filled = view.free == 0 and view.claimable > 0 and unheard >= max(view.on_call, 1)
-    if is_stalled or is_filled or any(f.is_holding and f.until is None for f in serious):
-        return Verdict.BLOCKED
-    if not view.is_live and all(RULES[f.reason].layer is Layer.PROVIDER for f in serious):
-        return Verdict.FINISHED  # how people were reached is worth knowing, and nothing is left
-    if serious or (view.is_live and view.snapshot.stale_inputs):
-        return Verdict.DEGRADED
+    is_calm = bool(holds) and holds[0].reason in WISHES and _severity(holds[0]) is Severity.INFO
     if not view.is_live:
-        return Verdict.FINISHED
-    if holds or not (view.on_call or accounting.dialable_now):
-        return Verdict.WAITING
-    return Verdict.HEALTHY
+        # How people were reached is worth knowing, and nothing is left to do.
+        is_sound = all(RULES[f.reason].layer is not Layer.DATA for f in serious)
+        return Verdict.FINISHED if is_sound else Verdict.DEGRADED
+    if is_calm and not view.on_call and not is_stalled:
+        return Verdict.WAITING  # as somebody wanted; what is wrong meanwhile is listed
+    is_shut = not is_calm and any(f.is_holding and f.until is None for f in serious)
+    if is_stalled or is_shut or _is_filled(view, serious):
+        return Verdict.BLOCKED
+    if serious or view.snapshot.stale_inputs:
+        return Verdict.DEGRADED
+    is_moving = not holds and (view.on_call or accounting.dialable_now)
+    return Verdict.HEALTHY if is_moving else Verdict.WAITING
+
+
+def _is_filled(view: View, serious: Sequence[Finding]) -> bool:
+    """Whether calls nobody hears of fill the slots: nothing moves until they are looked up."""
+    silent = (Reason.WEBHOOKS_NOT_ARRIVING, Reason.CALLS_MISSING)
+    unheard = sum(found.contacts for found in serious if found.reason in silent)
+    return view.free == 0 and view.claimable > 0 and unheard >= max(view.on_call, 1)
 
 
 def _next_dial_at(view: View, holds: Sequence[Finding]) -> datetime | None:
@@ -304,7 +263,7 @@ def _binding(
     if accounting.dialable_now:
         return None, None
     if view.claimable:
-        slots = next((f for f in findings if RULES[f.reason].layer is Layer.CAPACITY), None)
+        slots = next((f for f in findings if f.reason in _SLOTS), None)
         own = [slots] if slots else []
     else:
         own = [f for f in findings if f.reason in _OWN_WAITS]

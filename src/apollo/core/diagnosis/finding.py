@@ -23,6 +23,8 @@ class Finding:
     is_holding: bool = False
     # How sure it is, and whether it still is so: this decides severity and text.
     claim: Claim = Claim.HOLDS
+    # Less grave than the rule says, because nothing waits on it now.
+    is_calm: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,8 @@ class HookCounts:
     last_received_at: datetime | None = None
     refused_signature: int = 0
     last_refused_at: datetime | None = None
+    # When the last few were refused, newest first.
+    refused_at: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +55,10 @@ class LiveList:
 
     listed_at: datetime
     listed: int = 0
-    # Open calls older than a provider's delays that the list does not show, by batch.
+    # Open calls older than a provider's delays that the list does not show, by batch: those the
+    # provider reported on, and those of which nothing was ever heard.
     missing: tuple[tuple[uuid.UUID, int], ...] = ()
+    never_seen: tuple[tuple[uuid.UUID, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,11 +142,13 @@ class Process:
     status_hook_url: str = ""
     provider: ProviderHealth | None = None
     hooks: HookCounts | None = None
-    # The longest the event loop stood still in the last minute.
+    # How long the event loop stood still before the last heartbeat.
     loop_lag_s: float = 0.0
     # Workers: when it last asked for contacts, and the slowest of the last hundred times.
     last_claim_at: datetime | None = None
     slowest_claim_s: float | None = None
+    # Workers: whether it has compared the database with the provider, before which it dials nobody.
+    is_cleared: bool = True
     # The schema its program was made for.
     schema_version: int | None = None
     # Its clock minus the database's.
@@ -190,7 +196,7 @@ class DatabaseHealth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedCall:
-    """A call that is over. `was_heard`: the provider told us of it while it went on."""
+    """A call that is over. `heard_at`: when the provider first told us of it, if it did."""
 
     kind: CallKind
     outcome: Outcome
@@ -198,6 +204,8 @@ class EndedCall:
     phone_number: str
     requested_at: datetime
     ended_at: datetime
+    heard_at: datetime | None = None
+    ringing_at: datetime | None = None
     answered_at: datetime | None = None
     sip_status: int | None = None
     sip_reason: str = ""
@@ -206,7 +214,41 @@ class EndedCall:
     duration_s: int | None = None
     # What proved the end: webhook, reply, poll, cdr, operator, assumed.
     evidence: str = ""
-    was_heard: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveCall:
+    """An open call of the batch that the provider took."""
+
+    from_number: str
+    phone_number: str
+    requested_at: datetime
+    heard_at: datetime | None = None
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Neighbour:
+    """A call of another batch on the same connection, open or over, to compare with."""
+
+    campaign_id: uuid.UUID
+    batch_id: uuid.UUID
+    # Whether it is of the same organisation: another one's is never named.
+    is_ours: bool
+    agent_id: str = ""
+    from_number: str
+    requested_at: datetime
+    heard_at: datetime | None = None
+    ringing_at: datetime | None = None
+    answered_at: datetime | None = None
+    ended_at: datetime | None = None
+    outcome: Outcome | None = None
+    sip_status: int | None = None
+    hangup_by: str = ""
+    hangup_reason: str = ""
+    duration_s: int | None = None
+    evidence: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

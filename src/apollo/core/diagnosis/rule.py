@@ -6,7 +6,7 @@ look at the gates (`view.holds`) and never hold anything.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from apollo.core.diagnosis.evidence import Claim
@@ -38,7 +38,7 @@ class Rule:
 
     def severity_of(self, found: Finding) -> Severity:
         """How much a finding should worry a person: a few results warn, what is over informs."""
-        if found.claim is Claim.OVER:
+        if found.claim is Claim.OVER or found.is_calm:
             return Severity.INFO
         if found.claim is Claim.SO_FAR and self.severity is Severity.CRITICAL:
             return Severity.WARNING
@@ -54,7 +54,14 @@ class Rule:
 
 
 def gate(
-    reason: Reason, layer: Layer, severity: Severity, *, meaning: str, fix: str
+    reason: Reason,
+    layer: Layer,
+    severity: Severity,
+    *,
+    meaning: str,
+    fix: str,
+    so_far: str = "",
+    over: str = "",
 ) -> Callable[[Find], Rule]:
     """Make a gate of the function that finds it."""
     return lambda find: Rule(
@@ -63,6 +70,8 @@ def gate(
         severity=severity,
         meaning=meaning,
         fix=fix,
+        so_far=so_far,
+        over=over,
         is_gate=True,
         find=find,
     )
@@ -79,14 +88,5 @@ def symptom(
     over: str = "",
 ) -> Callable[[Find], Rule]:
     """Make a symptom of the function that finds it."""
-    return lambda find: Rule(
-        reason=reason,
-        layer=layer,
-        severity=severity,
-        meaning=meaning,
-        fix=fix,
-        so_far=so_far,
-        over=over,
-        is_gate=False,
-        find=find,
-    )
+    made = gate(reason, layer, severity, meaning=meaning, fix=fix, so_far=so_far, over=over)
+    return lambda find: replace(made(find), is_gate=False)

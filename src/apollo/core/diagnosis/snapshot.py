@@ -14,13 +14,15 @@ from apollo.core.diagnosis.reported import (
     DecidedCall,
     EndedCall,
     HookCounts,
+    LiveCall,
+    Neighbour,
     Process,
     ProviderHealth,
     WriteFault,
 )
 from apollo.core.model import Turn
 from apollo.core.reasons import Reason
-from apollo.core.states import BatchStatus, ContactStatus, PausedBy
+from apollo.core.states import BatchStatus, ContactStatus, Outcome, PausedBy
 from apollo.core.windows import WorkingHours
 
 __all__ = ["HookCounts", "Process", "ProviderHealth", "Settings", "Snapshot"]
@@ -78,6 +80,11 @@ class CampaignFacts:
     # How its agent is reached: by an application of the provider's, or by a hook given inline.
     application_sid: str = ""
     call_hook: str = ""
+    agent_id: str = ""
+    # The caller ids in use.
+    phone_numbers: tuple[str, ...] = ()
+    # How long a retry waits at least.
+    cooldown: timedelta = timedelta()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,14 +127,12 @@ class OpenCalls:
     batch_id: uuid.UUID
     calls: int
     oldest_at: datetime
+    # Of the batch that holds them.
+    status: BatchStatus = BatchStatus.IN_PROGRESS
     # Requests without a usable answer.
     unknown: int = 0
     unknown_since: datetime | None = None
     next_look_at: datetime | None = None
-    # When the provider was last heard of one of them, and when those accepted were requested of
-    # which nothing was heard.
-    last_heard_at: datetime | None = None
-    unheard_at: tuple[datetime, ...] = ()
     # How many are open beyond the longest a call may last.
     too_long: int = 0
     # When any of them is looked at next, and when the last of them was asked for.
@@ -197,6 +202,16 @@ class HeldByCarrier:
 
 
 @dataclass(frozen=True, slots=True)
+class Ending:
+    """How a number of calls of a batch that is over ended."""
+
+    outcome: Outcome
+    sip_status: int | None
+    hangup_reason: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
 class Held:
     """Contacts that nobody calls again before an operator has released them."""
 
@@ -230,6 +245,8 @@ class Recounted:
 class Snapshot:
     """One instant. Collections are None when they could not be read."""
 
+    # The database's time at which it was read: everything in it was dated by that clock.
+    read_at: datetime
     settings: Settings
     batch: BatchFacts
     campaign: CampaignFacts
@@ -246,13 +263,18 @@ class Snapshot:
     held: Held | None = Held(0, may_be_more=False)
     # Gates of the batch and its campaign that are shut because calls fail.
     shut_gates: tuple[HeldByCarrier, ...] | None = ()
-    # The last calls of this batch that ended, newest first.
+    # The last calls of this batch that ended, newest first; those that are open and taken by the
+    # provider; and calls of other batches on the connection, to compare with.
     ended: tuple[EndedCall, ...] | None = ()
+    live: tuple[LiveCall, ...] | None = ()
+    neighbours: tuple[Neighbour, ...] | None = ()
     # Whether people picked up: the last first calls, and what to compare them with, earlier ones of
     # this batch and those of the campaign's other batches; read only when it matters.
     decided: tuple[DecidedCall, ...] | None = ()
     earlier: tuple[DecidedCall, ...] | None = ()
     elsewhere: tuple[DecidedCall, ...] | None = ()
+    # How the calls of a batch that is over ended, from an even sample.
+    endings: tuple[Ending, ...] | None = ()
     database: DatabaseHealth | None = None
     # None where Kafka is not the bus.
     backlog: Backlog | None = None

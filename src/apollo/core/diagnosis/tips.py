@@ -1,36 +1,48 @@
 """The tip: one or two sentences with numbers that tell a person what to do next."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from apollo.core import ids
+from apollo.core.diagnosis.answer import ReasonShown
 from apollo.core.diagnosis.view import View
 from apollo.core.diagnosis.words import count, span, stamp
+from apollo.core.reasons import Severity
 from apollo.core.states import CLOSED_BATCH
 
 
 def tip_for(
     view: View,
+    reasons: Sequence[ReasonShown],
     *,
     is_healthy: bool,
     stalled_for: timedelta | None,
-    first_fix: str | None,
-    is_serious: bool,
     dialable_now: int,
     next_dial_at: datetime | None,
+    then: ReasonShown | None,
 ) -> str:
     """Say the next step; `stalled_for` is None unless the batch is stuck."""
+    first = reasons[0] if reasons else None
+    is_serious = first is not None and first.severity is not Severity.INFO
     if stalled_for is not None:
-        return _stuck(view, stalled_for, first_fix if is_serious else None)
-    if is_serious and first_fix is not None:
-        return first_fix
+        return _stuck(view, stalled_for, first.fix if first is not None and is_serious else None)
+    if first is not None and then is not None:
+        return f"{first.fix} After that: {then.fix}"
+    if first is not None and is_serious:
+        return first.fix
     if is_healthy:
         return _healthy(view, dialable_now, next_dial_at)
-    if first_fix is not None and view.is_live:
-        return first_fix
+    if first is not None and view.is_live:
+        return first.fix
+    return _finished(view, first)
+
+
+def _finished(view: View, first: ReasonShown | None) -> str:
     status = view.snapshot.batch.status
     going = count(view.on_call, "call that is|calls that are")
     ending = f" The {going} still up end by themselves." if view.on_call else ""
-    return f"The batch is {status}; nothing is waiting to be dialled.{ending}"
+    how = f" {first.fix}" if first is not None else ""
+    return f"The batch is {status}; nothing is waiting to be dialled.{ending}{how}"
 
 
 def held_note(view: View) -> str | None:
@@ -41,31 +53,31 @@ def held_note(view: View) -> str | None:
     many = count(held.contacts, "contact is|contacts are")
     what = (
         f"{'At least ' if held.may_be_more else ''}{many} held as failed: a call may have been"
-        " placed, and nobody knows what became of it. On the server, `apollo calls unresolved`"
+        " placed, and it is unknown what became of it. On the server, `apollo calls unresolved`"
         " lists such calls"
     )
     if view.snapshot.batch.status in CLOSED_BATCH:
-        return f"{what}; the batch is {view.snapshot.batch.status}, so nobody is called again."
-    return f"{what}, and `apollo calls release ID --reason …` has a contact called again."
+        return f"{what}; the batch is {view.snapshot.batch.status}, so no one is called again."
+    return f"{what}, and `apollo calls release ID --reason …` makes a contact callable again."
 
 
 def _stuck(view: View, stalled_for: timedelta, first_fix: str | None) -> str:
     batch_id = ids.batch_id(view.snapshot.batch.id)
     waited = (
-        f"{count(view.claimable_pending, 'contact is|contacts are')} pending and could have been"
-        f" dialled, but none was for {span(stalled_for)}."
+        f"{count(view.claimable_pending, 'contact has|contacts have')} been pending for"
+        f" {span(stalled_for)} and could have been dialled. They go out by themselves then, else"
+        f" POST /api/v1/batches/{batch_id}/dispatch."
     )
-    then = f"Then POST /api/v1/batches/{batch_id}/dispatch if they do not go out by themselves."
     if first_fix is not None:
-        return f"{waited} {first_fix} {then}"
+        return f"{first_fix} {waited}"
     workers = ", ".join(
         f"{worker.host} (process {worker.pid})" for worker in view.processes("worker")
     )
-    bus = " or cut off from Kafka" if view.snapshot.settings.bus_kind == "kafka" else ""
-    cause = f"A worker is alive ({workers}) and takes none of them: it hangs{bus}. Restart it."
+    bus = " or is cut off from Kafka" if view.snapshot.settings.bus_kind == "kafka" else ""
+    cause = f"Restart the worker on {workers}: it is alive and takes nobody, so it hangs{bus}."
     if not workers:
-        cause = "Whether a worker is alive could not be read: see that one runs."
-    return f"{waited} {cause} {then}"
+        cause = "See that a worker runs: whether one is alive could not be read."
+    return f"{cause} {waited}"
 
 
 def _healthy(view: View, dialable_now: int, next_dial_at: datetime | None) -> str:
@@ -79,4 +91,4 @@ def _healthy(view: View, dialable_now: int, next_dial_at: datetime | None) -> st
     if next_dial_at is not None:
         wait = span(next_dial_at - view.now)
         return f"{state}; the next call goes out at {stamp(next_dial_at)}, in {wait}."
-    return f"{state}; nobody else is waiting."
+    return f"{state}; no one else is waiting."

@@ -26,6 +26,23 @@ ALIVE_WITHIN: Final = timedelta(seconds=15)
 _WINDOWS_TRIED: Final = 14
 
 _WAITING_STATUS: Final = {status: turn for turn, status in STATUS_OF.items()}
+# What people wanted, a pause by Apollo and its cause, and calling hours: they hold every contact of
+# the batch, retries too, and nobody is to be dialled while they last.
+WISHES: Final = frozenset(
+    {
+        Reason.CANCELLED,
+        Reason.BATCH_EXPIRED,
+        Reason.DIALLING_STOPPED,
+        Reason.RECOVERY_MODE,
+        Reason.CAMPAIGN_PAUSED,
+        Reason.BATCH_PAUSED,
+        Reason.PAUSED_BY_APOLLO,
+        Reason.BAD_REQUEST_EVERYWHERE,
+        Reason.BATCH_SCHEDULED,
+        Reason.OUTSIDE_WINDOW,
+        Reason.WINDOW_NEVER_OPENS,
+    }
+)
 _COOLDOWN_OF: Final = {
     Turn.RETRY: Reason.RETRY_NOT_DUE,
     Turn.FOLLOW_UP: Reason.FOLLOW_UP_NOT_DUE,
@@ -89,9 +106,31 @@ class View:
         return self.is_live and self.unfinished > 0
 
     @property
+    def is_wished(self) -> bool:
+        """Whether people, or calling hours, hold the whole batch."""
+        return any(gate.is_holding and gate.reason in WISHES for gate in self.holds.gates)
+
+    @property
+    def held_back(self) -> int:
+        """Contacts that wait, for whatever: their own turn, or what holds the whole batch."""
+        return self.claimable + sum(self.own_waits.values())
+
+    @property
     def free(self) -> int | None:
         """Slots this batch could take now; None when open calls could not be read."""
         return min((limit.free for limit in self.limits), default=None)
+
+    def was_listening(self, since: datetime, until: datetime) -> bool:
+        """Whether an API process was there for webhooks all the time between two instants.
+
+        Nobody can tell where no process has reported.
+        """
+        return any(
+            one.role == "web"
+            and (one.started_at is None or one.started_at <= since)
+            and (one in self.processes("web") or (one.stopped_at or one.seen_at) >= until)
+            for one in self.snapshot.processes or ()
+        )
 
     @property
     def alive(self) -> list[Process]:
@@ -121,6 +160,7 @@ class View:
     def _moved_after(self, waited: datetime | None) -> datetime:
         facts = self.snapshot
         marks = [facts.batch.ready_at, waited, self.opened_at, facts.slot_freed_at]
+        marks.append(facts.batch.scheduled_start)
         marks += [tally.latest_at for tally in facts.tallies if tally.status in _MOVED]
         return max(mark for mark in marks if mark is not None)
 
@@ -140,8 +180,9 @@ class View:
         ]
 
 
-def look(snapshot: Snapshot, now: datetime) -> View:
+def look(snapshot: Snapshot) -> View:
     """Count what a snapshot holds."""
+    now = snapshot.read_at
     counts = dict.fromkeys(ContactStatus, 0)
     for tally in snapshot.tallies:
         counts[tally.status] += tally.contacts

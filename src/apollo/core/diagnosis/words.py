@@ -43,9 +43,16 @@ class _Number(int):
         return count(int(self), words) if words else str(int(self))
 
 
-def fill(template: str, evidence: Mapping[str, object]) -> str:
-    """Put evidence into a template; raises KeyError when the template asks for more."""
-    return template.format_map({key: _spoken(value) for key, value in evidence.items()})
+def fill(
+    template: str, evidence: Mapping[str, object], words: Mapping[str, object] | None = None
+) -> str:
+    """Put evidence into a template, and words as they are; raises KeyError when it asks for more.
+
+    What is not known of the evidence reads "unknown"; words that are empty say nothing.
+    """
+    given = {key: _spoken(value) for key, value in evidence.items()}
+    given |= {key: "" if value == "" else _spoken(value) for key, value in (words or {}).items()}
+    return template.format_map(given)
 
 
 def _spoken(value: object) -> str | int:

@@ -6,13 +6,17 @@
 select set_config('statement_timeout', :milliseconds::text, true);
 
 -- name: batch_facts
--- The batch, its campaign, and who stopped dialling, if anybody did.
-select b.id, b.campaign_id, b.organization_id, b.status, b.total_contacts, b.concurrency_limit, b.paused_by,
+-- The batch, its campaign, and who stopped dialling, if anybody did; and the database's time, by
+-- which all of it was dated. A test may say another.
+select coalesce(:now::timestamptz, clock_timestamp()) as read_at,
+       b.id, b.campaign_id, b.organization_id, b.status, b.total_contacts, b.concurrency_limit, b.paused_by,
        b.pause_reason, b.scheduled_start, b.ends_at, b.ready_at, b.updated_at, b.rejected_count,
        case when b.rejected_count > 0
             then jsonb_path_query_array(b.rejected, '$[0 to 2]') else '[]' end as rejected,
        coalesce(b.max_retries_override, (c.retry_policy ->> 'max_retries')::integer, 0)
          as max_retries,
+       coalesce((c.retry_policy ->> 'cooldown_minutes')::float8, 0) as cooldown_minutes,
+       c.agent_id, c.phone_numbers,
        a.agent_id is not null as is_registered, a.application_sid, a.call_hook,
        c.concurrency_limit as campaign_limit, c.paused_at, c.cancelled_at,
        c.working_hours_enforced, c.timezone, c.working_hours,
@@ -39,33 +43,37 @@ select status, nullif(wait_reason, '') as wait_reason, sum(contacts)::bigint as 
 -- Who is alive, and of the others those seen last.
 select role, host, pid, version, started_at, seen_at, stopped_at, report
   from heartbeats
- order by stopped_at is null and seen_at > :alive_after::timestamptz desc, seen_at desc
+ order by stopped_at is null
+          and seen_at > (select coalesce(:now::timestamptz, clock_timestamp())) - :alive_within::interval desc,
+          seen_at desc
  limit 100;
 
 -- name: open_calls
--- The campaign's open calls by batch: at most as many as its limit allows.
-select batch_id, count(*)::integer as calls, min(requested_at) as oldest_at,
-       count(*) filter (where state = 'unknown')::integer as unknown,
-       min(requested_at) filter (where state = 'unknown') as unknown_since,
-       min(deadline_at) filter (where state = 'unknown') as next_look_at,
-       max(heard_at) as last_heard_at, max(requested_at) as newest_at,
-       min(deadline_at) as next_deadline_at,
+-- The campaign's open calls by batch: at most as many as its limit allows. One that was heard of is
+-- too long open beyond the longest it may ring, or talk.
+select k.batch_id, b.status, count(*)::integer as calls, min(k.requested_at) as oldest_at,
+       count(*) filter (where k.state = 'unknown')::integer as unknown,
+       min(k.requested_at) filter (where k.state = 'unknown') as unknown_since,
+       min(k.deadline_at) filter (where k.state = 'unknown') as next_look_at,
+       max(k.requested_at) as newest_at, min(k.deadline_at) as next_deadline_at,
        count(*) filter (
-         where heard_at is not null
-           and case when answered_at is null then requested_at < :ringing_since::timestamptz
-                    else answered_at < :talking_since::timestamptz end)::integer as too_long,
-       coalesce(array_agg(requested_at) filter (where state = 'accepted' and heard_at is null),
-                '{}') as unheard_at
-  from calls
- where campaign_id = :campaign_id and ended_at is null
- group by batch_id;
+         where k.heard_at is not null
+           and case when k.answered_at is null then k.requested_at + :ring_for::interval
+                    else k.answered_at + :talk_for::interval end
+               < (select coalesce(:now::timestamptz, clock_timestamp())))::integer as too_long
+  from calls k
+  join batches b on b.id = k.batch_id
+ where k.campaign_id = (select m.campaign_id from batches m where m.id = :batch_id)
+   and k.ended_at is null
+ group by k.batch_id, b.status;
 
 -- name: contacts_on_call
 -- This batch's contacts with an open call, by status.
 select c.status, count(distinct c.position)::integer as contacts, min(c.updated_at) as oldest_at
   from calls k
   join contacts c on c.batch_id = k.batch_id and c.position = k.position
- where k.campaign_id = :campaign_id and k.batch_id = :batch_id and k.ended_at is null
+ where k.campaign_id = (select m.campaign_id from batches m where m.id = :batch_id)
+   and k.batch_id = :batch_id and k.ended_at is null
  group by c.status;
 
 -- name: waiting
@@ -90,7 +98,8 @@ select t.turn,
        (select count(*)::integer
           from (select from due_contacts d
                  where d.batch_id = :batch_id and d.turn between t.turn and t.turn
-                   and not d.is_due and d.blocked_number is null and d.due_at <= :now
+                   and not d.is_due and d.blocked_number is null
+                   and d.due_at <= (select coalesce(:now::timestamptz, clock_timestamp()))
                  order by d.turn, d.due_at
                  limit :overdue_max::integer) as o) as overdue
   from unnest('{0,1,2}'::smallint[]) as t (turn);
@@ -104,7 +113,7 @@ select t.turn,
   order by c.position
   limit 3)
 union all
-(select d.position, d.since, false
+(select d.position, d.since as updated_at, false as is_fresh
    from due_contacts d
   where d.batch_id = :batch_id and d.turn = 2
   order by d.since, d.position
@@ -135,33 +144,64 @@ select g.kind as scope, g.sip_status,
          where o.provider = g.provider and o.kind = 'campaign' and o.shut_at is not null
            and o.campaign_id <> g.campaign_id) as others
   from carrier_gates g
- where g.campaign_id = :campaign_id and g.shut_at is not null
+ where g.campaign_id = (select m.campaign_id from batches m where m.id = :batch_id)
+   and g.shut_at is not null
    and (g.kind = 'campaign' or g.scope_id = :batch_id)
  order by g.kind desc;
 
 -- name: acts
 -- Who paused or cancelled the batch or its campaign, last.
-(select 'batch' as scope, action, actor, at
+(select 'batch' as scope, case when action ~ 'cancel' then 'cancel' else 'pause' end as verb,
+        actor, at
    from actions
   where batch_id = :batch_id and action ~ '(pause|cancel)'
   order by at desc
   limit 1)
 union all
-(select 'campaign', action, actor, at
+(select 'campaign', case when action ~ 'cancel' then 'cancel' else 'pause' end, actor, at
    from actions
-  where campaign_id = :campaign_id and batch_id is null and action ~ '(pause|cancel)'
+  where campaign_id = (select m.campaign_id from batches m where m.id = :batch_id)
+    and batch_id is null and action ~ '(pause|cancel)'
   order by at desc
   limit 1);
 
 -- name: ended_calls
 -- How the last calls of the batch ended, newest first: the end of one index.
-select kind, outcome, from_number, phone_number, requested_at, ended_at, answered_at, sip_status,
-       sip_reason, hangup_by, hangup_reason, duration_seconds, evidence,
-       heard_at is not null as was_heard
+select kind, outcome, from_number, phone_number, requested_at, ended_at, heard_at, ringing_at,
+       answered_at, sip_status, coalesce(sip_reason, '') as sip_reason,
+       coalesce(hangup_by, '') as hangup_by, coalesce(hangup_reason, '') as hangup_reason,
+       duration_seconds as duration_s, coalesce(evidence, '') as evidence
   from calls
  where batch_id = :batch_id and outcome is not null
  order by ended_at desc
  limit 200;
+
+-- name: live_calls
+-- The open calls of the batch that the provider took, newest first.
+select from_number, phone_number, requested_at, heard_at, ringing_at, answered_at
+  from calls
+ where campaign_id = (select m.campaign_id from batches m where m.id = :batch_id)
+   and batch_id = :batch_id and ended_at is null and state in ('accepted', 'ringing', 'answered')
+ order by requested_at desc
+ limit 200;
+
+-- name: endings
+-- What became of the calls of a batch that is over, from up to forty of each tenth of its people.
+select k.outcome, k.sip_status, coalesce(k.hangup_reason, '') as hangup_reason,
+       count(*)::integer as calls
+  from batches b
+ cross join generate_series(0, 9) as n
+ cross join lateral (
+   select e.outcome, e.sip_status, e.hangup_reason
+     from calls e
+    where e.batch_id = b.id
+      and e.position >= 1 + b.total_contacts::bigint * n / 10
+      and e.position < 1 + b.total_contacts::bigint * (n + 1) / 10
+      and e.outcome is not null
+    order by e.position, e.attempt
+    limit 40) as k
+ where b.id = :batch_id and b.status not in ('pending', 'in_progress', 'paused')
+ group by 1, 2, 3;
 
 -- name: held
 -- Contacts held by the last calls of unknown outcome. Of those calls so many are looked at and no
@@ -175,70 +215,20 @@ select count(*) filter (where c.status = 'failed' and c.attempts = k.attempt)::i
          limit :looked_at_max::integer) as k
   join contacts c on c.batch_id = :batch_id and c.position = k.position;
 
--- name: decided_calls
--- The last first calls that reached a phone, newest first, in the order in which people are called.
--- Those placed after one that still rings are left out: who picks up is known sooner than who does
--- not, so the last to end are no fair sample. Who talks has picked up.
-select k.position, k.from_number, k.phone_number, k.requested_at,
-       k.outcome is not distinct from 'no_answer' as rang_out
-  from calls k
- where k.batch_id = :batch_id and k.kind = 'first'
-   and (k.answered_at is not null or k.outcome in ('completed', 'busy', 'no_answer'))
-   and k.requested_at < coalesce(
-     (select min(r.requested_at)
-        from calls r
-       where r.batch_id = :batch_id and r.kind = 'first' and r.ended_at is null
-         and r.answered_at is null and r.requested_at > :rings_since::timestamptz),
-     'infinity')
- order by k.position desc, k.attempt desc
- limit 200;
-
--- name: decided_earlier
--- Those before a position, evenly over the batch: a few from each of ten places on.
-select k.from_number, k.phone_number, k.requested_at, k.rang_out
-  from generate_series(0, 9) as n
- cross join lateral (
-   select e.from_number, e.phone_number, e.requested_at,
-          e.outcome is not distinct from 'no_answer' as rang_out
-     from calls e
-    where e.batch_id = :batch_id and e.kind = 'first'
-      and e.position >= 1 + (:before::integer - 1)::bigint * n / 10
-      and e.position < 1 + (:before::integer - 1)::bigint * (n + 1) / 10
-      and (e.answered_at is not null or e.outcome in ('completed', 'busy', 'no_answer'))
-    order by e.position, e.attempt
-    limit 40) as k;
-
--- name: decided_elsewhere
--- The last of the five newest other batches of the campaign.
-select k.from_number, k.phone_number, k.requested_at, k.rang_out
-  from (select o.id
-          from batches o
-         where o.campaign_id = :campaign_id and o.id <> :batch_id
-         order by o.created_at desc, o.id
-         limit 5) as b
- cross join lateral (
-   select e.from_number, e.phone_number, e.requested_at,
-          e.outcome is not distinct from 'no_answer' as rang_out
-     from calls e
-    where e.batch_id = b.id and e.kind = 'first' and e.requested_at < :rings_since::timestamptz
-      and (e.answered_at is not null or e.outcome in ('completed', 'busy', 'no_answer'))
-    order by e.position desc, e.attempt desc
-    limit 60) as k;
-
 -- name: calls_elsewhere
--- The last calls of the five newest other batches of the campaign.
-select k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended_at, k.answered_at,
-       k.sip_status, k.sip_reason, k.hangup_by, k.hangup_reason, k.duration_seconds, k.evidence,
-       k.heard_at is not null as was_heard
+-- The last calls of the five newest batches of the campaign.
+select k.kind, k.outcome, k.from_number, k.phone_number, k.requested_at, k.ended_at, k.heard_at,
+       k.answered_at, k.sip_status, coalesce(k.hangup_by, '') as hangup_by,
+       coalesce(k.hangup_reason, '') as hangup_reason, k.duration_seconds as duration_s
   from (select o.id
           from batches o
-         where o.campaign_id = :campaign_id and o.id <> :batch_id
+         where o.campaign_id = :campaign_id
          order by o.created_at desc, o.id
          limit 5) as b
  cross join lateral (
    select e.id, e.kind, e.outcome, e.from_number, e.phone_number, e.requested_at, e.ended_at,
-          e.answered_at, e.sip_status, e.sip_reason, e.hangup_by, e.hangup_reason,
-          e.duration_seconds, e.evidence, e.heard_at
+          e.answered_at, e.sip_status, e.hangup_by, e.hangup_reason,
+          e.duration_seconds, e.heard_at
      from calls e
     where e.batch_id = b.id and e.outcome is not null
     order by e.ended_at desc
@@ -286,7 +276,7 @@ with waiting as materialized (
    cross join lateral unnest(pg_blocking_pids(w.pid)) as b (pid)
    where w.datname = current_database() and w.wait_event_type = 'Lock'
 )
-select a.pid, a.application_name as application, coalesce(a.state, '') as state,
+select a.pid, coalesce(a.application_name, '') as application, coalesce(a.state, '') as state,
        coalesce(a.xact_start, a.query_start, a.backend_start) as since,
        count(distinct w.pid)::integer as waiting, left(a.query, 200) as statement
   from waiting w

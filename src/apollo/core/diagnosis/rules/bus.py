@@ -34,8 +34,8 @@ _OUTBOX_WITHIN: Final = timedelta(seconds=20)
     Severity.WARNING,
     meaning="The API and a worker use different buses, so wake-ups do not reach it. It still finds "
     "work by the sweep, every few seconds.",
-    fix="The API wakes up workers through {api}, and {who} listens to {worker}. Give every "
-    "process the same APOLLO_KAFKA_BOOTSTRAP_SERVERS and restart it.",
+    fix="Give every process the same APOLLO_KAFKA_BOOTSTRAP_SERVERS and restart it. The API wakes"
+    " up workers through {api}, and {who} listens to {worker}.",
 )
 def workers_other_bus(view: View) -> Finding | None:
     """A worker that lives listens to another bus than the one the API speaks on."""
@@ -65,8 +65,8 @@ def workers_other_bus(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="A process cannot reach Kafka. Workers find their work by the sweep meanwhile, and "
     "status events go straight to the database: a delay of seconds, no call is lost.",
-    fix="{who} cannot reach Kafka ({error}); last contact {last_contact}. Check the brokers, "
-    "the network to them and APOLLO_KAFKA_…; it reconnects by itself.",
+    fix="Check the brokers, the network to them and APOLLO_KAFKA_…; {who} cannot reach Kafka"
+    " ({error}), and reconnects by itself. The last contact was {last_contact}.",
 )
 def kafka_unreachable(view: View) -> Finding | None:
     """A process that lives is not connected to Kafka."""
@@ -105,7 +105,7 @@ def kafka_unreachable(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="A worker is connected to Kafka and has no partition to read, so nothing wakes it. It "
     "still finds work by the sweep.",
-    fix="{idle} of {workers} workers have no partition, of {partitions} there are. {what}",
+    fix="{what} {idle} of {workers:worker} have no partition (the topic has {partitions}).",
 )
 def no_partition_assigned(view: View) -> Finding | None:
     """A worker is connected and has had nothing to read for long."""
@@ -128,7 +128,7 @@ def no_partition_assigned(view: View) -> Finding | None:
             "what": "There are more workers than partitions: add partitions to the topic, or run"
             " fewer workers."
             if too_many
-            else f"Look at the log of the {_who([one for one, _ in idle])}: it cannot join the"
+            else f"Look at the log of {_who([one for one, _ in idle])}: it cannot join the"
             " group, or may not read the topic.",
         },
     )
@@ -139,8 +139,8 @@ def no_partition_assigned(view: View) -> Finding | None:
     Layer.PIPELINE,
     Severity.WARNING,
     meaning="Partitions move between the workers again and again, and each move holds up wake-ups.",
-    fix="{who} got other partitions {rebalances} times within two minutes. See in the logs "
-    "which worker comes and goes: one that restarts, hangs, or loses the network.",
+    fix="See in the logs which worker comes and goes: one that restarts, hangs, or loses the"
+    " network. {who} got other partitions {rebalances} times within two minutes.",
 )
 def rebalance_storm(view: View) -> Finding | None:
     """A worker's partitions changed again and again."""
@@ -164,8 +164,8 @@ def rebalance_storm(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Messages wait on Kafka longer than they should: wake-ups come late, or what the "
     "provider reported is not recorded yet.",
-    fix="{who} is {lag} behind with {what}. Look at the database first (db_locks, db_slow), "
-    "which it waits for; else run another worker.",
+    fix="Look at the database first (db_locks, db_slow), which it waits for; otherwise run another"
+    " worker. {who} is {lag} behind with {what}.",
 )
 def kafka_lag(view: View) -> Finding | None:
     """A worker has not taken messages that came long ago."""
@@ -196,8 +196,8 @@ def kafka_lag(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Events for other systems wait in the database and are not brought to Kafka. Dialling "
     "does not depend on it.",
-    fix="The oldest event waits for {age}. See that a worker runs and reaches Kafka, and that "
-    "it may write to the topic of events.",
+    fix="See that a worker runs and reaches Kafka, and that it may write to the topic of events."
+    " The oldest event has been waiting for {age}.",
 )
 def outbox_stalled(view: View) -> Finding | None:
     """Events wait in the outbox for too long."""
@@ -220,8 +220,8 @@ def outbox_stalled(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Messages on Kafka could not be read and were set aside. One from the topic of status "
     "events may hold the outcome of a call.",
-    fix="{letters} messages could not be read, the last at {last_at}: {why}. `apollo dlq list` "
-    "shows them; mend the cause, then `apollo dlq replay --all`.",
+    fix="List them with `apollo dlq list`; fix the cause, then run `apollo dlq replay --all`."
+    " {letters:message} could not be read, the last at {last_at}: {why}.",
 )
 def dead_letters(view: View) -> Finding | None:
     """Messages were set aside and nobody has seen to them."""

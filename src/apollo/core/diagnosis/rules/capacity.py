@@ -17,10 +17,12 @@ from apollo.core.diagnosis.rules.provider import in_state
 from apollo.core.diagnosis.view import Limit, View
 from apollo.core.diagnosis.words import count, span
 from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.states import BatchStatus
 
 # The list is read every 15 s; a few missed readings are no news.
-_LISTED_WITHIN: Final = timedelta(seconds=60)
+_LISTED_WITHIN: Final = timedelta(seconds=30)
 # Enough to see who it is; a list of everything is for the contacts endpoint.
+_LEAKED_SHARE: Final = 5
 _NAMED_MAX: Final = 5
 # Slots go to the batch with the fewest calls for its limit, so one of them comes within a call or
 # two; two minutes without any is worth a look.
@@ -36,10 +38,10 @@ _NEEDED_MAX_S: Final = 10 * 365 * 86_400.0
     meaning="Slots are held by calls that the provider's list of live calls does not show: they are"
     " over, and nobody told us. Apollo gives such a slot back when it has asked for the "
     "call.",
-    fix="{missing} of {in_use:open call is|open calls are} not in the provider's list of live "
-    "calls ({listed} in it, read at {listed_at}). Their slots come back when Apollo has "
-    "asked for each, the first at {next_look_at}. See why their last status never came: the"
-    " provider's log.",
+    fix="Look in the provider's log for why their last status never came. {missing} of"
+    " {in_use:open call is|open calls are} not in the provider's list of live calls ({listed} in"
+    " it, read at {listed_at}). Their slots come back when Apollo has asked for each, the first at"
+    " {next_look_at}.",
 )
 def concurrency_leaked(view: View) -> Finding | None:
     """Slots that calls hold which the provider does not have."""
@@ -49,6 +51,9 @@ def concurrency_leaked(view: View) -> Finding | None:
     missing = dict(live.missing)
     rows = view.snapshot.open_calls or ()
     leaked = {row.batch_id: min(missing.get(row.batch_id, 0), row.calls) for row in rows}
+    # One is asked for soon enough; a fifth of the slots is what people wait for.
+    if sum(leaked.values()) * _LEAKED_SHARE < sum(row.calls for row in rows):
+        return None
     if not sum(leaked.values()):
         return None
     looks = [row.next_deadline_at for row in rows if row.next_deadline_at and leaked[row.batch_id]]
@@ -71,9 +76,8 @@ def concurrency_leaked(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Other batches of the campaign hold every slot, and this one has waited without a "
     "single one for two minutes.",
-    fix="Not one of the campaign's {limit} slots came to this batch since {waiting_since}; they"
-    " are held by {holders}. Pause one of those, give it a lower concurrency_limit, or "
-    "raise the campaign's metadata.concurrency_limit.",
+    fix="{remedy} Or raise the campaign's metadata.concurrency_limit. This batch has had none of"
+    " the campaign's {limit:slot} since {waiting_since}; they are held by {holders}.",
 )
 def shared_limit_starved(view: View) -> Finding | None:
     """Other batches hold every slot of the campaign, and this one has had none for long."""
@@ -89,7 +93,7 @@ def shared_limit_starved(view: View) -> Finding | None:
         contacts=view.claimable,
         since=since,
         evidence={"limit": campaign.limit, "waiting_since": since, "held_by": others},
-        words={"holders": ", ".join(f"{row['batch_id']} ({row['calls']})" for row in others)},
+        words={"holders": _named(others), "remedy": _let_go(others)},
     )
 
 
@@ -98,7 +102,7 @@ def shared_limit_starved(view: View) -> Finding | None:
     Layer.CAPACITY,
     Severity.INFO,
     meaning="More contacts could be called than the batch has slots. `in_use` calls hold them.",
-    fix="{state}. If the carrier allows more calls at a time, raise {where}.",
+    fix="If the carrier allows more calls at a time, raise {where}. {state}.",
 )
 def concurrency_full(view: View) -> Finding | None:
     """The batch's own slots are what limits."""
@@ -127,9 +131,8 @@ def concurrency_full(view: View) -> Finding | None:
     Layer.CAPACITY,
     Severity.INFO,
     meaning="The campaign's slots are in use, by this batch and the other batches named.",
-    fix="{in_use} of the campaign's {limit} slots are in use, {elsewhere} of them by other "
-    "batches ({holders}), so {contacts:contact waits|contacts wait} for one. Pause one of "
-    "those, or raise the campaign's metadata.concurrency_limit.",
+    fix="{remedy}raise the campaign's metadata.concurrency_limit. {state}, and"
+    " {contacts:contact waits|contacts wait} for one.",
 )
 def campaign_concurrency_full(view: View) -> Finding | None:
     """The campaign's slots are what limits, and other batches hold some of them."""
@@ -154,7 +157,8 @@ def campaign_concurrency_full(view: View) -> Finding | None:
             "held_by": others,
         },
         words={
-            "holders": ", ".join(f"{row['batch_id']}: {row['calls']}" for row in others) or "none"
+            "remedy": f"{_let_go(others)} Or " if others else "To call more at a time, ",
+            "state": _held(campaign, batch.in_use, others),
         },
     )
 
@@ -165,8 +169,8 @@ def campaign_concurrency_full(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="The provider answers 429: its request budget is used up. Apollo waits as long as it is"
     " told to and goes on by itself.",
-    fix="The provider allows no more requests until {retry_at} ({last_error}). Ask it for a "
-    "larger budget, or set a lower pace of calls per second.",
+    fix="Ask the provider for a larger budget of requests, or set a lower"
+    " APOLLO_CALLS_PER_SECOND. It has answered 429 since {since} ({last_error}). {again}",
 )
 def rate_limited_by_provider(view: View) -> Finding | None:
     """The provider told every worker to wait."""
@@ -179,9 +183,9 @@ def rate_limited_by_provider(view: View) -> Finding | None:
     Severity.INFO,
     meaning="Calls leave as fast as APOLLO_CALLS_PER_SECOND allows, and at that pace not everybody "
     "is called before the calling hours or the batch end.",
-    fix="At {calls_per_second} calls a second the {waiting:contact|contacts} that wait take "
-    "{needed}, and {ends} in {time_left}: not everybody will be called. Raise "
-    "APOLLO_CALLS_PER_SECOND if the carrier allows it.",
+    fix="Raise APOLLO_CALLS_PER_SECOND if the carrier allows it. At {calls_per_second} calls a"
+    " second the {waiting:contact} that can be called take {needed}, and {ends} in {time_left}: not"
+    " everybody will be called.",
 )
 def pacing_low(view: View) -> Finding | None:
     """The pace limits, and at that pace the window or the batch ends before the contacts do."""
@@ -194,7 +198,8 @@ def pacing_low(view: View) -> Finding | None:
     if booked_s <= 0 or not view.is_waiting_for_us or window is None:
         return None
     ends_at = min(window.closes_at, batch_ends_at or window.closes_at)
-    waiting = view.unfinished - view.on_call
+    # Retries and follow-ups that are due only after the end are no matter of pace.
+    waiting = view.claimable
     needed = timedelta(seconds=min(waiting / per_second, _NEEDED_MAX_S))
     if needed <= ends_at - view.now:
         return None
@@ -234,9 +239,37 @@ def holders(view: View) -> list[dict[str, object]]:
             "batch_id": ids.batch_id(row.batch_id),
             "calls": row.calls,
             "oldest_call_at": row.oldest_at,
+            "status": row.status.value,
         }
         for row in others[:_NAMED_MAX]
     ]
+
+
+def _named(others: list[dict[str, object]]) -> str:
+    return ", ".join(f"{row['batch_id']} ({row['calls']})" for row in others)
+
+
+def _held(campaign: Limit, mine: int, others: list[dict[str, object]]) -> str:
+    """Say who holds the campaign's slots."""
+    elsewhere = campaign.in_use - mine
+    if not others:
+        return f"{campaign.in_use} of the campaign's {count(campaign.limit, 'slot')} are in use"
+    if elsewhere == campaign.limit:
+        every = f"all {count(campaign.limit, 'slot')} of the campaign"
+        if len(others) == 1:
+            return f"Batch {others[0]['batch_id']} holds {every}"
+        return f"Other batches hold {every}: {_named(others)}"
+    return (
+        f"{campaign.in_use} of the campaign's {count(campaign.limit, 'slot')} are in use,"
+        f" {elsewhere} of them by other batches: {_named(others)}"
+    )
+
+
+def _let_go(others: list[dict[str, object]]) -> str:
+    """Say how others give back slots: those that are paused already do so as their calls end."""
+    if all(row["status"] == BatchStatus.PAUSED for row in others):
+        return "Wait for the calls of the paused batches to end; nothing more is dialled there."
+    return "Pause one of the other batches, or give it a lower concurrency_limit."
 
 
 def _over_limit(view: View) -> int | None:
@@ -265,10 +298,10 @@ def _live_list(view: View) -> LiveList | None:
 
 
 RULES: Final = (
+    rate_limited_by_provider,
     concurrency_leaked,
     shared_limit_starved,
     concurrency_full,
     campaign_concurrency_full,
-    rate_limited_by_provider,
     pacing_low,
 )

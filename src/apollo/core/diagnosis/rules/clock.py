@@ -1,12 +1,13 @@
 """Calling hours (clock), and what a contact waits for by itself (contact)."""
 
+from datetime import datetime
 from typing import Final
 
 from apollo.core import ids
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count, local
+from apollo.core.diagnosis.words import count, local, span, stamp
 from apollo.core.model import Turn
 from apollo.core.reasons import Layer, Reason, Severity
 
@@ -27,7 +28,7 @@ def outside_window(view: View) -> Finding | None:
         return None
     return Finding(
         reason=Reason.OUTSIDE_WINDOW,
-        contacts=view.claimable,
+        contacts=view.held_back,
         until=opens_at,
         evidence={
             "opens_at": opens_at,
@@ -45,9 +46,9 @@ def outside_window(view: View) -> Finding | None:
     Severity.CRITICAL,
     meaning="No instant of the coming year satisfies the calling hours, or every window is shorter "
     "than a phone may ring.",
-    fix="No stretch of the calling hours ({timezone}) is longer than a phone may ring, "
-    "{ring_timeout}, so no call can ever start. Widen them: PATCH "
-    "/api/v1/campaigns/{campaign_id} with working_hours.",
+    fix="Widen the calling hours: PATCH /api/v1/campaigns/{campaign_id} with working_hours. No"
+    " stretch of them ({timezone}) is longer than a phone may ring, {ring_timeout}, so no call can"
+    " ever start.",
 )
 def window_never_opens(view: View) -> Finding | None:
     """Calling hours leave no instant in which a call may start."""
@@ -55,7 +56,7 @@ def window_never_opens(view: View) -> Finding | None:
         return None
     return Finding(
         reason=Reason.WINDOW_NEVER_OPENS,
-        contacts=view.claimable,
+        contacts=view.held_back,
         evidence={
             "timezone": view.snapshot.campaign.hours.zone.key,
             "ring_timeout_s": int(view.snapshot.settings.ring_timeout.total_seconds()),
@@ -70,8 +71,8 @@ def window_never_opens(view: View) -> Finding | None:
     Layer.CONTACT,
     Severity.INFO,
     meaning="These people were promised another call, and its time has not come.",
-    fix="Nothing to do: {contacts:contact waits for its|contacts wait for their} follow-up, the"
-    " first until {first_due_at} (in {first_due_in}), the last until {last_due_at}.",
+    fix="Nothing to do: {contacts:contact waits for its|contacts wait for their} follow-up,"
+    " {when}.",
 )
 def follow_up_not_due(view: View) -> Finding | None:
     """Promised calls whose time has not come."""
@@ -83,8 +84,7 @@ def follow_up_not_due(view: View) -> Finding | None:
     Layer.CONTACT,
     Severity.INFO,
     meaning="These people were tried and wait for the cooldown of the retry policy.",
-    fix="Nothing to do: {contacts:contact waits for its|contacts wait for their} retry, the "
-    "first until {first_due_at} (in {first_due_in}), the last until {last_due_at}.",
+    fix="Nothing to do: {contacts:contact waits for its|contacts wait for their} retry, {when}.",
 )
 def retry_not_due(view: View) -> Finding | None:
     """Retries whose cooldown is not over."""
@@ -97,8 +97,8 @@ def retry_not_due(view: View) -> Finding | None:
     Severity.INFO,
     meaning="The same phone number is on another call, perhaps of another batch. A number is never "
     "called twice at a time.",
-    fix="Nothing to do: {contacts:contact goes|contacts go} on when the other call to the same "
-    "number ends ({held_by}).",
+    fix="Nothing to do: {contacts:contact goes|contacts go} on when the other call to the same"
+    " number ends ({held_by}).",
 )
 def duplicate_number_blocked(view: View) -> Finding | None:
     """Contacts whose number is on another call."""
@@ -149,7 +149,7 @@ def number_resting(view: View) -> Finding | None:
     Severity.INFO,
     meaning="Rows of the upload were left out, or the network says that a number does not exist. "
     "Rows left out are not among the batch's contacts.",
-    fix="{what}. Correct wrong numbers where your list comes from{then}",
+    fix="{remedy} {what}.{then}",
 )
 def invalid_numbers(view: View) -> Finding | None:
     """Rows that were left out of the batch, and numbers that do not exist after all."""
@@ -163,7 +163,7 @@ def invalid_numbers(view: View) -> Finding | None:
     if batch.rejected_count:
         parts.append(f"{count(batch.rejected_count, 'row was|rows were')} left out ({said})")
     if missing:
-        parts.append(f"{len(missing)} of the last calls found no such number")
+        parts.append(f"{len(missing)} of the last calls found that the number does not exist")
     return Finding(
         reason=Reason.INVALID_NUMBERS,
         contacts=batch.rejected_count,
@@ -174,13 +174,28 @@ def invalid_numbers(view: View) -> Finding | None:
         },
         words={
             "what": " and ".join(parts),
-            "then": " and upload them as a new batch; a number that came before needs nothing, it"
-            f" is called once. GET /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out"
-            " in `rejected`."
+            "remedy": "Correct the numbers in your list"
+            + (
+                " and upload those rows as a new batch."
+                if batch.rejected_count
+                else "; Apollo does not call them again."
+            ),
+            "then": f" GET /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out in"
+            " `rejected`."
             if batch.rejected_count
-            else "; such a number is not called again.",
+            else "",
         },
     )
+
+
+def _when(first: datetime | None, last: datetime | None, view: View) -> str:
+    """Say when they are due: one time for one contact, or for all that are due at once."""
+    if first is None:
+        return "whose time could not be read"
+    due = f"due at {stamp(first)} (in {span(first - view.now)})"
+    if last is None or stamp(last) <= stamp(first):
+        return due
+    return f"the first {due}, the last at {stamp(last)}"
 
 
 def _cooling(view: View, reason: Reason, turn: Turn) -> Finding | None:
@@ -194,7 +209,7 @@ def _cooling(view: View, reason: Reason, turn: Turn) -> Finding | None:
         contacts=contacts,
         until=first,
         evidence={"first_due_at": first, "last_due_at": row.last_due_at},
-        words={"first_due_in": None if first is None else first - view.now},
+        words={"when": _when(first, row.last_due_at, view)},
     )
 
 

@@ -37,7 +37,7 @@ _EVENT_WAIT_S: Final = 5.0
     Severity.CRITICAL,
     meaning="The database takes no writes: it is a standby, or set read-only. Nothing can be "
     "claimed or recorded.",
-    fix="The database takes no writes: {why}.",
+    fix="{remedy} The database takes no writes.",
 )
 def db_readonly(view: View) -> Finding | None:
     """The database takes no writes."""
@@ -55,7 +55,7 @@ def db_readonly(view: View) -> Finding | None:
             "default_transaction_read_only": is_readonly,
             "refused_write": fault.error if fault is not None else None,
         },
-        words={"why": _why_readonly(is_standby=is_standby)},
+        words={"remedy": _make_it_write(is_standby=is_standby)},
         is_holding=True,
     )
 
@@ -66,8 +66,8 @@ def db_readonly(view: View) -> Finding | None:
     Severity.CRITICAL,
     meaning="PostgreSQL says that there is no room left (SQLSTATE 53100). Nothing can be claimed or"
     " recorded.",
-    fix="The disk of the database is full since {since}: {error}. Make room on it, on the "
-    "database's machine (df -h); Apollo goes on by itself.",
+    fix="Free space on the disk of the database's machine (df -h); Apollo goes on by itself. The"
+    " disk has been full since {since}: {error}.",
 )
 def db_disk_full(view: View) -> Finding | None:
     """PostgreSQL refused a write for want of room."""
@@ -88,9 +88,9 @@ def db_disk_full(view: View) -> Finding | None:
     Layer.PIPELINE,
     Severity.WARNING,
     meaning="Somebody holds a lock in the database that our processes wait for.",
-    fix="Process {pid} of the database ({application}, {state} for {age}) holds a lock that "
-    "{waiting:statement of ours waits|statements of ours wait} for. If it is not meant to, "
-    "end it in psql: select pg_terminate_backend({pid});",
+    fix="If process {pid} of the database ({application}) is not meant to hold its lock, end it in"
+    " psql: select pg_terminate_backend({pid}); It has been {state} for {age}, and"
+    " {waiting:statement of ours waits|statements of ours wait} for it.",
 )
 def db_locks(view: View) -> Finding | None:
     """A session of the database that ours have waited for, for long."""
@@ -124,9 +124,9 @@ def db_locks(view: View) -> Finding | None:
     meaning="The database takes long to answer: three claims within a minute over half a second "
     "each, or the readings of this page together. What a busy process of ours adds to it "
     "does not count.",
-    fix="The database is slow: {what}. See on its machine what it waits for: disk (iostat -x "
-    "1), CPU (top), and what runs for long (psql: select pid, now() - xact_start, query "
-    "from pg_stat_activity order by xact_start;).",
+    fix="See what the database waits for. On its machine: disk (iostat -x 1), CPU (top). In psql,"
+    " what has been running for long: select pid, now() - xact_start, query from pg_stat_activity"
+    " order by xact_start; The database is slow: {what}.",
 )
 def db_slow(view: View) -> Finding | None:
     """Claims, or the readings of this page, take long."""
@@ -160,9 +160,9 @@ def db_slow(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="All connections of one of our processes to the database are in use, and requests wait "
     "for one.",
-    fix="{who} needs more than its {size:connection} to the database: {waiting:request "
-    "waits|requests wait} for one, the longest of the last minute {longest}. If db_locks or"
-    " db_slow is listed, mend that; else run another process of the kind.",
+    fix="If db_locks or db_slow is listed, fix that first; otherwise run another process of that"
+    " role. {who} needs more than its {size:connection} to the database: {waiting:request"
+    " waits|requests wait} for one, the longest for {longest}.",
 )
 def pool_exhausted(view: View) -> Finding | None:
     """A process has more to ask the database than it has connections."""
@@ -184,9 +184,8 @@ def pool_exhausted(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Status events arrive and wait in the API to be stored, so calls seem to last longer "
     "than they do.",
-    fix="{who} has {waiting:status event|status events} to store, and the slowest of the last "
-    "minute took {longest}. If db_locks or db_slow is listed, mend that; else run another "
-    "`apollo serve`.",
+    fix="If db_locks or db_slow is listed, fix that first; otherwise run another `apollo serve`."
+    " {who} has {waiting:status event} left to store, and the slowest took {longest}.",
 )
 def status_events_lagging(view: View) -> Finding | None:
     """Events arrived and were not stored for seconds."""
@@ -207,11 +206,11 @@ def waits_for_database(view: View) -> bool:
     return any(rule(view) for rule in (db_locks, db_slow, pool_exhausted))
 
 
-def _why_readonly(*, is_standby: bool) -> str:
+def _make_it_write(*, is_standby: bool) -> str:
     if is_standby:
-        return "it is a standby. Point APOLLO_DATABASE_URL of every process at the primary"
+        return "Point APOLLO_DATABASE_URL of every process at the primary; this is a standby."
     return (
-        "it is set read-only. Find out who did that and why, then in psql: alter system reset"
+        "Find out who set it read-only and why, then in psql: alter system reset"
         " default_transaction_read_only; select pg_reload_conf();"
     )
 
@@ -231,7 +230,9 @@ def _longest(view: View, of: QueueOf, over_s: float) -> tuple[Process, Queue] | 
         return None
     queues = [(one, queue) for one in view.alive if (queue := of(one)) is not None]
     worst = max(queues, key=lambda pair: pair[1].longest_s, default=None)
-    return worst if worst is not None and worst[1].longest_s > over_s else None
+    # A wait that is over and that nobody repeats is no trouble of now.
+    is_now = worst is not None and worst[1].waiting > 0 and worst[1].longest_s > over_s
+    return worst if is_now else None
 
 
 RULES: Final = (

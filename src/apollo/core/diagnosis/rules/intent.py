@@ -19,7 +19,8 @@ from apollo.core.states import BatchStatus, ContactStatus, PausedBy
     Severity.INFO,
     meaning="The batch or its campaign was cancelled, which is final. Calls already placed end by "
     "themselves, with their true outcome and without a retry.",
-    fix="Cancelled {by_whom}; this is final. To reach the remaining people, create a new batch.",
+    fix="To reach the remaining people, create a new batch: a cancelled one is final. It was"
+    " cancelled {by_whom}.",
 )
 def cancelled(view: View) -> Finding | None:
     """The batch, or the campaign, was cancelled."""
@@ -31,7 +32,7 @@ def cancelled(view: View) -> Finding | None:
     who = _by_whom(view, "cancel", ("batch", "campaign"))
     return Finding(
         reason=Reason.CANCELLED,
-        contacts=view.claimable if view.is_live else view.counts[ContactStatus.SKIPPED],
+        contacts=view.held_back if view.is_live else view.counts[ContactStatus.SKIPPED],
         since=campaign.cancelled_at or batch.updated_at,
         evidence=who,
         words={"by_whom": _spoken_act(who)},
@@ -44,8 +45,8 @@ def cancelled(view: View) -> Finding | None:
     Layer.INTENT,
     Severity.INFO,
     meaning="The batch's ends_at has passed. Contacts not finished by then are skipped.",
-    fix="The batch ended at {ends_at} and does not come back. To reach the remaining people, "
-    "create a new batch with them.",
+    fix="To reach the remaining people, create a new batch for them: this one ended at {ends_at}"
+    " and does not come back.",
 )
 def batch_expired(view: View) -> Finding | None:
     """`ends_at` has passed, whether or not the batch was closed for it yet."""
@@ -55,7 +56,7 @@ def batch_expired(view: View) -> Finding | None:
         return None
     return Finding(
         reason=Reason.BATCH_EXPIRED,
-        contacts=view.claimable if view.is_live else view.counts[ContactStatus.SKIPPED],
+        contacts=view.held_back if view.is_live else view.counts[ContactStatus.SKIPPED],
         since=batch.ends_at,
         evidence={"ends_at": batch.ends_at},
         is_holding=True,
@@ -67,8 +68,8 @@ def batch_expired(view: View) -> Finding | None:
     Layer.INTENT,
     Severity.WARNING,
     meaning="An operator stopped all dialling of the organisation, or of the whole installation.",
-    fix="An operator stopped all dialling of {scope} at {stopped_at}. Ask why; when that is "
-    "over, on the server: {command}",
+    fix="Ask the operators why dialling is stopped. When that is over, run on the server:"
+    " {command}. An operator stopped all dialling of {scope} at {stopped_at}.",
 )
 def dialling_stopped(view: View) -> Finding | None:
     """An operator stopped the organisation or the installation."""
@@ -77,7 +78,7 @@ def dialling_stopped(view: View) -> Finding | None:
         return None
     return Finding(
         reason=Reason.DIALLING_STOPPED,
-        contacts=view.claimable,
+        contacts=view.held_back,
         since=stop.stopped_at,
         evidence={"scope": stop.scope, "stopped_at": stop.stopped_at},
         words={"command": f"apollo resume-all{stop.only and f' --org {stop.only}'}"},
@@ -92,10 +93,10 @@ def dialling_stopped(view: View) -> Finding | None:
     meaning="The provider knows calls of ours that the database does not: an older backup was "
     "restored, or a replica that lagged was promoted. People who were called look as if "
     "they were not.",
-    fix="The provider has {unknown_calls:call} since {compared_from} that the database lacks: "
-    "an older backup was restored, or a replica took over. Nobody is called since "
-    "{recovering_since}, so that nobody is called twice. {read_in}. On the server, read "
-    "them in and look: apollo recover; then let dialling go on: apollo recover --confirm",
+    fix="On the server, read the missing calls in and look: apollo recover. Then let dialling go"
+    " on: apollo recover --confirm. The provider has {unknown_calls:call} since {compared_from}"
+    " that the database lacks: an older backup was restored, or a replica took over. Dialling has"
+    " been on hold since {recovering_since}, so that no one is called twice. {read_in}.",
 )
 def recovery_mode(view: View) -> Finding | None:
     """The database lacks calls that were made."""
@@ -106,7 +107,7 @@ def recovery_mode(view: View) -> Finding | None:
     read_in = "They are not read in yet" if at is None else f"They were read in at {stamp(at)}"
     return Finding(
         reason=Reason.RECOVERY_MODE,
-        contacts=view.claimable,
+        contacts=view.held_back,
         since=found.since,
         evidence={
             "compared_from": found.compared_from,
@@ -123,8 +124,8 @@ def recovery_mode(view: View) -> Finding | None:
     Layer.INTENT,
     Severity.INFO,
     meaning="Somebody paused the whole campaign. Its batches go on when it is resumed.",
-    fix="The whole campaign was paused {by_whom}. To go on: POST "
-    "/api/v1/campaigns/{campaign_id}/resume.",
+    fix="To go on: POST /api/v1/campaigns/{campaign_id}/resume. The whole campaign was paused"
+    " {by_whom}.",
 )
 def campaign_paused(view: View) -> Finding | None:
     """Somebody paused the campaign, and the batch with it."""
@@ -136,7 +137,7 @@ def campaign_paused(view: View) -> Finding | None:
     who = _by_whom(view, "pause", ("campaign",))
     return Finding(
         reason=Reason.CAMPAIGN_PAUSED,
-        contacts=view.claimable,
+        contacts=view.held_back,
         since=campaign.paused_at,
         evidence={"campaign_id": ids.campaign_id(campaign.id), **who},
         words={"by_whom": _spoken_act(who)},
@@ -150,7 +151,7 @@ def campaign_paused(view: View) -> Finding | None:
     Severity.INFO,
     meaning="Somebody paused this batch. No call starts until it is resumed; retries and follow-ups"
     " that fall due meanwhile are kept.",
-    fix="Paused {by_whom}; nobody is called. To go on: POST /api/v1/batches/{batch_id}/resume.",
+    fix="To go on: POST /api/v1/batches/{batch_id}/resume. The batch was paused {by_whom}.",
 )
 def batch_paused(view: View) -> Finding | None:
     """Somebody paused this batch on its own."""
@@ -160,7 +161,7 @@ def batch_paused(view: View) -> Finding | None:
     who = _by_whom(view, "pause", ("batch",))
     return Finding(
         reason=Reason.BATCH_PAUSED,
-        contacts=view.claimable,
+        contacts=view.held_back,
         since=_at(who) or batch.updated_at,
         evidence=who,
         words={"by_whom": _spoken_act(who)},
@@ -174,8 +175,8 @@ def batch_paused(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Apollo itself paused this batch, because going on would only have failed for "
     "everybody.",
-    fix='Apollo itself paused this batch at {paused_at} for {code} ("{text}"). Mend that first,'
-    " then POST /api/v1/batches/{batch_id}/resume.",
+    fix='Fix what Apollo paused this batch for, {code} ("{text}"), then POST'
+    " /api/v1/batches/{batch_id}/resume. It has been paused since {paused_at}.",
 )
 def paused_by_apollo(view: View) -> Finding | None:
     """Apollo paused the batch, and says why."""
@@ -184,7 +185,7 @@ def paused_by_apollo(view: View) -> Finding | None:
         return None
     return Finding(
         reason=Reason.PAUSED_BY_APOLLO,
-        contacts=view.claimable,
+        contacts=view.held_back,
         since=batch.updated_at,
         evidence={"code": batch.pause_code, "text": batch.pause_text},
         words={"paused_at": batch.updated_at},
@@ -207,7 +208,7 @@ def batch_scheduled(view: View) -> Finding | None:
         return None
     return Finding(
         reason=Reason.BATCH_SCHEDULED,
-        contacts=view.claimable,
+        contacts=view.held_back,
         until=starts_at,
         evidence={"starts_at": starts_at},
         words={"starts_in": starts_at - view.now},

@@ -29,8 +29,13 @@ _CALLS_MIN: Final = 50
 _UNUSUAL_Z: Final = z_for(1e-6)
 # … and a difference that matters to a person.
 _UNUSUAL_BY: Final = 0.10
-# With nothing to compare: more than this, as surely. Cold lists reach 75 %.
+# Whatever it is compared with: more than this is not in order. Cold lists reach 75 %.
 _ALONE_ABOVE: Final = 0.80
+_ALONE_Z: Final = z_for(1e-4)
+_NOTHING_TO_COMPARE: Final = "and there is nothing yet to compare them with"
+# So many of the newest are looked at for whether it is over.
+_NEWEST: Final = 25
+_NEWEST_Z: Final = z_for(0.01)
 # A group and the rest each need this many, and have to differ by this much.
 _GROUP_MIN: Final = 20
 _GROUP_BY: Final = 0.15
@@ -56,13 +61,13 @@ class _Group:
     Severity.WARNING,
     meaning="Unusually few people pick up, by a one-sided test of two shares at one in a million, "
     "against the batch's own past or the campaign's other batches, and by at least ten "
-    "points (or over 80 %, as surely, where there is nothing to compare with); at least 50 "
+    "points (or over 80 %, whatever it is compared with); at least 50 "
     "first calls on either side, in the order in which they were placed. A group stands out"
     " by the same test against the rest, at one in a hundred over all groups tested, with "
     "at least 20 calls on both sides.",
-    fix="{rate} of the last {calls} first calls rang out, {against}. {stands_out} Review "
-    "working_hours, see whether certain area codes fail (dial one by hand), and lower the "
-    "concurrency so as not to look like spam.",
+    fix="Review working_hours first. Then dial a number by hand to see whether certain area codes"
+    " fail. Lower the concurrency limit so as not to look like spam. {rate} of the last {calls}"
+    " first calls rang out, {against}. {stands_out}",
 )
 def no_answer_high(view: View) -> Finding | None:
     """Unusually few people pick up."""
@@ -71,8 +76,9 @@ def no_answer_high(view: View) -> Finding | None:
         return None
     past, others = _share(view.snapshot.earlier), _share(view.snapshot.elsewhere)
     against = _against(share, past, others)
-    if against is None:
-        return None
+    newest = _share((view.snapshot.decided or ())[:_NEWEST])
+    if against is None or newest.at_most(_NEWEST_Z) < share.value / 2:
+        return None  # or it was so, and the newest people pick up
     looked_at = [*(view.snapshot.decided or ()), *(view.snapshot.earlier or ())]
     groups = _groups(view, looked_at[:_LOOKED_AT_MAX])
     found = _stands_out(groups)
@@ -118,15 +124,15 @@ def _is_asked_for(view: View) -> bool:
 
 def _against(share: Share, past: Share, others: Share) -> str | None:
     """What the share is unusual against; None when it is not."""
-    compared = False
     for other, whose in ((past, "earlier ones"), (others, "the campaign's other batches")):
         if other.of < _CALLS_MIN:
             continue
-        compared = True
         if share.value - other.value >= _UNUSUAL_BY and share.above(other) > _UNUSUAL_Z:
             return f"against {other} of {other.of} of {whose}"
-    if not compared and share.at_least(_UNUSUAL_Z) > _ALONE_ABOVE:
-        return "and there is nothing yet to compare them with"
+    # However bad its past was: a batch in which hardly anybody ever picked up is not in order.
+    every = Share(share.hits + past.hits, share.of + past.of)
+    if every.at_least(_ALONE_Z) > _ALONE_ABOVE:
+        return "which is far from usual" if past.of or others.of else _NOTHING_TO_COMPARE
     return None
 
 

@@ -1,16 +1,17 @@
 """The connection to the telephony provider, from what the workers report of it."""
 
-from collections.abc import Callable
+from datetime import timedelta
 from typing import Final
 
 from apollo.core.diagnosis.finding import Finding
-from apollo.core.diagnosis.reported import (
-    Process,
-    ProviderHealth,
-)
+from apollo.core.diagnosis.reported import Process, ProviderHealth
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
+from apollo.core.diagnosis.words import stamp
 from apollo.core.reasons import Layer, Reason, Severity
+
+# A probe leaves within a second of its time where somebody is due.
+_TRIED_WITHIN: Final = timedelta(seconds=5)
 
 
 @gate(
@@ -18,10 +19,10 @@ from apollo.core.reasons import Layer, Reason, Severity
     Layer.PROVIDER,
     Severity.CRITICAL,
     meaning="The provider refuses our key (401 or 403). Nothing is sent until a probe is accepted.",
-    fix="The provider refuses our API key since {since} ({last_error}), so nobody is called. "
-    "Correct APOLLO_JAMBONZ_API_KEY, or APOLLO_JAMBONZ_ACCOUNT_SID where the key is of "
-    "another account, for every process and restart it; if the key was only switched off "
-    "over there, switch it on: Apollo tries it every 30 s.",
+    fix="Correct APOLLO_JAMBONZ_API_KEY for every process and restart it. If the key belongs to"
+    " another account, correct APOLLO_JAMBONZ_ACCOUNT_SID. If it was only disabled at the provider,"
+    " enable it there: Apollo tries it every 30 s. The provider has rejected our API key since"
+    " {since} ({last_error}), so no call starts.",
 )
 def provider_unauthorised(view: View) -> Finding | None:
     """The provider refuses our key."""
@@ -34,12 +35,11 @@ def provider_unauthorised(view: View) -> Finding | None:
     Severity.CRITICAL,
     meaning="The provider cannot be reached, or takes no calls. Nothing is sent but a probe now and"
     " then; a good one lets everything go on.",
-    fix="The provider takes no calls since {since}: {cause} ({last_error}). See that it runs "
-    "and that the worker's machine reaches it (`apollo doctor`); Apollo tries again at "
-    "{retry_at} and goes on by itself.",
+    fix="See that the provider runs and that the worker's machine reaches it (`apollo doctor`). It"
+    " has taken no calls since {since}: {last_error}. {again}",
 )
 def provider_down(view: View) -> Finding | None:
-    """The breaker is open: requests fail, whoever they are for."""
+    """The breaker is open: requests fail, whatever becomes of calls."""
     return in_state(view, "down", Reason.PROVIDER_DOWN)
 
 
@@ -47,10 +47,10 @@ def provider_down(view: View) -> Finding | None:
     Reason.BAD_REQUEST_EVERYWHERE,
     Layer.PROVIDER,
     Severity.CRITICAL,
-    meaning="The provider refused the request itself for three numbers in a row, whoever was "
-    "called.",
-    fix='The provider answers "{text}" whoever is called. Correct what it names (application, '
-    "call hook, account, caller id), then POST /api/v1/batches/{batch_id}/resume.",
+    meaning="The provider refused the request itself three times in a row.",
+    fix='Correct what the provider names: "{text}". It is about the application, the call hook, the'
+    " account or the caller id, for the answer was the same three times in a row. Then POST"
+    " /api/v1/batches/{batch_id}/resume.",
 )
 def bad_request_everywhere(view: View) -> Finding | None:
     """Apollo paused the batch because the request itself is refused."""
@@ -62,7 +62,7 @@ def bad_request_everywhere(view: View) -> Finding | None:
         return None
     return Finding(
         reason=Reason.BAD_REQUEST_EVERYWHERE,
-        contacts=view.claimable,
+        contacts=view.held_back,
         since=batch.updated_at,
         evidence={"text": batch.pause_text},
         is_holding=True,
@@ -75,10 +75,10 @@ def bad_request_everywhere(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Requests ended without a usable answer, so there may be a call. Such a contact is not "
     "called again before that is known; its call holds a slot.",
-    fix="Of {calls:request|requests} since {since} nobody knows whether there is a call; nobody"
-    " is called again before it is known. Apollo looks for them at the provider, next at "
-    "{next_look_at}. See in the provider's log what it did with them; its answers of the "
-    "last minute: {answers}.",
+    fix="Look in the provider's log for what it did with {calls:request} since {since}: it is"
+    " unknown whether a call was placed. Apollo asks the provider for them, next at {next_look_at},"
+    " and calls none of these people again before it is known. Its answers of the last minute:"
+    " {answers}.",
 )
 def provider_errors_unknown(view: View) -> Finding | None:
     """Calls of this batch that may or may not have been placed."""
@@ -88,9 +88,9 @@ def provider_errors_unknown(view: View) -> Finding | None:
         return None
     answers: dict[str, int] = {}
     for process in view.processes("worker"):
-        for kind, count in process.provider.answers if process.provider else ():
-            answers[kind] = answers.get(kind, 0) + count
-    spoken = ", ".join(f"{count} {kind}" for kind, count in sorted(answers.items()))
+        for kind, given in process.provider.answers if process.provider else ():
+            answers[kind] = answers.get(kind, 0) + given
+    spoken = ", ".join(f"{given} {kind}" for kind, given in sorted(answers.items()))
     return Finding(
         reason=Reason.PROVIDER_ERRORS_UNKNOWN,
         contacts=mine.unknown,
@@ -104,13 +104,7 @@ def provider_errors_unknown(view: View) -> Finding | None:
     )
 
 
-def in_state(
-    view: View,
-    state: str,
-    reason: Reason,
-    *,
-    but: Callable[[ProviderHealth], bool] | None = None,
-) -> Finding | None:
+def in_state(view: View, state: str, reason: Reason) -> Finding | None:
     """A state of the provider connection, as the workers that are alive report it."""
     if not view.is_waiting_for_us:
         return None
@@ -118,31 +112,46 @@ def in_state(
     hit: list[tuple[Process, ProviderHealth]] = [
         (process, process.provider)
         for process in workers
-        if process.provider is not None
-        and process.provider.state == state
-        and not (but and but(process.provider))
+        if process.provider is not None and process.provider.state == state
     ]
     if not hit:
         return None
     # With another worker in good order the batch still moves, if more slowly.
-    is_holding = len(hit) == len(workers)
+    is_everywhere = len(hit) == len(workers)
     health = max(hit, key=lambda pair: pair[1].since or view.now)[1]
     waits = reason is Reason.RATE_LIMITED_BY_PROVIDER
+    retry_at = health.retry_at
+    # What nobody has been due to test since is not known to last.
+    is_tested = retry_at is None or retry_at > view.now - _TRIED_WITHIN
+    is_calm = not is_tested and (view.is_wished or not view.claimable)
+    is_holding = is_everywhere and not is_calm
     return Finding(
         reason=reason,
         contacts=view.claimable if is_holding else 0,
         since=min((one.since for _, one in hit if one.since), default=None),
-        until=health.retry_at if waits else None,
+        until=retry_at if waits and is_tested else None,
         evidence={
             "provider": health.provider,
             "cause": health.cause,
             "last_error": health.last_error,
-            "retry_at": health.retry_at,
+            "retry_at": retry_at if is_tested else None,
+            "untested_since": None if is_tested else retry_at,
             "workers": len(hit),
             "workers_alive": len(workers),
         },
+        words={"again": _spoken(health, is_tested=is_tested)},
         is_holding=is_holding,
+        is_calm=is_calm,
     )
+
+
+def _spoken(health: ProviderHealth, *, is_tested: bool) -> str:
+    """Say when it is tried again, or since when nobody has been due to try."""
+    if health.retry_at is None:
+        return "Apollo tries again and goes on by itself."
+    if not is_tested:
+        return f"It has not been tried since {stamp(health.retry_at)}, because nobody was due."
+    return f"Apollo tries again at {stamp(health.retry_at)} and goes on by itself."
 
 
 RULES: Final = (

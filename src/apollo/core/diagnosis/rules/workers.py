@@ -10,7 +10,7 @@ from apollo.core.diagnosis.reported import (
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.rules.database import waits_for_database
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import span, stamp
+from apollo.core.diagnosis.words import count, span, stamp
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus
 
@@ -20,6 +20,9 @@ _LAG_S: Final = 5.0
 _IDLE: Final = timedelta(seconds=30)
 # `apollo up` takes one that has run for so long for well again.
 _RECENTLY: Final = timedelta(minutes=10)
+_WELL_AFTER: Final = timedelta(minutes=1)
+# The provider's lists of a day are read within seconds.
+_COMPARED_WITHIN: Final = timedelta(seconds=10)
 # NTP keeps machines within a tenth of a second; beyond this it does not run.
 _SKEW_S: Final = 2.0
 # Call-detail records are looked for from five seconds before our own request.
@@ -31,8 +34,8 @@ _PROVIDER_SKEW_S: Final = 5.0
     Layer.PIPELINE,
     Severity.CRITICAL,
     meaning="No worker process has sent a heartbeat within 15 seconds, so nobody dials.",
-    fix="No worker is running, so nobody is called. Start one: `apollo worker`; it takes up the"
-    " work by itself. {last_seen}",
+    fix="Start a worker: `apollo worker`, or restart its container. It takes up the work by itself."
+    " No worker is running, so no call starts. {last_seen}",
 )
 def no_worker_alive(view: View) -> Finding | None:
     """No worker has a fresh heartbeat."""
@@ -48,7 +51,7 @@ def no_worker_alive(view: View) -> Finding | None:
             reason=Reason.NO_WORKER_ALIVE,
             contacts=view.claimable,
             evidence={"last_worker": None},
-            words={"last_seen": "No worker was ever seen here."},
+            words={"last_seen": "No worker has run on this database before."},
             is_holding=True,
         )
     gone_at = last.stopped_at or last.seen_at
@@ -80,8 +83,7 @@ def no_worker_alive(view: View) -> Finding | None:
     Severity.CRITICAL,
     meaning="A worker sends heartbeats and does not work: its event loop hangs, or it takes no "
     "contacts though some could be dialled and slots are free.",
-    fix="{who} lives and does not work: {what}. Restart that process; what it had claimed comes"
-    " back by itself in 30 s.",
+    fix="Restart {who}: {what}. What it had claimed comes back by itself in 30 s.",
 )
 def worker_stuck(view: View) -> Finding | None:
     """A worker whose event loop hangs, or that takes nothing while it could."""
@@ -89,7 +91,7 @@ def worker_stuck(view: View) -> Finding | None:
     if not view.is_waiting_for_us or not workers:
         return None
     hit: list[tuple[Process, str]] = [
-        (one, f"its event loop stood still for {one.loop_lag_s:.0f} s")
+        (one, f"it hangs again and again, the last time for {one.loop_lag_s:.0f} s")
         for one in workers
         if one.loop_lag_s > _LAG_S
     ]
@@ -115,8 +117,40 @@ def worker_stuck(view: View) -> Finding | None:
             "workers": len(hit),
             "workers_alive": len(workers),
         },
-        words={"who": f"The {process.who}", "what": what},
+        words={"who": f"the {process.who}", "what": what},
         is_holding=is_holding,
+    )
+
+
+@gate(
+    Reason.WORKER_COMPARING,
+    Layer.PIPELINE,
+    Severity.WARNING,
+    meaning="Before its first call a worker asks the provider whether the database lacks calls that"
+    " were made, as after a restore. It dials nobody until the provider has answered.",
+    fix="Wait: {who} has just started and first asks the provider for its calls of late. It dials"
+    " as soon as the provider has answered; a restart would only begin that anew. If it lasts, the"
+    " provider's lists are slow: look there.",
+)
+def worker_comparing(view: View) -> Finding | None:
+    """No worker that is alive may dial yet."""
+    workers = view.processes("worker")
+    waiting = [one for one in workers if not one.is_cleared]
+    if not view.is_waiting_for_us or not workers or len(waiting) < len(workers):
+        return None
+    # What keeps it from asking is the reason then.
+    if view.holds.of(Reason.PROVIDER_DOWN, Reason.PROVIDER_UNAUTHORISED):
+        return None
+    since = min((one.started_at for one in waiting if one.started_at), default=None)
+    return Finding(
+        reason=Reason.WORKER_COMPARING,
+        contacts=view.claimable,
+        since=since,
+        evidence={"workers": len(waiting), "host": waiting[0].host, "pid": waiting[0].pid},
+        words={"who": f"the {waiting[0].who}"},
+        is_holding=True,
+        # It takes a second or two.
+        is_calm=since is not None and since > view.now - _COMPARED_WITHIN,
     )
 
 
@@ -148,9 +182,12 @@ def process_restarted(view: View) -> Finding | None:
         f" {stamp(at)}" + (f", {restarts.count} times in a row" if restarts.count > 1 else "")
         for one, restarts, at in again
     ]
+    newest = max(at for _, _, at in again)
     return Finding(
         reason=Reason.PROCESS_RESTARTED,
         contacts=0,
+        # One that has run for a minute is well, and what it was is past.
+        is_calm=newest < view.now - _WELL_AFTER,
         since=min(at for _, _, at in again),
         evidence={
             "processes": [
@@ -173,7 +210,7 @@ def process_restarted(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="Processes of different versions work on one database, or one was made for another "
     "schema than the database has.",
-    fix="{what}. Bring every process to one version and restart it.",
+    fix="Bring every process to one version and restart it. {what}.",
 )
 def version_mismatch(view: View) -> Finding | None:
     """Programs that differ from each other, or from the schema of the database."""
@@ -219,7 +256,7 @@ def version_mismatch(view: View) -> Finding | None:
     Severity.WARNING,
     meaning="The clock of a process or of the provider differs from the database's. Apollo decides "
     "by the database's clock; what is dated by another one looks too old or too new.",
-    fix="{what}. Run NTP (chrony, systemd-timesyncd) on every machine.",
+    fix="Run NTP (chrony, systemd-timesyncd) on every machine. {what}.",
 )
 def clock_skew(view: View) -> Finding | None:
     """A clock of ours, or the provider's, differs from the database's."""
@@ -256,8 +293,8 @@ def clock_skew(view: View) -> Finding | None:
     Layer.PIPELINE,
     Severity.WARNING,
     meaning="Every contact is final and the batch is still open.",
-    fix="All {total:contact is|contacts are} final, and a running worker closes the batch "
-    "within seconds. If it stays like this, start a worker: `apollo worker`.",
+    fix="If it stays like this, start a worker: `apollo worker`. All {total:contact is|contacts"
+    " are} final, and a running worker closes the batch within seconds.",
 )
 def completed_not_closed(view: View) -> Finding | None:
     """Every contact is final and the batch is still open."""
@@ -288,13 +325,17 @@ def _could_take(view: View) -> bool:
 def _is_idle(view: View, worker: Process) -> bool:
     if worker.provider is not None and worker.provider.state != "ok":
         return False
-    last = worker.last_claim_at
+    # One that has never asked has had the time since it started.
+    last = worker.last_claim_at or worker.started_at
     return last is not None and last < view.now - _IDLE
 
 
 def _idleness(view: View, worker: Process) -> str:
-    ago = view.now - (worker.last_claim_at or view.now)
-    return f"it last asked for contacts {span(ago)} ago, and {view.claimable} could be dialled"
+    could = f"while {count(view.claimable, 'contact')} could be dialled"
+    if worker.last_claim_at is None:
+        return f"it is running and has never asked for contacts, {could}"
+    ago = span(view.now - worker.last_claim_at)
+    return f"it is running and last asked for contacts {ago} ago, {could}"
 
 
 def _sentence(parts: list[str]) -> str:
@@ -304,6 +345,7 @@ def _sentence(parts: list[str]) -> str:
 
 RULES: Final = (
     no_worker_alive,
+    worker_comparing,
     worker_stuck,
     process_restarted,
     version_mismatch,
