@@ -223,8 +223,8 @@ def _words(
         ) * bool(shut.others)
         gate_said = (
             f"{row} Dialling of this {shut.scope} has been on hold since {stamp(shut.shut_at)}, and"
-            f" no one is charged an attempt for it. A single call tries {tries}; dialling goes on when"
-            f" one gets through.{others}"
+            f" no one is charged an attempt for it. A single call tries {tries}; dialling goes on"
+            f" when one gets through.{others}"
         )
     is_campaigns = failing.scope.kind is Kind.CAMPAIGN
     return {
