@@ -11,7 +11,7 @@ from confluent_kafka.cimpl import NewTopic
 from scripts.brokers import JARS, Apache, Broker
 from scripts.ports import free_port
 
-from apollo.cli.checks import Finding, State
+from apollo.cli.findings import Finding, State
 from apollo.cli.kafka_check import kafka
 from apollo.config import load
 

@@ -13,7 +13,8 @@ from tests.cli.running import Ran, run
 from tests.usecases.batch_world import BatchWorld, some_numbers
 
 from apollo.cli import checks
-from apollo.cli.checks import Finding, State
+from apollo.cli.findings import Finding, State
+from apollo.cli.provider_checks import provider
 from apollo.config import Settings, load
 from apollo.ports import AgentRoute
 from apollo.rotary import RotaryRouter, RotarySettings, Scenario
@@ -195,20 +196,20 @@ def settings_for(router: RotaryRouter, api_key: str = "key") -> Settings:
 async def test_each_application_is_asked_where_it_reports_to(rotary: RotaryRouter) -> None:
     sids = (OURS, DEAF, ELSEWHERE, ONCE, UNKNOWN)
     routes = {f"agent_{n}": AgentRoute(application_sid=sid) for n, sid in enumerate(sids)}
-    found = {one.name: one for one in await checks.provider(settings_for(rotary), routes)}
+    found = {one.name: one for one in await provider(settings_for(rotary), routes)}
     states = [found[f"application {sid}"].state for sid in sids]
     assert states == [State.OK, State.FAULT, State.FAULT, State.NOTE, State.FAULT]
     assert HOOK in found[f"application {ELSEWHERE}"].fix
 
 
 async def test_a_refused_key_is_a_fault_and_is_not_shown(rotary: RotaryRouter) -> None:
-    (found,) = await checks.provider(settings_for(rotary, "sesame-wrong"), {})
+    (found,) = await provider(settings_for(rotary, "sesame-wrong"), {})
     assert found.state is State.FAULT
     assert "sesame" not in f"{found.what} {found.fix}"
 
 
 async def test_no_call_is_placed_by_a_probe(rotary: RotaryRouter) -> None:
-    assert (await checks.provider(settings_for(rotary), {}))[0].state is State.OK
+    assert (await provider(settings_for(rotary), {}))[0].state is State.OK
     assert rotary.ledger.calls_placed == 0
 
 

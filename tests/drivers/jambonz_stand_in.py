@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from functools import partial
 from typing import Any
 
 import aiohttp
@@ -89,6 +90,13 @@ class StandIn:
         app.router.add_put(f"{account}/Calls/{{sid}}", self._update)
         app.router.add_get(f"{account}/RecentCalls", self._recent)
         app.router.add_get("/v1/Applications/{sid}", self._application)
+        for path, shown in (
+            (f"{account}/WebhookSecret", {"webhook_secret": SECRET}),
+            (f"{account}/VoipCarriers", [{"voip_carrier_sid": "c-1", "name": "carrier-1"}]),
+            (f"{account}/Alerts", {"total": 0, "page_size": "25", "page": "1", "data": []}),
+            ("/v1/SipGateways", [{"outbound": 1, "is_active": 1}]),
+        ):
+            app.router.add_get(path, partial(_shown, shown))
         async with TestServer(app) as server:
             self.base_url = str(server.make_url("/v1"))
             yield self
@@ -230,6 +238,10 @@ class StandIn:
                 "call_status_hook": self.application_hook,
             }
         )
+
+
+async def _shown(what: object, _: web.Request) -> web.Response:
+    return web.json_response(what)
 
 
 def signed(body: bytes, secret: str = SECRET, at: str = "1795434001") -> dict[str, str]:

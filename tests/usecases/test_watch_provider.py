@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 from tests.builders import SetClock, World, a_world
 
 from apollo.errors import WillNeverWork
-from apollo.ports import AgentRoute, LiveCall
+from apollo.ports import AgentRoute, LiveCall, RateLimit
 from apollo.usecases import watch_provider
 from apollo.usecases.record_call_events import Arrival
 from apollo.usecases.watch_provider import WatchProvider
@@ -20,6 +21,7 @@ class Listed:
     """A provider that lists what it is told to; nothing else is asked of it here."""
 
     provider = "p"
+    rate_limit: RateLimit | None = None
 
     def __init__(self) -> None:
         self.live: list[LiveCall] = []
@@ -147,3 +149,30 @@ async def test_an_end_that_cannot_be_taken_does_not_hold_up_the_others(
     await watched.watch.look()
     assert len(taken) == 2
     assert watched.watch.report()["live"]["listed"] == 0
+
+
+async def test_an_application_nobody_knows_is_logged_once_and_holds_up_no_other(
+    watched: Watched,
+) -> None:
+    await watched.world.sql(
+        "insert into agents (agent_id, application_sid) values ('a', $1), ('b', $2)",
+        APPLICATION,
+        str(uuid.UUID(int=4)),
+    )
+    with capture_logs() as logged:
+        for _ in range(6):
+            await watched.watch.look()
+    unread = [line for line in logged if line["event"] == "application.not_read"]
+    assert [line["application_sid"] for line in unread] == [str(uuid.UUID(int=4))]
+    (seen,) = watched.watch.report()["applications"]
+    assert seen["application_sid"] == APPLICATION
+
+
+async def test_the_last_requests_are_left_to_whoever_hangs_up(watched: Watched) -> None:
+    await watched.heard_calls(3)
+    watched.provider.rate_limit = RateLimit(remaining=3, reset_s=60.0)
+    await watched.watch.look()
+    assert watched.provider.asked == 0
+    watched.provider.rate_limit = RateLimit(remaining=4, reset_s=60.0)
+    await watched.watch.look()
+    assert watched.provider.asked == 1

@@ -4,63 +4,33 @@ A check never raises for what it looks for, and changes nothing: no database is 
 migrated, no webhook is sent, no call is placed.
 """
 
-import email.utils
-import enum
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import timedelta
 from importlib.metadata import version
 from typing import Any, Final
 
-import aiohttp
-
 from apollo import embedded
+from apollo.cli.findings import Finding, State, get, session
 from apollo.cli.listening import fault_of_port
 from apollo.config import Settings
 from apollo.core import ids
 from apollo.core.diagnosis.view import ALIVE_WITHIN
 from apollo.core.diagnosis.words import stamp
-from apollo.errors import ApolloError, DriverError, Misconfigured
+from apollo.errors import ApolloError, Misconfigured
 from apollo.ports import AgentRoute
 from apollo.storage import agents, campaigns, heartbeats, lifecycle, recovery
 from apollo.storage.database import Connection, Database
 from apollo.storage.migrations import SERVER_VERSION_MIN, schema_version, schema_version_wanted
 from apollo.wiring import parts
 
-_ASK_S: Final = 5.0
 # The embedded PostgreSQL stops accepting writes when its disk is full; a million contacts with
 # their calls take about this much.
 _FREE_BYTES_MIN: Final = 1 << 30
-# jambonz signs with its time; we accept any age, but calls would be filed under wrong times.
-_CLOCK_OFF_MAX: Final = timedelta(seconds=10)
 # Governments change their clocks at short notice, several times a year.
 _ZONES_OLD_YEARS: Final = 2
 # A line that is read, not a list.
 _NAMED_MAX: Final = 4
-
-
-class State(enum.StrEnum):
-    """What a check found."""
-
-    OK = "ok"  # as it should be
-    NOTE = "note"  # worth knowing; Apollo works
-    FAULT = "fault"  # Apollo does not work, or not fully, until it is mended
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One line of the report; `fix` says what to do."""
-
-    name: str
-    state: State
-    what: str
-    fix: str = ""
-
-    def as_json(self) -> dict[str, str]:
-        """The finding as `--json` shows it."""
-        return {"name": self.name, "state": self.state, "what": self.what, "fix": self.fix}
 
 
 def data_directory(settings: Settings) -> list[Finding]:
@@ -208,8 +178,8 @@ def _worker(one: heartbeats.Process, report: dict[str, Any]) -> Finding:
 async def api(settings: Settings) -> list[Finding]:
     """Whether the API answers, is ready, and takes the token of the environment."""
     name, url = "API", settings.url
-    async with _session() as session:
-        ready = await _get(session, f"{url}/readyz")
+    async with session() as client:
+        ready = await get(client, f"{url}/readyz")
         if isinstance(ready, str):
             findings = [
                 Finding(
@@ -230,7 +200,7 @@ async def api(settings: Settings) -> list[Finding]:
             fix = "set it to what `apollo token create --org ORG` prints"
             return [*findings, Finding("token", State.NOTE, what, fix)]
         bearer = {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
-        asked = await _get(session, f"{url}/api/v1/campaigns/?limit=1", bearer)
+        asked = await get(client, f"{url}/api/v1/campaigns/?limit=1", bearer)
         if not isinstance(asked, str) and asked.status == 200:  # noqa: PLR2004 - as above
             return [*findings, Finding("token", State.OK, "the API takes APOLLO_TOKEN")]
         answered = asked if isinstance(asked, str) else asked.status
@@ -258,70 +228,14 @@ def _is_own_rotary(settings: Settings) -> bool:
     return settings.rotary_api_key is not None or settings.jambonz_url is None
 
 
-async def provider(settings: Settings, routes: dict[str, AgentRoute]) -> list[Finding]:
-    """Whether the provider takes our key, reports back to us, and tells the same time."""
-    name = "provider"
-    if settings.jambonz_url is None:
-        what = "APOLLO_JAMBONZ_URL is unset, and `apollo up` has not run with this data directory"
-        fix = "set it to a jambonz, or start `apollo up`, which brings a RotaryRouter"
-        return [Finding(name, State.FAULT, what, fix)]
-    driver = parts.make_driver(settings, parts.SystemClock())
-    try:
-        try:
-            await driver.probe()
-        except DriverError as fault:
-            fix = "correct APOLLO_JAMBONZ_URL, _ACCOUNT_SID and _API_KEY, or see to the provider"
-            return [Finding(name, State.FAULT, f"{settings.jambonz_url}: {fault}", fix)]
-        findings = [Finding(name, State.OK, f"{settings.jambonz_url} takes our key")]
-        wanted = {one.application_sid for one in routes.values()}
-        sids = sorted(sid for sid in wanted | {settings.default_application_sid} if sid)
-        findings += [await _application(driver, sid) for sid in sids]
-    finally:
-        await driver.close()
-    return findings + await _clock(settings.jambonz_url)
-
-
-async def _application(driver: Any, sid: str) -> Finding:
-    name, ours = f"application {sid}", driver.status_hook_url.partition("#")[0]
-    try:
-        hook = await driver.application_hook(sid)
-    except DriverError as fault:
-        fix = "correct the sid: `apollo agent list` names who uses it"
-        return Finding(name, State.FAULT, str(fault), fix)
-    fix = f"at the provider, set its call status hook to {driver.status_hook_url} with POST"
-    if hook is None:
-        return Finding(name, State.FAULT, "reports its calls to nobody", fix)
-    url, method = hook
-    if url.partition("#")[0] != ours or method.upper() != "POST":
-        return Finding(name, State.FAULT, f"reports its calls to {method} {url}", fix)
-    if "#" not in url:
-        what = "reports its calls to us, but does not repeat what got lost"
-        return Finding(name, State.NOTE, what, fix)
-    return Finding(name, State.OK, "reports its calls to us")
-
-
-async def _clock(url: str) -> list[Finding]:
-    async with _session() as session:
-        answer = await _get(session, url)
-    said = "" if isinstance(answer, str) else answer.headers.get("Date", "")
-    try:
-        off = abs(parts.SystemClock().now() - email.utils.parsedate_to_datetime(said))
-    except (ValueError, TypeError):
-        return []  # RotaryRouter does not tell the time, and need not
-    what = f"differs from the provider's by {off.total_seconds():.0f} s"
-    if off > _CLOCK_OFF_MAX:
-        return [Finding("clock", State.FAULT, what, "let both machines follow an NTP server")]
-    return [Finding("clock", State.OK, what)]
-
-
 async def webhooks(settings: Settings) -> list[Finding]:
     """Whether the address that the provider reports to leads to our status hook, from here.
 
     A GET proves the way and is refused there; a POST would count as a wrongly signed webhook.
     """
     name, url = "status webhooks", f"{settings.public_url}/webhooks/call-status"
-    async with _session() as session:
-        answer = await _get(session, url)
+    async with session() as client:
+        answer = await get(client, url)
     if isinstance(answer, str):
         fix = "set APOLLO_PUBLIC_URL to where the provider reaches `apollo serve`"
         return [Finding(name, State.FAULT, f"nothing answers at {url} ({answer})", fix)]
@@ -344,21 +258,3 @@ def packages() -> list[Finding]:
         fix = "upgrade the packages tzdata and phonenumbers: calling hours depend on them"
         return [Finding("packages", State.NOTE, what, fix)]
     return [Finding("packages", State.OK, what)]
-
-
-def _session() -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ASK_S))
-
-
-async def _get(
-    session: aiohttp.ClientSession, url: str, headers: dict[str, str] | None = None
-) -> aiohttp.ClientResponse | str:
-    """The answer, or in a word why there is none."""
-    try:
-        async with session.get(url, headers=headers, allow_redirects=False) as response:
-            await response.read()
-            return response
-    except TimeoutError:
-        return "no answer in time"
-    except (aiohttp.ClientError, OSError) as fault:
-        return type(fault).__name__

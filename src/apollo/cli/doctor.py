@@ -13,8 +13,9 @@ from rich.padding import Padding
 from rich.text import Text
 
 from apollo.cli import checks
-from apollo.cli.checks import Finding, State
+from apollo.cli.findings import Finding, State
 from apollo.cli.kafka_check import kafka
+from apollo.cli.provider_checks import provider
 from apollo.cli.rehearsal import settings_in_force
 from apollo.cli.terminal import AsJson, out, print_json
 from apollo.errors import Misconfigured
@@ -66,7 +67,7 @@ async def _look() -> list[Finding]:
     findings += database
     answers = await checks.api(settings)
     findings += answers
-    findings += await checks.provider(settings, routes)
+    findings += await provider(settings, routes)
     if settings.public_url != settings.url or answers[0].state is State.OK:
         findings += await checks.webhooks(settings)  # else it would only say the same again
     findings += await kafka(settings)

@@ -5,7 +5,7 @@ Owns what each fault means for an operator and how it is mended. Must never chan
 
 from typing import TYPE_CHECKING, Final
 
-from apollo.cli.checks import Finding, State
+from apollo.cli.findings import Finding, State
 from apollo.config import Settings
 from apollo.errors import Misconfigured, Unavailable
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
+from apollo.cli.hints import hint_for
 from apollo.cli.interrupts import to_its_end
 from apollo.cli.rehearsal import settings_in_force
 from apollo.config import Settings, configure_logging
@@ -75,7 +76,6 @@ def asking_provider(settings: Settings) -> Generator[None]:
         yield
     except DriverError as fault:
         raise Unavailable(
-            f"the provider at {settings.jambonz_url} cannot be asked: {fault}; correct"
-            " APOLLO_JAMBONZ_URL, _ACCOUNT_SID and _API_KEY, or APOLLO_ROTARY_PORT where `up` has"
-            " one: `apollo doctor` tries them"
+            f"the provider at {settings.jambonz_url} cannot be asked: {fault}; {hint_for(fault)}."
+            " `apollo doctor` looks at all of it"
         ) from fault

@@ -12,6 +12,7 @@ from datetime import datetime
 
 import msgspec
 
+from apollo.rotary.account_pages import alerts, carriers, gateways_of
 from apollo.rotary.answers import (
     ACCEPTED,
     BAD_REQUEST,
@@ -148,8 +149,8 @@ class Accounts:
 
     async def _route(self, request: Request, body: object, requested_at: datetime) -> Answer:
         match request.parts[1:]:
-            case ["Applications", sid] if request.method == "GET":
-                return self._application(sid)
+            case ["Applications", _] | ["SipGateways"] if request.method == "GET":
+                return self._shared(request)
             case ["Accounts", account, *rest]:
                 if request.method == "POST" and rest == ["Calls"]:
                     if away := self._plan.rules.call_store_away:
@@ -172,18 +173,31 @@ class Accounts:
                 return await self._placing.create(body, requested_at)
             case "GET", ["Calls"]:
                 return Answer(200, listed_calls(exchange, request.query, self._plan))
-            case "GET", ["CallCount"]:
-                return Answer(200, {"inbound": 0, "outbound": self._ledger.live_now})
-            case "GET", ["RecentCalls"]:
-                return self._records(request.query)
+            case "GET", [page]:
+                return self._page(page, request.query)
             case method, ["Calls", sid]:
                 return self._one_call(method, sid, body)
         return NOT_FOUND
 
-    def _records(self, query: dict[str, str]) -> Answer:
-        if self._plan.rules.record_store_away:
+    def _page(self, page: str, query: dict[str, str]) -> Answer:
+        """What can be read of the account besides single calls."""
+        account_sid = self._settings.account_sid
+        if page in {"RecentCalls", "Alerts"} and self._plan.rules.record_store_away:
             return NO_RECORD_STORE
-        return recent_calls(self._exchange.detail_records, query, utc_now())
+        pages: dict[str, Callable[[], Answer]] = {
+            "CallCount": lambda: Answer(200, {"inbound": 0, "outbound": self._ledger.live_now}),
+            "RecentCalls": lambda: recent_calls(self._exchange.detail_records, query, utc_now()),
+            "WebhookSecret": lambda: Answer(200, {"webhook_secret": self._settings.webhook_secret}),
+            "VoipCarriers": lambda: Answer(200, carriers(account_sid)),
+            "Alerts": lambda: alerts(self._exchange.post.deliveries, account_sid, query),
+        }
+        return pages[page]() if page in pages else NOT_FOUND
+
+    def _shared(self, request: Request) -> Answer:
+        """What belongs to no account in its path: an application, the gateways of a carrier."""
+        if request.parts[1] == "SipGateways":
+            return Answer(200, gateways_of(request.query))
+        return self._application(request.parts[2])
 
     def _application(self, sid: str) -> Answer:
         application = self._applications.get(sid)

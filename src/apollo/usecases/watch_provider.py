@@ -12,6 +12,7 @@ import uuid
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import structlog
@@ -71,6 +72,8 @@ class WatchProvider:
         self._missing_before: frozenset[uuid.UUID] = frozenset()
         self._live: dict[str, Any] | None = None
         self._applications: dict[str, dict[str, Any]] = {}
+        # Applications that could not be read: what the provider said, and when they were tried.
+        self._unread: dict[str, tuple[str, datetime]] = {}
         self._call_hooks: dict[str, dict[str, Any]] = {}
 
     def report(self) -> dict[str, Any]:
@@ -98,9 +101,16 @@ class WatchProvider:
             routes = await storage.read_routes(connection)
         if self._default_route is not None:
             routes.append((self._default_route.application_sid, self._default_route.call_hook))
+        if self._must_leave_requests(len(calls)):
+            return
         await self._compare(calls)
         await self._look_at_applications({sid for sid, _ in routes if sid})
         await self._look_at_call_hooks({hook for _, hook in routes if hook})
+
+    def _must_leave_requests(self, open_calls: int) -> bool:
+        """Tell whether what is left of the request budget is needed to hang up what is open."""
+        budget = self._driver.rate_limit
+        return budget is not None and budget.remaining <= open_calls
 
     async def _takes_turn(self) -> bool:
         patience_s = _AGAIN_S if self._missing_before else _EVERY_S
@@ -172,14 +182,21 @@ class WatchProvider:
         return event if isinstance(event, CallEnded) else None
 
     async def _look_at_applications(self, wanted: set[str]) -> None:
-        sid = _least_recent(wanted, self._applications)
+        for gone in self._unread.keys() - wanted:
+            del self._unread[gone]
+        tried = {sid: {"checked_at": _iso(at)} for sid, (_, at) in self._unread.items()}
+        sid = _least_recent(wanted, self._applications, tried)
         if sid is None:
             return
         try:
             found = await self._application_hook(sid)
         except DriverError as e:
-            _log.warning("application.not_read", application_sid=sid, error=str(e))
+            said_before = self._unread.get(sid, ("", None))[0]
+            if str(e) != said_before:  # the same every few seconds would drown the log
+                _log.warning("application.not_read", application_sid=sid, error=str(e))
+            self._unread[sid] = (str(e), self._clock.now())
             return
+        self._unread.pop(sid, None)
         self._applications[sid] = {
             "application_sid": sid,
             "checked_at": _iso(self._clock.now()),
@@ -203,11 +220,22 @@ class WatchProvider:
 _REPORTED_MAX: Final = 50
 
 
-def _least_recent(wanted: set[str], seen: dict[str, dict[str, Any]]) -> str | None:
-    """Name the one not looked at for the longest; what is not wanted any more is forgotten."""
+def _least_recent(
+    wanted: set[str],
+    seen: dict[str, dict[str, Any]],
+    tried: Mapping[str, dict[str, Any]] = MappingProxyType({}),
+) -> str | None:
+    """Name the one not looked at for the longest; what is not wanted any more is forgotten.
+
+    `tried`: those whose last look failed.
+    """
     for gone in seen.keys() - wanted:
         del seen[gone]
-    return min(wanted, key=lambda one: (_checked_at(seen.get(one)), one), default=None)
+
+    def last(one: str) -> str:
+        return max(_checked_at(seen.get(one)), _checked_at(tried.get(one)))
+
+    return min(wanted, key=lambda one: (last(one), one), default=None)
 
 
 def _checked_at(found: Mapping[str, Any] | None) -> str:

@@ -198,15 +198,18 @@ def _blames_number(text: str, request: DialRequest) -> bool:
     return bool(_NAMES_TO.search(words)) or request.to.lstrip("+") in words
 
 
+def without_numbers(text: str) -> str:
+    """Return the text in one line that can be stored and shown, its phone numbers masked."""
+    # Control characters go too: PostgreSQL refuses a NUL, and a terminal obeys the others.
+    return _PHONE_NUMBER.sub("[number]", _CONTROL.sub("", " ".join(text.split())))
+
+
 def _presentable(text: str, request: DialRequest | None) -> str:
     if request is not None:
         for secret in (request.to, request.from_number):
             text = text.replace(secret, "[number]").replace(secret.lstrip("+"), "[number]")
         text = text.replace(request.agent_key, "[key]")
-    # Control characters too: PostgreSQL refuses a NUL, and a terminal obeys the others.
-    text = _CONTROL.sub("", " ".join(text.split()))
-    text = _PHONE_NUMBER.sub("[number]", text)
-    return text[:_TEXT_CHARS_MAX] or "(nothing)"
+    return without_numbers(text)[:_TEXT_CHARS_MAX] or "(nothing)"
 
 
 def clock_offset_s(said: str, read_at: datetime) -> float | None:

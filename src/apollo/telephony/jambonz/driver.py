@@ -27,6 +27,7 @@ from apollo.ports import (
     StatusEvent,
 )
 from apollo.telephony.jambonz import answers, calls, webhooks
+from apollo.telephony.jambonz.account import Account
 from apollo.telephony.jambonz.answers import Answer
 from apollo.telephony.jambonz.wire import Wire, unreadable
 
@@ -82,6 +83,8 @@ class JambonzDriver:
             total_timeout_s=total_timeout_s,
         )
         self._ask = self._wire.ask
+        # What `apollo doctor` and the diagnosis read of the account itself.
+        self.account = Account(self._wire, self._base_url, self._account)
 
     @property
     def provider(self) -> str:
