@@ -135,7 +135,7 @@ def claim_contacts(t: Transaction, now: datetime, /, **given: Any) -> Rows:
         if n in won:
             win(t, won[n])
         else:
-            _park(t, now, (batch_id, position), turn, resting.get(n))
+            _park(t, now, (batch_id, position), turn, resting.get(n), given)
     for batch_id, take in quota:
         batch, cursor = t.get("batches", batch_id), t.get("batch_cursors", batch_id)
         assert batch is not None
@@ -351,11 +351,19 @@ def _park(
     key: tuple[uuid.UUID, int],
     turn: int,
     rests_until: datetime | None,
+    given: Given,
 ) -> None:
     c = t.get("contacts", key)
     assert c is not None
     is_resting = rests_until is not None
-    reason = "number_resting" if is_resting else "duplicate_number_blocked"
+    is_own = any(
+        k["ended_at"] is None
+        and k["phone_number"] == c["phone_number"]
+        and k["provider"] == given["provider"]
+        and k["organization_id"] == given["organization_id"]
+        for k in t.rows("calls")
+    )
+    reason = "duplicate_number_blocked" if is_own and not is_resting else "number_resting"
     t.change("contacts", key, wait_reason=reason)
     before = t.get("due_contacts", key) or {
         "batch_id": key[0],

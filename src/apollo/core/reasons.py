@@ -43,7 +43,7 @@ class Reason(enum.StrEnum):
     RETRY_NOT_DUE = "retry_not_due"  # the cooldown is not over
     FOLLOW_UP_NOT_DUE = "follow_up_not_due"  # the promised time has not come
     DUPLICATE_NUMBER_BLOCKED = "duplicate_number_blocked"  # the same number is on another call
-    NUMBER_RESTING = "number_resting"  # the same number was called a moment ago
+    NUMBER_RESTING = "number_resting"  # the number was called a moment ago, or is not free
     INVALID_NUMBERS = "invalid_numbers"  # rows were left out: their numbers cannot be called
     SHARED_LIMIT_STARVED = "shared_limit_starved"  # others hold every slot, and it lasts
     PACING_LOW = "pacing_low"  # the pace is too slow for what is left of the window

@@ -193,9 +193,16 @@ moved as (
 ),
 lost as (
   -- The end of the other call promotes what is blocked; the half minute is for one that was missed.
+  -- Whose it is says no more than the organisation's own calls do: the word for another's is the one
+  -- for a number that rests.
   select p.batch_id, p.position, p.turn, p.updated_at,
-         case when r.until is null then 'duplicate_number_blocked' else 'number_resting'
-         end as wait_reason,
+         case when r.until is null
+               and (exists (select from won w where w.phone_number = p.phone_number)
+                    or exists (select from calls k
+                                where k.provider = :provider and k.phone_number = p.phone_number
+                                  and k.ended_at is null
+                                  and k.organization_id = :organization_id))
+              then 'duplicate_number_blocked' else 'number_resting' end as wait_reason,
          coalesce(r.until, clock_timestamp() + interval '30 seconds') as due_at,
          case when r.until is null then p.phone_number end as blocked_number
     from picked p
