@@ -101,6 +101,10 @@ IdempotencyKey = Annotated[
 Verify = Annotated[
     bool, typer.Option("--verify", help="Count every contact again and compare the counters.")
 ]
+WhySetBack = Annotated[
+    str,
+    typer.Option("--reason", help="Why the numbers are not bad, such as 'the trunk was unpaid'."),
+]
 Watch = Annotated[bool, typer.Option("--watch", help="Ask again every second until it is over.")]
 
 
@@ -109,6 +113,7 @@ def add_to(app: typer.Typer) -> None:
     batch = typer.Typer(help="Upload a batch of contacts, and watch it.", no_args_is_help=True)
     batch.command("create")(create)
     batch.command("watch")(watch)
+    batch.command("set-back")(set_back)
     app.add_typer(batch, name="batch")
     app.command("debug")(debug)
 
@@ -161,6 +166,20 @@ def watch(batch_id: BatchId, as_json: AsJson = False) -> None:
             await follow(api, batch_id, as_json=as_json)
 
     asyncio.run(run())
+
+
+def set_back(batch_id: BatchId, reason: WhySetBack, as_json: AsJson = False) -> None:
+    """Call everybody of a batch again whose number was judged bad; who and why is recorded."""
+
+    async def run() -> Any:
+        async with connect(load(os.environ)) as api:
+            return await api.send(f"/api/v1/batches/{batch_id}/set-back", {"reason": reason})
+
+    done = asyncio.run(run())
+    if as_json:
+        print_json(done)
+    else:
+        say(f"{done['message']}; the batch is {done['status']}.")
 
 
 def debug(

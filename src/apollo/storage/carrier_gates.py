@@ -117,3 +117,14 @@ async def note_set_back(
 async def forget_gates(connection: Connection) -> None:
     """Forget gates that have been open and quiet for a day."""
     await _Q["forget_gates"].run(connection)
+
+
+async def set_back_batch(connection: Connection, batch_id: uuid.UUID) -> int:
+    """Have a batch's contacts called again whose numbers were judged bad; gives how many."""
+    return int(await _Q["set_back_batch"].value(connection, batch_id=batch_id))
+
+
+async def read_clock(connection: Connection) -> datetime:
+    """Read the database's clock."""
+    now: datetime = await _Q["read_clock"].value(connection)
+    return now

@@ -9,7 +9,7 @@ from apollo.usecases.change_lifecycle import BatchChanged, CampaignChanged
 from apollo.web.batches import BatchId
 from apollo.web.campaigns import CampaignId
 from apollo.web.requests import Caller, StrictRoute, Uses
-from apollo.web.schemas import Answer
+from apollo.web.schemas import Answer, Body
 
 router = APIRouter(route_class=StrictRoute)
 
@@ -88,6 +88,45 @@ async def resume_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> BatchCh
 async def cancel_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> BatchChangeAnswer:
     """End this batch for good: whoever waits is skipped, calls in progress go on."""
     return _batch(await uses.lifecycle.cancel_batch(caller, batch_id))
+
+
+class SetBackRequest(Body):
+    """Why numbers that were judged bad are not."""
+
+    reason: str = Field(
+        description="Why they may be called again, such as 'the trunk was unpaid'; kept for the"
+        " record.",
+        examples=["the trunk was unpaid"],
+    )
+
+
+class SetBackAnswer(Answer):
+    """What setting back found."""
+
+    batch_id: str = Field(description="The batch.")
+    status: BatchStatus = Field(description="Its status now; a completed batch goes on.")
+    contacts: int = Field(description="How many contacts are called again.")
+    message: str = Field(description="The same in a sentence.")
+
+
+@router.post("/batches/{batch_id}/set-back", tags=["batches"])
+async def set_back_batch(
+    batch_id: BatchId, body: SetBackRequest, uses: Uses, caller: Caller
+) -> SetBackAnswer:
+    """Call everybody again whose number was judged bad, because the set-up was wrong.
+
+    They get the attempt back. A completed batch goes on; who and why is recorded.
+    """
+    done = await uses.set_back.set_back(caller, batch_id, reason=body.reason)
+    what = "contact is" if done.contacts == 1 else "contacts are"
+    return SetBackAnswer(
+        batch_id=ids.batch_id(done.batch_id),
+        status=done.status,
+        contacts=done.contacts,
+        message=f"{done.contacts} {what} called again"
+        if done.contacts
+        else "No contact of this batch was judged to have a bad number",
+    )
 
 
 @router.post("/batches/{batch_id}/dispatch", tags=["batches"])

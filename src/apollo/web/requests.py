@@ -33,6 +33,7 @@ from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
+from apollo.usecases.set_contacts_back import SetContactsBack
 from apollo.web.schemas import unknown
 
 # Real variables nest two or three deep; every level costs a stack frame here and in PostgreSQL.
@@ -59,6 +60,7 @@ class UseCases:
     change_contacts: ChangeContacts
     follow_ups: ScheduleFollowUps
     lifecycle: ChangeLifecycle
+    set_back: SetContactsBack
     explain_batch: ExplainBatch
     explain_contact: ExplainContact
     history: ReadHistory

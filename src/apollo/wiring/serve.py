@@ -34,6 +34,7 @@ from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
 from apollo.usecases.schedule_follow_ups import ScheduleFollowUps
+from apollo.usecases.set_contacts_back import SetContactsBack
 from apollo.web.app import create_app
 from apollo.web.callbacks import Callbacks
 from apollo.web.listening import listen
@@ -114,6 +115,7 @@ def make_use_cases(
         change_batches=ChangeBatches(db=db, bus=bus),
         follow_ups=ScheduleFollowUps(db=db, bus=bus),
         lifecycle=ChangeLifecycle(db=db, bus=bus, explain=explain),
+        set_back=SetContactsBack(db=db, bus=bus),
         explain_batch=explain,
         explain_contact=ExplainContact(db=db, explain=explain),
         history=ReadHistory(db=db, clock=clock),

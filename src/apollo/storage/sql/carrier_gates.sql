@@ -81,3 +81,49 @@ select b.organization_id, b.campaign_id, b.id, clock_timestamp(), 'apollo', 'con
 -- Gates that are open and of which nothing was heard for a day.
 delete from carrier_gates
  where shut_at is null and changed_at < clock_timestamp() - interval '1 day';
+
+-- name: set_back_batch
+-- A person says that the set-up was wrong: whoever's last call found a bad number is called again,
+-- and gets the attempt back. Under the locks of campaign and batch, in the order of the house.
+with judged as materialized (
+  select k.id, c.position, k.kind
+    from contacts c
+   cross join lateral (
+     select k.id, k.kind
+       from calls k
+      where k.batch_id = c.batch_id and k.position = c.position and k.attempt = c.attempts
+        and k.hangup_reason = 'bad_number'
+     offset 0) as k
+   where c.batch_id = :batch_id and c.status = 'failed' and not c.is_reached
+   order by k.id
+),
+called as (
+  update calls k
+     set hangup_reason = 'no_route', version = k.version + 1
+    from judged j
+   where k.id = j.id
+),
+moved as (
+  update contacts c
+     set status = case j.kind when 'follow_up' then 'followup_scheduled' else 'retrying' end,
+         wait_reason = null, tries = greatest(c.tries - 1, 0),
+         retry_count = c.retry_count - (j.kind = 'retry' and c.tries > 1)::integer,
+         carrier_failures = c.carrier_failures + 1, updated_at = clock_timestamp()
+    from judged j
+   where c.batch_id = :batch_id and c.position = j.position
+  returning c.position, c.status, c.updated_at
+),
+queued as (
+  insert into due_contacts as d (batch_id, position, turn, due_at, is_due, since)
+  select :batch_id, m.position, case m.status when 'followup_scheduled' then 0 else 1 end,
+         m.updated_at, true, m.updated_at
+    from moved m
+  on conflict (batch_id, position) do update
+    set turn = excluded.turn, due_at = excluded.due_at, is_due = true, since = excluded.since,
+        blocked_number = null
+)
+select count(*)::integer from moved;
+
+-- name: read_clock
+-- The database's clock.
+select clock_timestamp();
