@@ -18,8 +18,13 @@ from tests.simulation.provider import Entry
 from tests.simulation.world import Said, World
 
 from apollo.core import ids
-from apollo.core.events import Reached
+from apollo.core.audit import Books as AuditBooks
+from apollo.core.audit import OurCall
+from apollo.core.events import Evidence, Reached
+from apollo.core.ids import ContactKey
 from apollo.core.model import CARRIER_FAILURES_MAX
+from apollo.core.states import CallKind, CallState, Outcome
+from apollo.usecases import audit_ledger
 
 FINAL: Final = frozenset(
     {"completed", "failed", "busy", "no_answer", "voicemail", "skipped", "max_retries_reached"}
@@ -37,8 +42,8 @@ OUTCOMES: Final = {
 }
 FAR: Final = float("inf")
 ENDED: Final = frozenset({"completed", "failed", "busy", "no-answer"})
-# What rounding a time to microseconds may cost.
-CLOCK_S: Final = 0.001
+# An end that is found is dated by when the calls to ask about were read, and asking takes a while.
+CLOCK_S: Final = 2.0
 # A request leaves within two seconds of the beginning of its claim, or not at all.
 ON_THEIR_WAY_S: Final = 2.0
 
@@ -75,7 +80,15 @@ class Books:
         """Tell whether nothing could tell Apollo how this call ended: no record, no final word."""
         if entry.is_misled:
             return not {"in-progress", "completed"} & entry.acknowledged.keys()
-        return not self.world.provider.has_records and not ENDED & entry.acknowledged.keys()
+        has_record = self.world.provider.has_records and not entry.is_unrecorded
+        return not has_record and not ENDED & entry.acknowledged.keys()
+
+    def is_beyond_anybody(self, entry: Entry) -> bool:
+        """Tell whether the provider's session of this call broke and nobody was told of its answer.
+
+        It says of such a call that it is over and was never answered.
+        """
+        return entry.is_silent and "in-progress" not in entry.acknowledged
 
     def intent(self, entry: Entry) -> Row | None:
         """Give the row with which this call was decided on, forgotten or not."""
@@ -94,7 +107,21 @@ class Books:
         One that was lost may have been given to another campaign since, or to nobody.
         """
         ended_at = FAR if entry.ended_at is None else entry.ended_at
+        ended_at = min(ended_at, self.given_up_at(entry))
         return min(ended_at, self.world.restored_at) if self.was_lost(entry) else ended_at
+
+    def given_up_at(self, entry: Entry) -> float:
+        """Give when Apollo stopped looking for a call that nothing ever told of.
+
+        No reply, no webhook, and no list has it: the quarantine bounds what that costs.
+        """
+        row = self.intent(entry)
+        is_nowhere = entry.is_hidden or entry.is_forgotten
+        if row is None or entry.acknowledged or not is_nowhere or row["provider_call_id"]:
+            return FAR
+        if row["hangup_reason"] != "outcome_unknown":
+            return FAR
+        return float((row["ended_at"] - self.world.place.start).total_seconds())
 
     def was_lost(self, entry: Entry) -> bool:
         """Tell whether a restored database lacked this call, or took another one for it.
@@ -125,7 +152,7 @@ class Books:
         """Tell whether Apollo could know by then that this call was answered."""
         if entry.answered_at is None or entry.answered_at >= by:
             return False
-        if self.world.provider.has_records and not entry.is_misled:
+        if self.world.provider.has_records and not (entry.is_misled or entry.is_unrecorded):
             return True
         told = [entry.acknowledged.get(status, FAR) for status in ("in-progress", "completed")]
         return min(told) < by
@@ -138,7 +165,8 @@ def one_call_per_number(books: Books) -> Iterator[str]:
         by_number[entry.to].append(entry)
     for number, entries in by_number.items():
         for earlier, later in pairwise(entries):
-            if later.placed_at < (FAR if earlier.ended_at is None else earlier.ended_at):
+            over_at = FAR if earlier.ended_at is None else earlier.ended_at
+            if later.placed_at < min(over_at, books.given_up_at(earlier)):
                 yield (
                     f"I1 ...{number[-4:]}: {later.sid} placed at {later.placed_at:.3f} while"
                     f" {earlier.sid} lasted until {earlier.ended_at}"
@@ -312,6 +340,49 @@ def _limit_at(history: Sequence[tuple[float, int | None]], at: float) -> float:
     return [FAR if limit is None else limit for since, limit in history if since <= at][-1]
 
 
+def none_on_absence_alone(books: Books) -> Iterator[str]:
+    """I3: after a call whose end nobody told, its person is called again only if it was over.
+
+    And if nobody had answered it. An empty list and a missing record together would say so of a
+    call that is up.
+    """
+    asked_at = {asked.tag: asked.sent_at for asked in books.world.provider.asked}
+    rows = books.world.server.tables["calls"]
+    for entry, row in books.pairs:
+        if row is None or row["evidence"] != "assumed" or books.was_lost(entry):
+            continue
+        for other in rows.values():
+            is_next = other["attempt"] == row["attempt"] + 1 and other["state"] != "released"
+            if (other["batch_id"], other["position"]) != (row["batch_id"], row["position"]):
+                continue
+            sent_at = asked_at.get(ids.execution_id(other["id"]))
+            if not is_next or sent_at is None or other["kind"] == "follow_up":
+                continue
+            was_up = entry.ended_at is None or entry.ended_at > sent_at
+            was_reached = entry.answered_at is not None and entry.answered_at <= sent_at
+            if was_up or (was_reached and not books.is_beyond_anybody(entry)):
+                yield (
+                    f"I3 {entry.sid} was taken for gone, and its person called again at"
+                    f" {sent_at:.3f}: answered {entry.answered_at}, ended {entry.ended_at}"
+                )
+
+
+def the_audit_faults_only_contradictions(books: Books) -> Iterator[str]:
+    """I7: judged by records of which some are lost, beside the list, nothing right is a fault."""
+    world = books.world
+    if world.is_restored or not world.provider.has_records:
+        return  # what is settled, and under other ids, is judged elsewhere
+    records = [x for x in map(world.provider.detail_record, world.provider.ledger) if x]
+    listed = [x for x in map(world.provider.live_record, world.provider.ledger) if x]
+    wrong = {one.split()[1] for one in every_call_has_its_row(books)}
+    found = audit_ledger.judge_records(records, audited(world), listed)
+    for violation in found.violations:
+        sid = next(name for name in violation.ids if name.startswith("call_sid")).split()[1]
+        entry = world.provider.find(sid)
+        if sid not in wrong and (entry is None or not books.is_unknowable(entry)):
+            yield f"I7 the audit faults {sid}, of which the ledger says the same: {violation.what}"
+
+
 def every_call_has_its_row(books: Books) -> Iterator[str]:
     """I7: each call of the provider has a row, with the outcome that the provider saw."""
     for entry, row in books.pairs:
@@ -328,7 +399,9 @@ def every_call_has_its_row(books: Books) -> Iterator[str]:
         if row["outcome"] in wanted or books.is_unknowable(entry):
             continue
         is_held = row["hangup_reason"] == "outcome_unknown" and not entry.acknowledged
-        if is_held and not books.world.provider.has_records:
+        if is_held and books.given_up_at(entry) < (entry.ended_at or FAR):
+            continue
+        if is_held and (entry.is_unrecorded or not books.world.provider.has_records):
             continue
         yield (
             f"I7 {entry.sid} ended {entry.sip_status}, its row says {row['outcome']}"
@@ -485,6 +558,8 @@ CHECKS: Final[Sequence[Callable[[Books], Iterator[str]]]] = (
     none_outside_the_window,
     none_after_a_command,
     within_the_limits,
+    none_on_absence_alone,
+    the_audit_faults_only_contradictions,
     every_call_has_its_row,
     within_the_attempts,
     numbers_rest,
@@ -571,6 +646,41 @@ class QueueIsTrue:
                 self.violations.append(
                     f"I9 contact {key[1]} is {contact['status']} and {queued} queued at {at:.3f}"
                 )
+
+
+def audited(world: World) -> AuditBooks:
+    """Return what an audit compares of the tables: the calls alone."""
+    calls = [
+        OurCall(
+            id=c["id"],
+            contact=ContactKey(c["batch_id"], c["position"]),
+            campaign_id=c["campaign_id"],
+            provider=c["provider"],
+            provider_call_id=c["provider_call_id"],
+            number=c["phone_number"],
+            kind=CallKind(c["kind"]),
+            state=CallState(c["state"]),
+            outcome=c["outcome"] and Outcome(c["outcome"]),
+            hangup_reason=c["hangup_reason"],
+            requested_at=c["requested_at"],
+            window_opens_at=c["requested_at"],
+            window_closes_at=c["requested_at"],
+            evidence=c["evidence"] and Evidence(c["evidence"]),
+        )
+        for c in sorted(world.server.tables["calls"].values(), key=lambda c: c["requested_at"])
+    ]
+    numbers = {n for c in world.server.tables["campaigns"].values() for n in c["phone_numbers"]}
+    return AuditBooks(
+        calls=calls,
+        campaigns={},
+        changes=[],
+        contacts=0,
+        lost_contacts=[],
+        changed_finals=[],
+        wrong_counters={},
+        batches=0,
+        caller_ids=frozenset(numbers),
+    )
 
 
 def _has_correction(commit: Commit, contact: tuple[uuid.UUID, int]) -> bool:

@@ -23,7 +23,13 @@ class SimDriver:
     """A `ports.TelephonyDriver` for the simulated provider."""
 
     provider = "sim"
-    rate_limit: RateLimit | None = None
+
+    @property
+    def rate_limit(self) -> RateLimit | None:
+        """Tell what is left of the request budget."""
+        left = self._provider.budget.left(self._provider.loop.time())
+        return None if left is None else RateLimit(*left)
+
     status_hook_url = "https://apollo.test/webhooks/call-status"
 
     def __init__(self, provider: Provider, process: Process) -> None:
@@ -36,7 +42,14 @@ class SimDriver:
         if self._provider.is_away:
             await self._provider.loop.nap(0.01)
             raise NotPlaced("no connection", cause="connect")
-        fault = self._weather.request_fault()
+        self._take_budget()
+        if not self._provider.has_key_store:
+            await self._provider.loop.nap(0.01)
+            raise NotPlaced("500 connect ECONNREFUSED", status=500, cause="store_down")
+        if not self._provider.has_feature_server:
+            await self._provider.loop.nap(0.01)
+            raise OutcomeUnknown("500 fetch failed", status=500, cause="server_error")
+        fault, away = self._weather.request_fault(), not self._provider.has_call_store
         reply: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
         self._provider.take(request, fault, reply)
         await self._process.step()
@@ -49,6 +62,8 @@ class SimDriver:
         finally:
             reply.cancel()
         await self._process.step()
+        if away:
+            raise NotPlaced("480", status=480, cause="no_capacity")
         if fault == "created_without_body":
             return Placed(None, None)
         refusal = _refusal(fault)
@@ -113,9 +128,15 @@ class SimDriver:
         await self._provider.loop.nap(self._provider.dice.uniform(0.005, 0.05))
         if self._provider.is_away:
             raise NotPlaced("no connection", cause="connect")
-        if self._weather.strikes(fault):
+        self._take_budget()
+        if not self._provider.has_key_store or self._weather.strikes(fault):
             raise OutcomeUnknown("the question failed", status=500, cause="server_error")
         await self._process.step()
+
+    def _take_budget(self) -> None:
+        wait_s = self._provider.budget.take(self._provider.loop.time())
+        if wait_s is not None:
+            raise NotPlaced("429", status=429, cause="rate_limited", retry_after_s=wait_s)
 
 
 def _refusal(fault: str | None) -> DriverError | None:
@@ -132,6 +153,8 @@ def _refusal(fault: str | None) -> DriverError | None:
             return NotPlaced("401", status=401, cause="unauthorised")
         case "answer_429":
             return NotPlaced("429", status=429, cause="rate_limited", retry_after_s=3.0)
+        case "answer_500_store":
+            return NotPlaced("500 connect ECONNREFUSED", status=500, cause="store_down")
         case "answer_480":
             return NotPlaced("480", status=480, cause="no_capacity")
     return None

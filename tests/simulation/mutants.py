@@ -19,6 +19,8 @@ from tests.simulation.lifecycle_statements import STATEMENTS
 from tests.simulation.story import play
 
 from apollo.core import corrections, lifecycle
+from apollo.core.absence import Look
+from apollo.core.audit import judge
 from apollo.core.corrections import Correction
 from apollo.core.events import (
     CallAnswered,
@@ -38,14 +40,17 @@ from apollo.errors import DriverError
 from apollo.storage import dialling
 from apollo.storage.dialling import ClaimedCall
 from apollo.usecases import (
+    audit_ledger,
     detect_restore,
     dial_contacts,
+    prove_absence,
     provider_history,
     reconcile_calls,
     record_call_events,
     record_call_result,
 )
 from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
+from apollo.usecases.prove_absence import ProveAbsence
 from apollo.usecases.reconcile_calls import ReconcileCalls
 from apollo.usecases.record_call_events import Arrival
 
@@ -393,6 +398,35 @@ def follow_ups_have_no_bound() -> Iterator[None]:
         yield
 
 
+def absence_is_believed() -> Iterator[None]:
+    """Past failure: what neither the list nor the records show has ended, and is tried again."""
+
+    async def run(_: Any, absent: Any, policy: Any) -> frozenset[uuid.UUID]:
+        del policy
+        return frozenset(call.id for call in absent)
+
+    with _replaced(ProveAbsence, "run", run):
+        yield
+
+
+def a_blind_look_is_believed() -> Iterator[None]:
+    """Two places that answer are enough, whatever they know of other calls."""
+    with _replaced(prove_absence, "worth", lambda *_: Look.SIGHTED):
+        yield
+
+
+def a_missing_record_is_a_fault() -> Iterator[None]:
+    """Past failure: the audit took records for a ledger that has every call."""
+    real = judge
+
+    def blind(witnessed: Any, books: Any, listed: Any = None) -> Any:
+        del listed
+        return real(witnessed, books)
+
+    with _replaced(audit_ledger, "judge", blind):
+        yield
+
+
 # In the words of spec/dialling.md; those after the first eight are our own.
 PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "mark after POST": mark_after_post,
@@ -411,12 +445,15 @@ PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "follow-ups have no bound": follow_ups_have_no_bound,
     "calls without a name are strangers": calls_without_a_name_are_strangers,
     "dials on after a restore": dials_on_after_a_restore,
+    "a blind look is believed": a_blind_look_is_believed,
 }
 # What seeds once found in Apollo: each takes the mend out again.
 PAST_FAILURES: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "records are waited for for ever": records_are_waited_for_for_ever,
     "a stale queue entry is written back": a_stale_queue_entry_is_written_back,
     "what looks unsent is given back": what_looks_unsent_is_given_back,
+    "absence is believed": absence_is_believed,
+    "a missing record is a fault": a_missing_record_is_a_fault,
 }
 MUTANTS: Final = PROTOCOL | PAST_FAILURES
 

@@ -63,6 +63,10 @@ class Entry:
     is_silent: bool = False
     # The provider first said that it rang out, and it was answered.
     is_misled: bool = False
+    # In no answer about calls, by itself or since the store was emptied; without a record.
+    is_hidden: bool = False
+    is_forgotten: bool = False
+    is_unrecorded: bool = False
     # Statuses that Apollo said 200 to, and when.
     acknowledged: dict[str, float] = field(default_factory=dict)
 
@@ -91,6 +95,9 @@ class Provider:
         self.ledger: list[Entry] = []
         self.asked: list[Asked] = []
         self.is_away = False
+        # Which parts behind the API are away.
+        self.has_call_store = self.has_key_store = self.has_feature_server = True
+        self.budget = Budget(weather)
         self.late_by_s = 60.0
         self.record_lives_s = self.dice.choice((RECORD_LIVES_S, 600.0, 60.0))
         self.clock_off_s = self.dice.uniform(-2.0, 2.0)
@@ -116,7 +123,13 @@ class Provider:
         if self.on_taken is not None:
             self.later(self.dice.uniform(0.0, 0.02), self.on_taken)
             self.on_taken = None
-        if fault is not None and (fault.startswith("answer_4") or fault == "refused_connection"):
+        if not self.has_call_store:
+            # Its client tries again and again before it gives up.
+            self.later(self.weather.stores.uniform(0.5, 42.0), _answer, reply, None)
+            return
+        if fault is not None and (
+            fault.startswith("answer_4") or fault in {"refused_connection", "answer_500_store"}
+        ):
             self.later(self.dice.uniform(0.005, 0.05), _answer, reply, None)
             return
         before = self.dice.uniform(0.005, 0.1)
@@ -126,6 +139,8 @@ class Provider:
             after = 1000.0
         elif fault == "slow_before_placing":
             before = self.dice.uniform(0.5, 14.0)
+        elif fault == "answered_in_10_to_40_s":
+            after = self.weather.stores.uniform(10.0, 40.0)
         elif fault == "slow_after_placing":
             after = self.dice.uniform(0.5, 14.0)
         sid = f"sid-{len(self.asked)}"
@@ -150,6 +165,9 @@ class Provider:
             ring_timeout_s=request.ring_timeout_s,
             time_limit_s=request.time_limit_s,
         )
+        # Of what was lost in one place by itself the other still tells.
+        call.is_hidden = self.weather.strikes("call_not_listed")
+        call.is_unrecorded = not call.is_hidden and self.weather.strikes("record_lost")
         self.ledger.append(call)
         self._tell(call)
         code, rings, _ = self.dice.choices(ENDINGS, [weight for *_, weight in ENDINGS])[0]
@@ -214,6 +232,11 @@ class Provider:
             self._untold[call.to].remove(call)
             self._tell(call)
 
+    def lose_calls(self) -> None:
+        """Empty the store of calls: each is there again once something new is written about it."""
+        for call in self.ledger:
+            call.is_forgotten = True
+
     def go_silent(self) -> None:
         """Lose every live call without a word about it: the live records stay as they were."""
         for call in self.ledger:
@@ -226,6 +249,7 @@ class Provider:
     def _tell(self, call: Entry) -> None:
         if call.is_silent:
             return
+        call.is_forgotten = call.is_forgotten and not self.has_call_store
         weather = self.weather
         delay = self.dice.uniform(0.001, 0.03)
         if weather.strikes("hook_reordered"):
@@ -273,7 +297,9 @@ class Provider:
     # ----------------------------------------------------------------------------- questions
 
     def live_record(self, call: Entry) -> LiveCall | None:
-        """Show a call as the live list does; None when its record is gone."""
+        """Show a call as the live list does; None when its record is gone, or the list is."""
+        if call.is_hidden or call.is_forgotten or not self.has_call_store:
+            return None
         # Nobody tidies up after a call that ended without a word.
         lives_s = STALE_LIVES_S if call.is_silent else self.record_lives_s
         if call.ended_at is not None and self.loop.time() > call.ended_at + lives_s:
@@ -291,7 +317,7 @@ class Provider:
     def detail_record(self, call: Entry) -> LiveCall | None:
         """Show a call as its call-detail record does; None while there is none."""
         late = 50.0 if "record_late" in self.weather.rates else 20.0
-        if call.ended_at is None or self.loop.time() < call.ended_at + late:
+        if call.is_unrecorded or call.ended_at is None or self.loop.time() < call.ended_at + late:
             return None
         sip_status = call.sip_status or 0
         return LiveCall(
@@ -322,6 +348,36 @@ class Provider:
     def is_quiet(self) -> bool:
         """Tell whether no call is live and no webhook under way."""
         return not self._hooks_under_way and all(c.ended_at is not None for c in self.ledger)
+
+
+class Budget:
+    """So many requests in a minute, whatever is asked; without end while the fault is not on."""
+
+    WINDOW_S: Final = 60.0
+
+    def __init__(self, weather: Weather) -> None:
+        self._weather = weather
+        self._most = weather.stores.choice((10, 25, 60))
+        self._used, self._ends_at = 0, 0.0
+
+    def left(self, now_s: float) -> tuple[int, float] | None:
+        """How many requests are left, and for how many seconds; None: as many as you like."""
+        if "request_budget" not in self._weather.rates or self._weather.is_calm:
+            return None
+        if now_s >= self._ends_at:
+            self._used, self._ends_at = 0, now_s + self.WINDOW_S
+        return self._most - self._used, self._ends_at - now_s
+
+    def take(self, now_s: float) -> float | None:
+        """Use one request; gives the seconds to wait when there was none."""
+        left = self.left(now_s)
+        if left is None:
+            return None
+        if left[0] > 0:
+            self._used += 1
+            return None
+        self._weather.injected["request_budget"] += 1
+        return left[1]
 
 
 def _answer(reply: "asyncio.Future[str | None]", sid: str | None) -> None:

@@ -208,11 +208,37 @@ class Story:
             (dice.uniform(0, dice.choice((*SOON_S, lasts_s))), dice.choice(EVENTS))
             for _ in range(dice.choice((0, 1, 3, 6)))
         )
+        self._plan_store_events()
         for at, event in moments:
             await asyncio.sleep(at - world.loop.time())
             self._happen(event)
         await asyncio.sleep(max(lasts_s - world.loop.time(), 0.0))
         await self._calm_down()
+
+    def _plan_store_events(self) -> None:
+        """Have parts of the provider away for a while, each once, soon or later."""
+        world = self.world
+        for event in world.weather.store_events:
+            stores = world.weather.stores
+            at = stores.uniform(0.0, stores.choice((3.0, 30.0, 200.0)))
+            world.provider.later(at, self._lose_store, event, stores.choice((5.0, 60.0, 400.0)))
+
+    def _lose_store(self, event: str, seconds: float) -> None:
+        provider, weather = self.world.provider, self.world.weather
+        if weather.is_calm:
+            return
+        weather.injected[event] += 1
+        self.log.info("story", what=event)
+        part = {
+            "key_store_away": "has_key_store",
+            "feature_server_dead": "has_feature_server",
+        }.get(event, "has_call_store")
+        if event == "call_store_emptied":
+            provider.lose_calls()
+        if event == "feature_server_dead":
+            seconds = min(seconds, 60.0)
+        setattr(provider, part, False)
+        provider.later(seconds, setattr, provider, part, True)
 
     # -------------------------------------------------------------------------- what goes wrong
 

@@ -49,6 +49,9 @@ CAUGHT_BY = {
     "dials on after a restore": 162,
     "records are waited for for ever": 17,
     "a stale queue entry is written back": 8,
+    "a blind look is believed": 3,
+    "absence is believed": 3,
+    "a missing record is a fault": 50,
     "what looks unsent is given back": 24,
 }
 

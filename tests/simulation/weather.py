@@ -58,6 +58,20 @@ EVENTS: Final = (
     "listeners_lost",
     "database_restored",  # from a dump of itself, older than calls that were made
 )
+# What the real jambonz servers do with look-ups; drawn apart: other draws stay as they were.
+STORE_FAULTS: Final = (
+    "call_not_listed",  # one call, live or over, is in no answer about calls
+    "record_lost",  # one record was overwritten by another of the same millisecond
+    "answered_in_10_to_40_s",  # placed at once, and answered when nobody listens any more
+    "answer_500_store",  # `connect ECONNREFUSED`, before anything was forwarded
+    "request_budget",  # so many requests in a minute, for everything that is asked
+)
+STORE_EVENTS: Final = (
+    "call_store_away",  # an empty list and 404 for every call, then all is back
+    "call_store_emptied",  # the same, and what it had is gone
+    "key_store_away",  # every request is answered 500 before it is forwarded
+    "feature_server_dead",  # still registered: requests for calls get `fetch failed`
+)
 STATE_FAULTS: Final = ("commit_reply_lost", "database_slow", "worker_clock_wrong", "no_records")
 
 
@@ -67,12 +81,15 @@ class Weather:
 
     dice: Random
     rates: dict[str, float]
+    stores: Random = field(default_factory=lambda: Random(0))
+    # What happens to the provider's stores in this run.
+    store_events: list[str] = field(default_factory=list)
     injected: Counter[str] = field(default_factory=Counter)
     is_calm: bool = False
 
     @classmethod
-    def of(cls, dice: Random) -> "Weather":
-        """Draw which faults this run has."""
+    def of(cls, dice: Random, stores: Random) -> "Weather":
+        """Draw which faults this run has; those of the provider's stores with dice of their own."""
         rates: dict[str, float] = {}
         share = dice.choice((0.0, 0.1, 0.25, 0.5))
         for name in (*REQUEST_FAULTS, *HOOK_FAULTS, *LOOKUP_FAULTS, *STATE_FAULTS):
@@ -87,7 +104,16 @@ class Weather:
         # What changes what can be known at all; it shows where webhooks are lost, too.
         if "no_records" in rates and dice.random() < 0.5:
             rates["hook_lost"] = 0.4
-        return cls(dice, rates)
+        events: list[str] = []
+        if stores.random() < 0.4:
+            for name in STORE_FAULTS:
+                if stores.random() < 0.5:
+                    rates[name] = stores.choice((0.15, 0.4, 1.0))
+            events = stores.sample(STORE_EVENTS, stores.choice((0, 1, 1, 2)))
+            # A call vanishes only where its webhooks are lost.
+            if stores.random() < 0.6:
+                rates["hook_lost"] = stores.choice((0.4, 0.8))
+        return cls(dice, rates, stores, events)
 
     def strikes(self, name: str) -> bool:
         """Draw whether a fault happens now, and count it."""
@@ -99,6 +125,9 @@ class Weather:
 
     def request_fault(self) -> str | None:
         """Draw what becomes of a request."""
+        for name in ("answered_in_10_to_40_s", "answer_500_store"):
+            if name in self.rates and self.strikes(name):
+                return name
         for name in REQUEST_FAULTS:
             if name in self.rates and self.strikes(name):
                 return name

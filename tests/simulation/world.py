@@ -91,7 +91,7 @@ class World:
         self.seed = seed
         self.loop = loop
         self.dice = Random(seed)
-        self.weather = Weather.of(self.dice)
+        self.weather = Weather.of(self.dice, Random(f"{seed} stores"))
         self.place = places.choose(self.dice)
         self.server = Server(self.clock_now, Random(self.dice.getrandbits(64)))
         self.provider = Provider(loop, self.place.start, self.weather)

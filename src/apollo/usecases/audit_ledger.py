@@ -12,7 +12,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from apollo.core import ids
-from apollo.core.audit import Finding, ListedCall, WitnessedCall, judge
+from apollo.core.audit import Books, Finding, ListedCall, WitnessedCall, judge
 from apollo.errors import Misconfigured
 from apollo.ports import LiveCall, TelephonyDriver
 from apollo.storage import audit as storage
@@ -115,6 +115,12 @@ class AuditLedger:
         known = {one.provider_call_id for one in before}
         after = [x for x in await driver.list_live() if x.provider_call_id in known]
         return judge(witnessed, books, [_listed(one) for one in after])
+
+
+def judge_records(records: Sequence[LiveCall], books: Books, listed: Sequence[LiveCall]) -> Finding:
+    """Return I7 alone, judged from a provider's records and its live list."""
+    shown = [_listed(one) for one in listed]
+    return next(x for x in judge(read_records(records), books, shown) if x.invariant == "I7")
 
 
 def _listed(call: LiveCall) -> ListedCall:

@@ -6,6 +6,7 @@ a healthy jambonz loses some, where two calls share a millisecond.
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import timedelta
 from typing import Final
 
 from apollo.core import ids
@@ -18,6 +19,10 @@ from apollo.core.states import OPEN_CALL, CallState, Outcome
 _HELD: Final = "outcome_unknown"
 # What a live list says of calls that are not over.
 _UP: Final = frozenset({"queued", "trying", "ringing", "early-media", "in-progress"})
+
+# A call may be placed so long after it was asked for, by a provider whose answer was lost.
+_PLACED_WITHIN: Final = timedelta(minutes=5)
+_CLOCKS: Final = timedelta(seconds=5)
 
 # Why a call is not judged.
 _OPEN: Final = "not over on both sides"
@@ -57,7 +62,9 @@ def every_call_has_its_row(seen: Evidence) -> Finding:
 def _compare(seen: Evidence, call: WitnessedCall, row: OurCall | None) -> Violation | str | None:
     """Return what is wrong, why the call is not judged, or None when both sides agree."""
     if row is None:
-        return _without_row(seen, call.provider_call_id, call.from_number, names(call))
+        return _unnamed(seen, call) or _without_row(
+            seen, call.provider_call_id, call.from_number, names(call)
+        )
     if row.state is CallState.RELEASED:
         return Violation(names(call, row), "recorded as never sent, and the provider placed it")
     if call.ended_at is None or row.state in OPEN_CALL:
@@ -69,6 +76,18 @@ def _compare(seen: Evidence, call: WitnessedCall, row: OurCall | None) -> Violat
         return None
     what = f"recorded as {row.outcome}, and the provider saw {expected}"
     return Violation(names(call, row), what)
+
+
+def _unnamed(seen: Evidence, call: WitnessedCall) -> str | None:
+    """Return why a call that carries no tag is not judged: it may be one we have no name for."""
+    if call.execution_id is not None:
+        return None
+    for row in seen.books.calls:
+        asked = call.requested_at - row.requested_at
+        is_it = row.provider_call_id is None and row.number == call.number
+        if is_it and row.state is not CallState.RELEASED and -_CLOCKS <= asked <= _PLACED_WITHIN:
+            return _OPEN if row.state in OPEN_CALL else _HELD_BACK
+    return None
 
 
 def _without_row(
@@ -85,11 +104,13 @@ def _without_row(
 def _compare_listed(
     seen: Evidence, listed: ListedCall, row: OurCall | None, *, has_record: bool
 ) -> Violation | str | None:
-    """Return the same for a call of the live list; of one with a record only whether it is up."""
+    """Return the same for a call of the live list that has no record."""
     sid = listed.provider_call_id
+    if has_record:
+        # The record says how it ended; a feature server that died leaves its last word in the list.
+        return None
     if row is None:
-        shown = (f"call_sid {sid}",)
-        return None if has_record else _without_row(seen, sid, listed.from_number, shown)
+        return _without_row(seen, sid, listed.from_number, (f"call_sid {sid}",))
     is_up = listed.call_status in _UP
     why: str | None = None
     what = ""
@@ -98,14 +119,14 @@ def _compare_listed(
     elif row.state in OPEN_CALL or row.hangup_reason == _HELD:
         why = _OPEN if row.state in OPEN_CALL else _HELD_BACK
     elif is_up and row.evidence is Source.ASSUMED:
-        why = _ASSUMED  # a feature server that died leaves its last word in the list for hours
+        why = _ASSUMED
     elif is_up:
         what = f"recorded as {row.outcome}, and the live list shows it as {listed.call_status}"
     elif row.outcome is not (expected := _listed_outcome(listed)):
         what = f"recorded as {row.outcome}, and the live list shows {expected}"
-    if what and not (has_record and not is_up) and row.hangup_reason not in SET_UP_REASONS:
+    if what and row.hangup_reason not in SET_UP_REASONS:
         return Violation((ids.execution_id(row.id), f"call_sid {sid}"), what)
-    return None if has_record else why
+    return why
 
 
 def _listed_outcome(listed: ListedCall) -> Outcome:
