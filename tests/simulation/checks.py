@@ -116,7 +116,8 @@ class Books:
         No reply, no webhook, and no list has it: the quarantine bounds what that costs.
         """
         row = self.intent(entry)
-        is_nowhere = entry.is_hidden or entry.is_forgotten
+        was_away = self.world.weather.injected["call_store_away"] > 0
+        is_nowhere = entry.is_hidden or entry.is_forgotten or was_away
         if row is None or entry.acknowledged or not is_nowhere or row["provider_call_id"]:
             return FAR
         if row["hangup_reason"] != "outcome_unknown":
@@ -661,6 +662,7 @@ def audited(world: World) -> AuditBooks:
             kind=CallKind(c["kind"]),
             state=CallState(c["state"]),
             outcome=c["outcome"] and Outcome(c["outcome"]),
+            reached=c["reached"] and Reached(c["reached"]),
             hangup_reason=c["hangup_reason"],
             requested_at=c["requested_at"],
             window_opens_at=c["requested_at"],

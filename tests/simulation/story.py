@@ -36,6 +36,7 @@ from apollo.usecases import (
     reconcile_calls,
     record_call_events,
     recover_calls,
+    what_moved,
 )
 from apollo.usecases.record_call_result import CallResult
 from apollo.web import callbacks
@@ -61,6 +62,7 @@ LOGS: Final = (
     reconcile_calls,
     record_call_events,
     recover_calls,
+    what_moved,
     callbacks,
 )
 # Loops that only watch; scaled, so that an hour of waiting costs little.

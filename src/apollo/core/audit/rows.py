@@ -13,7 +13,7 @@ from apollo.core import ids
 from apollo.core.audit.evidence import Evidence, ending, is_set_ups_fault, names
 from apollo.core.audit.facts import Finding, ListedCall, OurCall, Violation, WitnessedCall
 from apollo.core.events import Evidence as Source
-from apollo.core.outcomes import SET_UP_REASONS, classify
+from apollo.core.outcomes import ANSWERED_BY, SET_UP_REASONS, classify
 from apollo.core.states import OPEN_CALL, CallState, Outcome
 
 _HELD: Final = "outcome_unknown"
@@ -122,19 +122,21 @@ def _compare_listed(
         why = _ASSUMED
     elif is_up:
         what = f"recorded as {row.outcome}, and the live list shows it as {listed.call_status}"
-    elif row.outcome is not (expected := _listed_outcome(listed)):
+    elif row.outcome is not (expected := _listed_outcome(listed, row)):
         what = f"recorded as {row.outcome}, and the live list shows {expected}"
     if what and row.hangup_reason not in SET_UP_REASONS:
         return Violation((ids.execution_id(row.id), f"call_sid {sid}"), what)
     return why
 
 
-def _listed_outcome(listed: ListedCall) -> Outcome:
-    return classify(
+def _listed_outcome(listed: ListedCall, row: OurCall) -> Outcome:
+    outcome = classify(
         call_status=listed.call_status,
         sip_status=listed.sip_status,
         was_answered=False,
     ).outcome
+    # Who answered only the agent knows: a person, or a machine.
+    return ANSWERED_BY[row.reached].outcome if outcome is Outcome.COMPLETED else outcome
 
 
 def _unknown_to_the_provider(seen: Evidence) -> Iterable[Violation]:
