@@ -13,7 +13,9 @@ from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View
 from apollo.usecases.create_batches import CreateBatches, NewBatch
+from apollo.usecases.list_filters import ListFilter
 from apollo.usecases.read_batches import ReadBatches
+from apollo.web.listing import number
 
 ACME = Principal("org_acme", "tests")
 OTHER = Principal("org_other", "tests")
@@ -65,6 +67,52 @@ class HeardBus:
         self.woken.clear()
 
 
+class Reading:
+    """What is shown, by the filters that a test names; lists as they are answered."""
+
+    def __init__(self, db: Database, diagnose: Any = None) -> None:
+        self.shown = ReadBatches(db=db, diagnose=diagnose)
+        self.batch = self.shown.batch
+        self.call = self.shown.call
+        self.results = self.shown.results
+
+    async def batches(
+        self, principal: Principal, *, campaign_id: str | None = None, **filters: Any
+    ) -> list[View]:
+        listed = await self.shown.batches(principal, _filter(filters), campaign_id=campaign_id)
+        return listed.rows
+
+    async def of_campaign(
+        self, principal: Principal, campaign_id: str, **filters: Any
+    ) -> list[View]:
+        return (await self.shown.of_campaign(principal, campaign_id, _filter(filters))).rows
+
+    async def contacts(
+        self,
+        principal: Principal,
+        batch_id: str,
+        *,
+        with_calls: bool = False,
+        explain: bool = False,
+        **filters: Any,
+    ) -> list[View]:
+        listed = await self.shown.contacts(
+            principal, batch_id, _filter(filters), with_calls=with_calls, explain=explain
+        )
+        return listed.rows
+
+    async def calls(
+        self, principal: Principal, *, phone_number: str | None, batch_id: str | None, **more: Any
+    ) -> list[View]:
+        wanted = _filter({"phone_number": number(phone_number), **more})
+        return await self.shown.calls(principal, wanted, batch_id=batch_id)
+
+
+def _filter(given: dict[str, Any]) -> ListFilter:
+    status = given.pop("status", None)
+    return ListFilter(statuses=None if status is None else [str(status)], **given)
+
+
 @dataclasses.dataclass
 class BatchWorld:
     """The use-cases about batches, over one database."""
@@ -73,7 +121,7 @@ class BatchWorld:
     clock: SetClock
     bus: HeardBus
     create: CreateBatches
-    read: ReadBatches
+    read: Reading
     registered: set[str]
 
     @classmethod
@@ -90,7 +138,7 @@ class BatchWorld:
             clock=clock,
             bus=bus,
             create=CreateBatches(db=db, bus=bus, route_of=route_of),
-            read=ReadBatches(db=db),
+            read=Reading(db),
             registered=registered,
         )
         for principal in (ACME, OTHER):

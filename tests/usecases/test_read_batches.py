@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 
 import pytest
-from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
+from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, Reading, some_numbers
 
 from apollo.core import ids
 from apollo.core.diagnosis.snapshot import Settings as Explained
@@ -16,7 +16,6 @@ from apollo.usecases import export_results
 from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import Across
 from apollo.usecases.explain_batch import ExplainBatch
-from apollo.usecases.read_batches import ReadBatches
 
 EXPLAINED = Explained(
     stuck_after=timedelta(minutes=30), ring_timeout=timedelta(seconds=45), bus_kind="postgres"
@@ -118,7 +117,7 @@ async def test_explained_contacts_name_their_own_reason_before_the_batchs(
         due_at,
         NOW,
     )
-    read = ReadBatches(db=world.db, diagnose=explain.diagnose)
+    read = Reading(world.db, explain.diagnose)
     shown = await read.contacts(ACME, batch["batch_id"], explain=True)
     assert [(c.get("blocked_by"), c.get("next_eligible_at")) for c in shown] == [
         ("no_worker_alive", None),

@@ -79,7 +79,7 @@ async def serve(database_url: str) -> AsyncGenerator[BatchServer]:
     uses = replace(
         make_use_cases(settings, db=db, bus=bus, clock=clock, explain=explain),
         create_batches=world.create,
-        read_batches=world.read,
+        read_batches=world.read.shown,
     )
     app = create_app(uses, registry=CollectorRegistry())
     config = uvicorn.Config(app, port=0, log_config=None, lifespan="off")

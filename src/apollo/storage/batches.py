@@ -101,19 +101,21 @@ async def read_batches(
     *,
     organization_id: str,
     campaign_id: uuid.UUID | None,
-    status: str | None,
-    skip: int,
     limit: int,
-) -> list[Record]:
-    """Read a page of batches, newest first, with counts by contact status."""
-    return await _Q["read_batches"].rows(
+    **filters: Any,
+) -> tuple[list[Record], int | None]:
+    """Read a page of batches with counts by contact status, and how many there are in all.
+
+    `filters` are the parameters of the query, as `ListFilter.columns` gives them.
+    """
+    rows = await _Q["read_batches"].rows(
         connection,
         organization_id=organization_id,
         campaign_id=campaign_id,
-        status=status,
-        skip=skip,
         limit=limit,
+        **filters,
     )
+    return [r for r in rows if r["id"] is not None], rows[0]["total"]
 
 
 async def find_batch(

@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Any
 
 from apollo.core.ids import ContactKey
 from apollo.storage.database import Connection, Record, load_queries
@@ -41,8 +42,7 @@ async def read_calls_to_number(
     organization_id: str,
     phone_number: str,
     batch_id: uuid.UUID | None,
-    skip: int,
-    limit: int,
+    **page: Any,
 ) -> list[Record]:
     """Read the calls to a `+E.164` number, newest first."""
     return await _Q["read_calls_to_number"].rows(
@@ -50,17 +50,16 @@ async def read_calls_to_number(
         organization_id=organization_id,
         phone_number=phone_number,
         batch_id=batch_id,
-        skip=skip,
-        limit=limit,
+        **page,
     )
 
 
 async def read_calls_of_batch(
-    connection: Connection, *, organization_id: str, batch_id: uuid.UUID, skip: int, limit: int
+    connection: Connection, *, organization_id: str, batch_id: uuid.UUID, **page: Any
 ) -> list[Record]:
     """Read the calls of a batch, in upload order and then by attempt."""
     return await _Q["read_calls_of_batch"].rows(
-        connection, organization_id=organization_id, batch_id=batch_id, skip=skip, limit=limit
+        connection, organization_id=organization_id, batch_id=batch_id, **page
     )
 
 

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
+from typing import Any
 
 from apollo.core.campaign_settings import CampaignSettings
 from apollo.core.states import CampaignStatus
@@ -69,18 +70,16 @@ async def read(
 
 
 async def listed(
-    connection: Connection,
-    organization_id: str,
-    *,
-    status: CampaignStatus | None,
-    skip: int,
-    at_most: int,
-) -> list[CampaignRecord]:
-    """List an organisation's campaigns, newest first."""
+    connection: Connection, organization_id: str, *, at_most: int, **filters: Any
+) -> tuple[list[CampaignRecord], int | None]:
+    """List an organisation's campaigns, and tell how many there are in all if that is asked for.
+
+    `filters` are the parameters of the query, as `ListFilter.columns` gives them.
+    """
     rows = await _Q["list_campaigns"].rows(
-        connection, organization_id=organization_id, status=status, skip=skip, at_most=at_most
+        connection, organization_id=organization_id, at_most=at_most, **filters
     )
-    return [_record(row) for row in rows]
+    return [_record(row) for row in rows if row["id"] is not None], rows[0]["total"]
 
 
 async def read_stats(

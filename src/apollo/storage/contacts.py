@@ -1,7 +1,7 @@
 """Contacts as they are read, page by page, and locked one by one. Rows in, records out."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -15,19 +15,53 @@ _Q = load_queries("contacts")
 
 
 async def read_page(
+    connection: Connection, *, batch_id: uuid.UUID, skip: int = 0, limit: int = 1
+) -> list[Record]:
+    """Read contacts in upload order, `skip` of them left out."""
+    return await _Q["read_page"].rows(connection, batch_id=batch_id, skip=skip, limit=limit)
+
+
+async def read_page_filtered(
     connection: Connection,
     *,
     batch_id: uuid.UUID,
-    status: str | None = None,
-    skip: int = 0,
-    limit: int = 1,
+    after: int,
+    statuses: Sequence[str] | None,
+    phone_number: str | None,
+    updated_since: datetime | None,
+    skip: int,
+    limit: int,
 ) -> list[Record]:
-    """Read contacts in upload order, `skip` of them left out."""
-    if status is None:
-        return await _Q["read_page"].rows(connection, batch_id=batch_id, skip=skip, limit=limit)
-    return await _Q["read_page_by_status"].rows(
-        connection, batch_id=batch_id, status=status, skip=skip, limit=limit
+    """Read the contacts behind a position that the filters let through, in upload order."""
+    return await _Q["read_page_filtered"].rows(
+        connection,
+        batch_id=batch_id,
+        after=after,
+        statuses=statuses,
+        phone_number=phone_number,
+        updated_since=updated_since,
+        skip=skip,
+        limit=limit,
     )
+
+
+async def count_filtered(
+    connection: Connection,
+    *,
+    batch_id: uuid.UUID,
+    statuses: Sequence[str] | None,
+    phone_number: str | None,
+    updated_since: datetime | None,
+) -> int:
+    """Count the contacts of a batch that the filters let through."""
+    found = await _Q["count_filtered"].value(
+        connection,
+        batch_id=batch_id,
+        statuses=statuses,
+        phone_number=phone_number,
+        updated_since=updated_since,
+    )
+    return int(found)
 
 
 async def lock_contact(connection: Connection, key: ContactKey) -> Contact | None:

@@ -52,7 +52,7 @@ class ExplainContact:
             if key is None or key.batch_id != batch["id"]:
                 raise NotFound(_NOT_FOUND)
             page = await contacts.read_page(
-                connection, batch_id=key.batch_id, status=None, skip=key.position - 1, limit=1
+                connection, batch_id=key.batch_id, skip=key.position - 1, limit=1
             )
             if not page:
                 raise NotFound(_NOT_FOUND)

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from apollo.core import ids
 from apollo.core.campaign_settings import CampaignSettings, checked
-from apollo.core.states import BatchStatus, CampaignStatus, ContactStatus
+from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import FieldError, Invalid, NotAllowedNow, NotFound
 from apollo.ports import Bus, WakeUp, Why
 from apollo.storage import campaigns, lifecycle
 from apollo.storage.campaigns import CampaignRecord, StatsRecord
 from apollo.storage.database import Connection, Database
 from apollo.usecases.authenticate import Principal
+from apollo.usecases.list_filters import Listed, ListFilter
 
 __all__ = ["CampaignRecord", "CampaignStats", "ManageCampaigns", "OnCreated"]
 
@@ -85,19 +86,20 @@ class ManageCampaigns:
                 await on_created(connection, created)
         return created
 
-    async def browse(
-        self,
-        principal: Principal,
-        *,
-        status: CampaignStatus | None = None,
-        skip: int = 0,
-        limit: int = 50,
-    ) -> list[CampaignRecord]:
-        """List the organisation's campaigns, newest first."""
+    async def browse(self, principal: Principal, wanted: ListFilter) -> Listed:
+        """List the organisation's campaigns. Raises Invalid."""
+        after = None if wanted.after is None else ids.parse_id("cmp", wanted.after)
+        if after is None and wanted.after is not None:
+            msg = "is not an id of this list; give the last id of the page before"
+            raise Invalid.field("after", msg, where="query")
         async with self._db.connection() as connection:
-            return await campaigns.listed(
-                connection, principal.organization_id, status=status, skip=skip, at_most=limit
+            rows, total = await campaigns.listed(
+                connection,
+                principal.organization_id,
+                at_most=wanted.limit,
+                **wanted.columns(after),
             )
+        return Listed(rows, total)
 
     async def read(self, principal: Principal, campaign_id: str) -> CampaignRecord:
         """Read one campaign. Raises NotFound."""

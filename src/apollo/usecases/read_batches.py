@@ -8,11 +8,10 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import groupby
 from operator import itemgetter
+from typing import Any, Final
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis
-from apollo.core.numbers import parse_number
-from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import Invalid, NotFound
 from apollo.storage import batches, call_records, contacts
 from apollo.storage.database import Connection, Database, Record
@@ -26,9 +25,19 @@ from apollo.usecases.batch_views import (
     view_of_contact,
 )
 from apollo.usecases.export_results import PAGE_ROWS, header_line, lines_of
+from apollo.usecases.list_filters import Listed, ListFilter
 
 # Explains a batch of an organisation.
 Diagnose = Callable[[str, uuid.UUID], Awaitable[Diagnosis]]
+
+
+# What a call that is not over is shown as, and the states behind it.
+_STATES: Final = {
+    "queued": ("placing",),
+    "trying": ("accepted", "unknown"),
+    "ringing": ("ringing",),
+    "in-progress": ("answered",),
+}
 
 
 class ReadBatches:
@@ -50,39 +59,19 @@ class ReadBatches:
         return view_of_batch(found)
 
     async def batches(
-        self,
-        principal: Principal,
-        *,
-        campaign_id: str | None = None,
-        status: BatchStatus | None = None,
-        skip: int = 0,
-        limit: int = 50,
-    ) -> list[View]:
-        """Show batches, newest first; those of a campaign nobody knows are none."""
+        self, principal: Principal, wanted: ListFilter, *, campaign_id: str | None = None
+    ) -> Listed:
+        """Show batches; those of a campaign nobody knows are none. Raises Invalid."""
         campaign = None if campaign_id is None else ids.parse_id("cmp", campaign_id)
         if campaign is None and campaign_id is not None:
-            return []
-        async with self._db.connection() as connection:
-            rows = await batches.read_batches(
-                connection,
-                organization_id=principal.organization_id,
-                campaign_id=campaign,
-                status=status,
-                skip=skip,
-                limit=limit,
-            )
-        return [view_of_batch(r) for r in rows]
+            return Listed([], 0 if wanted.with_total else None)
+        async with self._db.transaction(snapshot=True) as connection:
+            return await _page_of_batches(connection, principal, wanted, campaign)
 
     async def of_campaign(
-        self,
-        principal: Principal,
-        campaign_id: str,
-        *,
-        status: BatchStatus | None = None,
-        skip: int = 0,
-        limit: int = 50,
-    ) -> list[View]:
-        """Show the batches of one campaign, newest first. Raises NotFound."""
+        self, principal: Principal, campaign_id: str, wanted: ListFilter
+    ) -> Listed:
+        """Show the batches of one campaign. Raises NotFound, Invalid."""
         campaign = ids.parse_id("cmp", campaign_id)
         async with self._db.transaction(snapshot=True) as connection:
             found = campaign and await batches.read_campaign(
@@ -90,33 +79,21 @@ class ReadBatches:
             )
             if not found:
                 raise NotFound("Campaign not found")
-            rows = await batches.read_batches(
-                connection,
-                organization_id=principal.organization_id,
-                campaign_id=campaign,
-                status=status,
-                skip=skip,
-                limit=limit,
-            )
-        return [view_of_batch(r) for r in rows]
+            return await _page_of_batches(connection, principal, wanted, campaign)
 
     async def contacts(
         self,
         principal: Principal,
         batch_id: str,
+        wanted: ListFilter,
         *,
-        status: ContactStatus | None = None,
-        skip: int = 0,
-        limit: int = 100,
         with_calls: bool = False,
         explain: bool = False,
-    ) -> list[View]:
-        """Show contacts in upload order. Raises NotFound."""
+    ) -> Listed:
+        """Show contacts in upload order. Raises NotFound, Invalid."""
         async with self._db.transaction(snapshot=True) as connection:
             batch = await find_batch(connection, principal, batch_id)
-            rows = await contacts.read_page(
-                connection, batch_id=batch["id"], status=status, skip=skip, limit=limit
-            )
+            rows, total = await _page_of_contacts(connection, batch["id"], wanted)
             calls = await _calls_of(connection, batch["id"], rows, every_call=with_calls)
         diagnosis = None
         if explain and self._diagnose is not None:
@@ -132,7 +109,7 @@ class ReadBatches:
             if diagnosis is not None:
                 view |= explanation(r, diagnosis)
             shown.append(view)
-        return shown
+        return Listed(shown, total)
 
     async def call(self, principal: Principal, execution_id: str) -> View:
         """Show one call with the variables its agent was given. Raises NotFound."""
@@ -153,37 +130,38 @@ class ReadBatches:
         }
 
     async def calls(
-        self,
-        principal: Principal,
-        *,
-        phone_number: str | None,
-        batch_id: str | None,
-        skip: int = 0,
-        limit: int = 100,
+        self, principal: Principal, wanted: ListFilter, *, batch_id: str | None
     ) -> list[View]:
         """Show the calls to a number, newest first, or those of a batch, in upload order."""
-        if phone_number is None and batch_id is None:
+        if wanted.phone_number is None and batch_id is None:
             msg = "say whose calls: give phone_number, batch_id or both"
             raise Invalid.field("phone_number", msg, where="query")
-        number = None if phone_number is None else _number_in_query(phone_number)
+        outcomes, states = _of_statuses(wanted.statuses)
+        page = {
+            "outcomes": outcomes,
+            "states": states,
+            "created_after": wanted.created_after,
+            "created_before": wanted.created_before,
+            "after": _after("exec", wanted.after),
+            "skip": wanted.skip,
+            "limit": wanted.limit,
+        }
         async with self._db.transaction(snapshot=True) as connection:
             batch = None if batch_id is None else await find_batch(connection, principal, batch_id)
-            if number is not None:
+            if wanted.phone_number is not None:
                 rows = await call_records.read_calls_to_number(
                     connection,
                     organization_id=principal.organization_id,
-                    phone_number=number,
+                    phone_number=wanted.phone_number,
                     batch_id=None if batch is None else batch["id"],
-                    skip=skip,
-                    limit=limit,
+                    **page,
                 )
             else:
                 rows = await call_records.read_calls_of_batch(
                     connection,
                     organization_id=principal.organization_id,
                     batch_id=batch_key(batch_id or ""),
-                    skip=skip,
-                    limit=limit,
+                    **page,
                 )
         return [view_of_call_on_its_own(r) for r in rows]
 
@@ -246,10 +224,73 @@ async def _calls_of(
     return {at: list(own) for at, own in groupby(calls, at_position)}
 
 
-def _number_in_query(typed: str) -> str:
-    # In a query string a plus that nobody escaped arrives as a space.
-    number = typed.strip()
-    try:
-        return parse_number(number if number.startswith("+") else f"+{number}")
-    except ValueError as fault:
-        raise Invalid.field("phone_number", str(fault), where="query") from None
+async def _page_of_batches(
+    connection: Connection,
+    principal: Principal,
+    wanted: ListFilter,
+    campaign_id: uuid.UUID | None,
+) -> Listed:
+    rows, total = await batches.read_batches(
+        connection,
+        organization_id=principal.organization_id,
+        campaign_id=campaign_id,
+        limit=wanted.limit,
+        **wanted.columns(_after("btc", wanted.after)),
+    )
+    return Listed([view_of_batch(r) for r in rows], total)
+
+
+async def _page_of_contacts(
+    connection: Connection, batch_id: uuid.UUID, wanted: ListFilter
+) -> tuple[list[Record], int | None]:
+    behind = 0
+    if wanted.after is not None:
+        key = ids.parse_contact_id(wanted.after)
+        if key is None or key.batch_id != batch_id:
+            raise _unknown_after()
+        behind = key.position
+    filters: dict[str, Any] = {
+        "statuses": wanted.statuses,
+        "phone_number": wanted.phone_number,
+        "updated_since": wanted.updated_since,
+    }
+    total = None
+    if wanted.with_total:
+        total = await contacts.count_filtered(connection, batch_id=batch_id, **filters)
+    if not any(filters.values()):
+        # Positions have no holes: a page is a range, whatever its depth.
+        rows = await contacts.read_page(
+            connection, batch_id=batch_id, skip=behind + wanted.skip, limit=wanted.limit
+        )
+        return rows, total
+    rows = await contacts.read_page_filtered(
+        connection,
+        batch_id=batch_id,
+        after=behind,
+        skip=wanted.skip,
+        limit=wanted.limit,
+        **filters,
+    )
+    return rows, total
+
+
+def _after(prefix: str, given: str | None) -> uuid.UUID | None:
+    if given is None:
+        return None
+    key = ids.parse_id(prefix, given)
+    if key is None:
+        raise _unknown_after()
+    return key
+
+
+def _unknown_after() -> Invalid:
+    msg = "is not an id of this list; give the last id of the page before"
+    return Invalid.field("after", msg, where="query")
+
+
+def _of_statuses(statuses: list[str] | None) -> tuple[list[str] | None, list[str] | None]:
+    """Split what calls are shown as into the outcomes and states behind it."""
+    if statuses is None:
+        return None, None
+    outcomes = [one.replace("-", "_") for one in statuses if one not in _STATES]
+    return outcomes, [state for one in statuses for state in _STATES.get(one, ())]

@@ -5,10 +5,12 @@ Owns paths, parameters and their description. Must never decide anything about a
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Depends, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from apollo.core.states import BatchStatus, ContactStatus
+from apollo.usecases.list_filters import ListFilter
+from apollo.web import listing
 from apollo.web.batch_shapes import (
     BatchAnswer,
     BatchChanges,
@@ -16,30 +18,27 @@ from apollo.web.batch_shapes import (
     FollowUpBody,
 )
 from apollo.web.requests import Caller, StrictRoute, Uses, check_organization
-from apollo.web.schemas import OrganizationQuery, PageLimit, RowsLimit, Skip, answered
+from apollo.web.schemas import OrganizationQuery, RowsLimit, Skip, answered
 
 BatchId = Annotated[str, Path(description="The batch, `btc_…`.")]
 
 router = APIRouter(tags=["batches"], route_class=StrictRoute)
 
 
+_BatchFilter = Annotated[ListFilter, Depends(listing.listed_by(BatchStatus))]
+
+
 @router.get("/batches", response_model=list[BatchAnswer])
 async def list_batches(
     caller: Caller,
     uses: Uses,
+    wanted: _BatchFilter,
     organization_id: OrganizationQuery = None,
     campaign_id: Annotated[str | None, Query(description="Only this campaign's.")] = None,
-    status: Annotated[BatchStatus | None, Query(description="Only in this status.")] = None,
-    skip: Skip = 0,
-    limit: PageLimit = 50,
 ) -> Response:
     """List batches, newest first, with live counters."""
     check_organization(caller, organization_id)
-    return answered(
-        await uses.read_batches.batches(
-            caller, campaign_id=campaign_id, status=status, skip=skip, limit=limit
-        )
-    )
+    return listing.page(await uses.read_batches.batches(caller, wanted, campaign_id=campaign_id))
 
 
 @router.get("/campaigns/{campaign_id}/batches", response_model=list[BatchAnswer])
@@ -47,16 +46,10 @@ async def list_batches_of_campaign(
     caller: Caller,
     uses: Uses,
     campaign_id: Annotated[str, Path(description="The campaign, `cmp_…`.")],
-    status: Annotated[BatchStatus | None, Query(description="Only in this status.")] = None,
-    skip: Skip = 0,
-    limit: PageLimit = 50,
+    wanted: _BatchFilter,
 ) -> Response:
     """List the batches of a campaign, newest first, with live counters."""
-    return answered(
-        await uses.read_batches.of_campaign(
-            caller, campaign_id, status=status, skip=skip, limit=limit
-        )
-    )
+    return listing.page(await uses.read_batches.of_campaign(caller, campaign_id, wanted))
 
 
 @router.get("/batches/{batch_id}", response_model=BatchAnswer)
@@ -88,22 +81,34 @@ async def list_contacts(
     uses: Uses,
     batch_id: BatchId,
     include_calls: Annotated[bool, Query(description="With every call of each contact.")] = False,
-    status: Annotated[ContactStatus | None, Query(description="Only in this status.")] = None,
+    status: listing.Statuses = None,
+    phone_number: Annotated[str | None, Query(description="Only to this number.")] = None,
+    updated_since: listing.UpdatedSince = None,
+    after: listing.After = None,
+    count: listing.Count = False,
     skip: Skip = 0,
     limit: RowsLimit = 100,
     explain: Annotated[bool, Query(description="With what holds each contact back.")] = False,
 ) -> Response:
-    """List the contacts of a batch, in upload order."""
-    shown = await uses.read_batches.contacts(
-        caller,
-        batch_id,
-        status=status,
+    """List the contacts of a batch, in upload order.
+
+    Contacts change their status while you read: `skip` over a filtered list then leaves some out.
+    Go on with `after`, the last `contact_id` of the page before; it misses nobody.
+    """
+    listing.one_way(after, skip)
+    wanted = ListFilter(
+        statuses=listing.statuses(status, ContactStatus),
+        phone_number=listing.number(phone_number),
+        updated_since=listing.instant("updated_since", updated_since),
+        after=after,
+        with_total=count,
         skip=skip,
         limit=limit,
-        with_calls=include_calls,
-        explain=explain,
     )
-    return answered(shown)
+    listed = await uses.read_batches.contacts(
+        caller, batch_id, wanted, with_calls=include_calls, explain=explain
+    )
+    return listing.page(listed)
 
 
 @router.get(

@@ -2,24 +2,23 @@
 
 from typing import Annotated, Any, Final
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 from pydantic import Field, WithJsonSchema
 
 from apollo.core import ids
 from apollo.core.campaign_settings import warnings_of
 from apollo.core.states import CampaignStatus
 from apollo.core.windows import WEEKDAYS
+from apollo.usecases.list_filters import ListFilter
 from apollo.usecases.manage_campaigns import CampaignRecord
-from apollo.web import idempotency
+from apollo.web import idempotency, listing
 from apollo.web.requests import Caller, StrictRoute, Uses, check_organization
 from apollo.web.schemas import (
     Answer,
     Body,
     Changes,
     OrganizationQuery,
-    PageLimit,
     ReadOnly,
-    Skip,
     Timestamp,
 )
 
@@ -293,17 +292,16 @@ async def create_campaign(
 async def list_campaigns(
     uses: Uses,
     caller: Caller,
+    response: Response,
+    wanted: Annotated[ListFilter, Depends(listing.listed_by(CampaignStatus))],
     organization_id: OrganizationQuery = None,
-    status: Annotated[
-        CampaignStatus | None, Query(description="Only campaigns in this status.")
-    ] = None,
-    skip: Skip = 0,
-    limit: PageLimit = 50,
 ) -> list[CampaignAnswer]:
     """List campaigns, newest first."""
     check_organization(caller, organization_id)
-    found = await uses.campaigns.browse(caller, status=status, skip=skip, limit=limit)
-    return [show(campaign) for campaign in found]
+    found = await uses.campaigns.browse(caller, wanted)
+    if found.total is not None:
+        response.headers[listing.TOTAL] = str(found.total)
+    return [show(campaign) for campaign in found.rows]
 
 
 @router.get("/campaigns/{campaign_id}")

@@ -5,15 +5,17 @@ know a table.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
-from fastapi import Query
+from fastapi import Query, Response
 
 from apollo.core.numbers import parse_number
 from apollo.errors import Invalid
+from apollo.usecases.list_filters import Listed, ListFilter
+from apollo.web.schemas import PageLimit, Skip, answered
 
 _Status = TypeVar("_Status", bound=StrEnum)
 _SHOWN_MAX: Final = 60
@@ -23,6 +25,7 @@ _WHEN: Final = re.compile(
 # PostgreSQL and Python both know these years.
 _YEARS: Final = range(1970, 9999)
 _KEY_MAX: Final = 100
+TOTAL: Final = "X-Total-Count"
 
 Statuses = Annotated[
     list[str] | None,
@@ -48,6 +51,10 @@ Metadata = Annotated[
 After = Annotated[
     str | None,
     Query(description="Begin behind this object: the last id of the page before. Not with `skip`."),
+]
+Sort = Annotated[
+    Literal["created_at", "-created_at"],
+    Query(description="`-created_at` is the newest first, `created_at` the oldest."),
 ]
 Count = Annotated[
     bool, Query(description="With the header `X-Total-Count`: how many the filters let through.")
@@ -146,3 +153,48 @@ def one_way(after: str | None, skip: int) -> None:
     if after is not None and skip:
         msg = "cannot be given with skip; go on with the last id of the page before"
         raise Invalid.field("after", msg, where="query")
+
+
+def listed_by(known: type[StrEnum]) -> Callable[..., ListFilter]:
+    """Return what reads the filters of a list of batches or campaigns."""
+
+    def read(
+        status: Statuses = None,
+        created_after: CreatedAfter = None,
+        created_before: CreatedBefore = None,
+        updated_since: UpdatedSince = None,
+        phone_number: Annotated[
+            str | None, Query(description="Only with this number among theirs.")
+        ] = None,
+        wanted_metadata: Metadata = None,
+        sort: Sort = "-created_at",
+        after: After = None,
+        count: Count = False,
+        skip: Skip = 0,
+        limit: PageLimit = 50,
+    ) -> ListFilter:
+        one_way(after, skip)
+        begins, ends = span(created_after, created_before)
+        return ListFilter(
+            statuses=statuses(status, known),
+            created_after=begins,
+            created_before=ends,
+            updated_since=instant("updated_since", updated_since),
+            phone_number=number(phone_number),
+            metadata=metadata(wanted_metadata),
+            after=after,
+            oldest_first=sort == "created_at",
+            with_total=count,
+            skip=skip,
+            limit=limit,
+        )
+
+    return read
+
+
+def page(listed: Listed) -> Response:
+    """Answer with a page, and how many rows there are in all if that was asked for."""
+    answer = answered(listed.rows)
+    if listed.total is not None:
+        answer.headers[TOTAL] = str(listed.total)
+    return answer

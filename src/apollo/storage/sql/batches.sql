@@ -65,32 +65,69 @@ select b.id, b.organization_id, b.campaign_id, b.status, b.total_contacts, b.sch
  where b.id = :batch_id and b.organization_id = :organization_id;
 
 -- name: read_batches
--- A page of batches, newest first, with their counters: one statement, one snapshot.
-with listed as materialized (
-  select id
-    from batches
-   where organization_id = :organization_id
-     and (:campaign_id::uuid is null or campaign_id = :campaign_id)
-     and (:status::text is null or status = :status)
-   order by created_at desc, id
-  offset :skip
-   limit :limit
+-- A page of batches with their counters, newest or oldest first: one statement, one snapshot. There
+-- is a row even for an empty page, for how many the filters let through, if that is asked for.
+with wanted as not materialized (
+  select b.id, b.created_at
+    from batches b
+   where b.organization_id = :organization_id
+     and (:campaign_id::uuid is null or b.campaign_id = :campaign_id)
+     and (:statuses::text[] is null or b.status = any(:statuses))
+     and (:created_after::timestamptz is null or b.created_at >= :created_after)
+     and (:created_before::timestamptz is null or b.created_at < :created_before)
+     and (:updated_since::timestamptz is null or b.updated_at >= :updated_since)
+     and (:metadata::jsonb[] is null or b.metadata @> any(:metadata))
+     and (:phone_number::text is null
+          or exists (select from contacts c
+                      where c.phone_number = :phone_number and c.batch_id = b.id))
+),
+behind as materialized (
+  select created_at, id from batches
+   where id = :after::uuid and organization_id = :organization_id
+),
+listed as materialized (
+  (select w.id
+     from wanted w
+    where not :oldest_first::boolean
+      and (:after is null or exists (
+            select from behind a
+             where w.created_at < a.created_at or (w.created_at = a.created_at and w.id > a.id)))
+    order by w.created_at desc, w.id
+   offset :skip
+    limit :limit)
+  union all
+  (select w.id
+     from wanted w
+    where :oldest_first
+      and (:after is null or exists (
+            select from behind a
+             where w.created_at > a.created_at or (w.created_at = a.created_at and w.id < a.id)))
+    order by w.created_at, w.id desc
+   offset :skip
+    limit :limit)
+),
+counted as materialized (
+  select case when :with_total::boolean then (select count(*) from wanted) end as total
 )
-select b.id, b.organization_id, b.campaign_id, b.status, b.total_contacts, b.scheduled_start,
-       b.ends_at, b.max_retries_override, b.call_context, b.metadata, b.paused_by,
-       b.pause_reason, b.rejected, b.rejected_count, b.completed_at, b.created_at, b.updated_at,
-       coalesce(b.concurrency_limit, c.concurrency_limit) as concurrency_limit_in_force,
+select n.total, b.id, b.organization_id, b.campaign_id, b.status, b.total_contacts,
+       b.scheduled_start, b.ends_at, b.max_retries_override, b.call_context, b.metadata,
+       b.paused_by, b.pause_reason, b.rejected, b.rejected_count, b.completed_at, b.created_at,
+       b.updated_at, coalesce(b.concurrency_limit, c.concurrency_limit)
+                       as concurrency_limit_in_force,
        k.counts
-  from listed l
-  join batches b on b.id = l.id
-  join campaigns c on c.id = b.campaign_id
- cross join lateral (
-   select coalesce(jsonb_object_agg(s.status, s.contacts), '{}') as counts
-     from (select status, sum(contacts)::bigint as contacts
-             from batch_counters
-            where batch_id = b.id
-            group by status) as s) as k
- order by b.created_at desc, b.id;
+  from counted n
+  left join (listed l
+             join batches b on b.id = l.id
+             join campaigns c on c.id = b.campaign_id
+            cross join lateral (
+              select coalesce(jsonb_object_agg(s.status, s.contacts), '{}') as counts
+                from (select status, sum(contacts)::bigint as contacts
+                        from batch_counters
+                       where batch_id = b.id
+                       group by status) as s) as k) on true
+ order by case when :oldest_first then b.created_at end,
+          case when :oldest_first then null else b.created_at end desc,
+          case when :oldest_first then b.id end desc, b.id;
 
 -- name: find_batch
 -- A batch of this organisation, by the keys that locking and reading its contacts need.

@@ -46,6 +46,15 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.attempt, k.kind, k.state, 
  where k.phone_number = :phone_number and k.organization_id = :organization_id
    and k.attempt is not null
    and (:batch_id::uuid is null or k.batch_id = :batch_id)
+   and (:outcomes::text[] is null or k.outcome = any(:outcomes)
+        or (k.outcome is null and k.state = any(:states::text[])))
+   and (:created_after::timestamptz is null or k.requested_at >= :created_after)
+   and (:created_before::timestamptz is null or k.requested_at < :created_before)
+   and (:after::uuid is null or exists (
+         select from calls a
+          where a.id = :after and a.organization_id = :organization_id
+            and (k.requested_at < a.requested_at
+                 or (k.requested_at = a.requested_at and k.id > a.id))))
  order by k.requested_at desc, k.id
 offset :skip
  limit :limit;
@@ -59,6 +68,14 @@ select k.id, k.campaign_id, k.batch_id, k.position, k.attempt, k.kind, k.state, 
   from calls k
  where k.batch_id = :batch_id and k.organization_id = :organization_id
    and k.attempt is not null
+   and (:outcomes::text[] is null or k.outcome = any(:outcomes)
+        or (k.outcome is null and k.state = any(:states::text[])))
+   and (:created_after::timestamptz is null or k.requested_at >= :created_after)
+   and (:created_before::timestamptz is null or k.requested_at < :created_before)
+   and (:after::uuid is null or exists (
+         select from calls a
+          where a.id = :after and a.batch_id = :batch_id
+            and (k.position, k.attempt) > (a.position, a.attempt)))
  order by k.position, k.attempt
 offset :skip
  limit :limit;

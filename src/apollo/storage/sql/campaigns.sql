@@ -31,17 +31,60 @@ select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy
  where organization_id = :organization_id and id = :id;
 
 -- name: list_campaigns
--- An organisation's campaigns, newest first.
-select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
+-- A page of an organisation's campaigns, newest or oldest first. There is a row even for an empty
+-- page, for how many the filters let through, if that is asked for.
+with wanted as not materialized (
+  select c.id, c.created_at
+    from shown_campaigns c
+   where c.organization_id = :organization_id
+     and (:statuses::text[] is null or c.status = any(:statuses))
+     and (:created_after::timestamptz is null or c.created_at >= :created_after)
+     and (:created_before::timestamptz is null or c.created_at < :created_before)
+     and (:updated_since::timestamptz is null or c.updated_at >= :updated_since)
+     and (:metadata::jsonb[] is null or c.metadata @> any(:metadata))
+     and (:phone_number::text is null or :phone_number = any(c.phone_numbers))
+),
+behind as materialized (
+  select created_at, id from campaigns
+   where id = :after::uuid and organization_id = :organization_id
+),
+listed as materialized (
+  (select w.id
+     from wanted w
+    where not :oldest_first::boolean
+      and (:after is null or exists (
+            select from behind a
+             where w.created_at < a.created_at or (w.created_at = a.created_at and w.id > a.id)))
+    order by w.created_at desc, w.id
+   offset :skip::bigint
+    limit :at_most::bigint)
+  union all
+  (select w.id
+     from wanted w
+    where :oldest_first
+      and (:after is null or exists (
+            select from behind a
+             where w.created_at > a.created_at or (w.created_at = a.created_at and w.id < a.id)))
+    order by w.created_at, w.id desc
+   offset :skip
+    limit :at_most)
+),
+counted as materialized (
+  select case when :with_total::boolean then (select count(*) from wanted) end as total
+)
+select n.total, c.*
+  from counted n
+  left join lateral (
+    select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
        working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
        number_gap_minutes, amd, default_call_variables, metadata, status, completed_calls,
        failed_calls, busy_calls, no_answer_calls, voicemail_calls, follow_up_calls, created_at,
        updated_at
-  from shown_campaigns
- where organization_id = :organization_id
-   and (:status::text is null or status = :status)
- order by created_at desc, id
-offset :skip::bigint limit :at_most::bigint;
+      from shown_campaigns
+     where id in (select l.id from listed l)) as c on true
+ order by case when :oldest_first then c.created_at end,
+          case when :oldest_first then null else c.created_at end desc,
+          case when :oldest_first then c.id end desc, c.id;
 
 -- name: read_stats
 -- Every number of a campaign's stats from one snapshot, grouped the ways the API shows them.

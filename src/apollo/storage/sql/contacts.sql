@@ -13,8 +13,9 @@ select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.
    and c.position > :skip and c.position <= :skip + :limit
  order by c.position;
 
--- name: read_page_by_status
--- No index has the status (it would cost every update), so this walks the batch in order.
+-- name: read_page_filtered
+-- No index has the status (it would cost every update), so this walks the batch in order; a number
+-- has an index. A position never changes: `after` goes on where a page ended, whatever moved.
 select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.retry_count,
        c.follow_up_count, c.last_attempted_at, d.due_at, d.is_due
   from contacts c
@@ -22,16 +23,28 @@ select c.position, c.phone_number, c.call_variables, c.status, c.wait_reason, c.
                        from due_contacts w
                       where w.batch_id = c.batch_id and w.position = c.position
                      offset 0) as d on true
- where c.batch_id = :batch_id and c.status = :status
+ where c.batch_id = :batch_id and c.position > :after
+   and (:statuses::text[] is null or c.status = any(:statuses))
+   and (:phone_number::text is null or c.phone_number = :phone_number)
+   and (:updated_since::timestamptz is null or c.updated_at >= :updated_since)
  order by c.position
 offset :skip
  limit :limit;
 
+-- name: count_filtered
+-- How many contacts of a batch the filters let through.
+select count(*)
+  from contacts c
+ where c.batch_id = :batch_id
+   and (:statuses::text[] is null or c.status = any(:statuses))
+   and (:phone_number::text is null or c.phone_number = :phone_number)
+   and (:updated_since::timestamptz is null or c.updated_at >= :updated_since);
+
 -- name: lock_contact
 -- A contact with its due time; the caller holds the campaign, the batch and its open call.
 select c.position, c.phone_number, c.status, c.wait_reason, c.attempts, c.tries, c.retry_count,
-       c.follow_up_count, c.carrier_failures, c.promises, c.is_withdrawn, c.is_reached, c.last_attempted_at,
-       c.updated_at,
+       c.follow_up_count, c.carrier_failures, c.promises, c.is_withdrawn, c.is_reached,
+       c.last_attempted_at, c.updated_at,
        d.turn, d.due_at
   from contacts c
   left join lateral (select w.turn, w.due_at
