@@ -31,7 +31,7 @@ from apollo.web.docs import docs_router
 from apollo.web.faults import add_fault_answers
 from apollo.web.health import health_router
 from apollo.web.openapi import describe, operation_id
-from apollo.web.requests import UseCases
+from apollo.web.requests import HalfTime, UseCases
 from apollo.web.schemas import ERRORS
 from apollo.web.shell import API, Figures, Shell
 
@@ -86,6 +86,7 @@ def described_app(
         generate_unique_id_function=operation_id,
     )
     app.state.use_cases = use_cases
+    app.state.half_time = HalfTime()
     add_fault_answers(app)
     for router in _BEHIND_THE_TOKEN:
         app.include_router(router, prefix=API, responses=ERRORS, dependencies=[Security(_BEARER)])

@@ -27,7 +27,14 @@ from apollo.web.idempotency import (
     replay,
     settled,
 )
-from apollo.web.requests import Caller, KnownQueryRoute, Uses, check_organization, decode_json
+from apollo.web.requests import (
+    Caller,
+    HalfTime,
+    KnownQueryRoute,
+    Uses,
+    check_organization,
+    decode_json,
+)
 from apollo.web.schemas import schema_of
 
 _PATH: Final = "/batches"
@@ -92,7 +99,10 @@ async def create_batch(request: Request, caller: Caller, uses: Uses) -> Response
 
     async def work(store: Store | None) -> bytes:
         kind = request.headers.get("content-type", "")
-        head, contacts = read_batch_body(await request.body(), kind, BatchHead)
+        half_time: HalfTime = request.app.state.half_time
+        head, contacts = await half_time.decode(
+            await request.body(), lambda body: read_batch_body(body, kind, BatchHead)
+        )
         given = head.model_dump()
         check_organization(caller, given.pop("organization_id"))
         created = await uses.create_batches.from_contacts(
