@@ -30,3 +30,17 @@ def test_the_readme_names_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text()
     assert "make demo" in text
     assert "make test" in text
+
+
+def test_every_promise_of_security_names_tests_that_there_are() -> None:
+    text = (ROOT / "SECURITY.md").read_text()
+    promises = text.partition("## What Apollo promises")[2].partition("\n## ")[0]
+    bullets = promises.split("\n- ")[1:]
+    assert len(bullets) > 10
+    for bullet in bullets:
+        parts = re.split(r"`(tests/[\w/]+\.py)`", bullet)
+        assert len(parts) > 1, f"no test: {bullet}"
+        for file, said in zip(parts[1::2], parts[2::2], strict=True):
+            code = (ROOT / file).read_text()
+            for name in re.findall(r"\btest_\w+", said):
+                assert f"def {name}(" in code, f"{file} has no {name}"
