@@ -184,6 +184,9 @@ class Provider(Protocol):
     async def posts_of(self, execution_id: str) -> int:
         """Count the requests for a call that arrived with this tag."""
 
+    def set_away(self, *parts: str) -> None:
+        """Have these parts behind the API be away from now on, and no other."""
+
 
 @dataclass
 class Rotary:
@@ -208,6 +211,13 @@ class Rotary:
     @property
     def webhook_secret(self) -> str:
         return self.router.settings.webhook_secret
+
+    def set_away(self, *parts: str) -> None:
+        self.router.plan.clear()
+        at_once: dict[str, object] = {"answers_after_s": 0}
+        self.router.plan.change(
+            {part: at_once if part == "call_store_away" else {} for part in parts}
+        )
 
     async def posts_of(self, execution_id: str) -> int:
         url = self.base_url.removesuffix("v1") + "rotary/ledger"

@@ -59,6 +59,8 @@ class StandIn:
     base_url: str = ""
     application_hook: object = None
     script: deque[Reply] = field(default_factory=deque)
+    # What is away behind the API: `key_store_away` and the like, as RotaryRouter names it.
+    away: set[str] = field(default_factory=set)
     # Requests by method and last part of the path, the bodies of those that place calls, and the
     # words of those that hang up.
     seen: Counter[str] = field(default_factory=Counter)
@@ -118,11 +120,36 @@ class StandIn:
             self.words.append(json.loads(body)["call_status"])
         if self.script:
             return await self._say(request, self.script.popleft())
+        if (outage := self._outage(request)) is not None:
+            return outage
         if request.headers.get("Authorization") != f"Bearer {API_KEY}":
             return web.Response(status=401, text="Unauthorized", headers=LIMIT_HEADERS)
         answer = await handler(request)
         answer.headers.update(LIMIT_HEADERS)
         return answer
+
+    def set_away(self, *parts: str) -> None:
+        """Have these parts be away from now on, and no other."""
+        self.away = set(parts)
+
+    def _outage(self, request: web.Request) -> web.Response | None:
+        """Answer as the real server does while a part behind it is away."""
+        last = request.path.rsplit("/", 1)[-1]
+        if "key_store_away" in self.away:
+            return web.json_response({"msg": "connect ECONNREFUSED 127.0.0.1:3306"}, status=500)
+        if "record_store_away" in self.away and last == "RecentCalls":
+            return web.json_response({"msg": "connect ECONNREFUSED 127.0.0.1:8086"}, status=500)
+        is_placing = request.method == "POST" and last == "Calls"
+        if "dead_feature_server" in self.away and is_placing:
+            return web.json_response({"msg": "fetch failed"}, status=500)
+        if "call_store_away" not in self.away or last == "RecentCalls":
+            return None
+        if is_placing:
+            msg = "no available feature servers at this time"
+            return web.json_response({"msg": msg}, status=480)
+        if last == "Calls":
+            return web.json_response([])
+        return web.Response(status=404, text="Not Found")
 
     async def _say(self, request: web.Request, reply: Reply) -> web.StreamResponse:
         assert request.transport is not None

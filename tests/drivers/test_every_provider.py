@@ -18,7 +18,7 @@ from tests.drivers.conftest import (
 )
 
 from apollo.core.events import CallAnswered, CallEnded, CallRinging, CallTrying, Evidence
-from apollo.errors import NotPlaced, WillNeverWork
+from apollo.errors import NotPlaced, OutcomeUnknown, WillNeverWork
 from apollo.ports import AgentRoute, HangUpAnswer, LiveCall, TelephonyDriver
 from apollo.telephony.jambonz import JambonzDriver
 
@@ -222,3 +222,62 @@ async def test_an_application_tells_where_it_reports_to(
     )
     with pytest.raises(WillNeverWork):
         await driver.application_hook(str(uuid.uuid4()))
+
+
+async def test_without_its_store_of_keys_nothing_is_placed_and_no_look_up_is_an_answer(
+    provider: Provider, driver: JambonzDriver
+) -> None:
+    sid = await placed(driver)
+    provider.set_away("key_store_away")
+    with pytest.raises(NotPlaced) as refused:
+        await driver.place(request_to(call=7))
+    assert (refused.value.status, refused.value.cause) == (500, "store_down")
+    for asked in (
+        driver.list_live(),
+        driver.read_call(sid),
+        driver.list_records(LONG_AGO, matching=None),
+        driver.hang_up(sid, was_answered=False),
+    ):
+        with pytest.raises(OutcomeUnknown):
+            await asked
+    provider.set_away()
+    assert await driver.read_call(sid) is not None
+
+
+async def test_without_its_store_of_calls_a_call_that_rings_is_said_not_to_be_there(
+    provider: Provider, driver: JambonzDriver
+) -> None:
+    sid = await placed(driver)
+    await status_becomes(driver, sid, "ringing")
+    provider.set_away("call_store_away")
+    with pytest.raises(NotPlaced) as refused:
+        await driver.place(request_to(call=7))
+    assert (refused.value.status, refused.value.cause) == (480, "no_capacity")
+    assert await driver.list_live() == []
+    assert await driver.list_live(RINGS) == []
+    assert await driver.read_call(sid) is None
+    assert await driver.hang_up(sid, was_answered=False) is HangUpAnswer.NOT_KNOWN
+    provider.set_away()
+    assert (await status_becomes(driver, sid, "ringing")).provider_call_id == sid
+
+
+async def test_without_its_store_of_records_they_fail_and_calls_go_on(
+    provider: Provider, driver: JambonzDriver
+) -> None:
+    provider.set_away("record_store_away")
+    with pytest.raises(OutcomeUnknown) as failed:
+        await driver.list_records(LONG_AGO, matching=None)
+    assert "connect ECONNREFUSED 127.0.0.1:8086" in str(failed.value)
+    sid = await placed(driver)
+    assert {call.provider_call_id for call in await driver.list_live()} == {sid}
+
+
+async def test_a_dead_feature_server_that_is_still_registered_leaves_a_call_of_unknown_fate(
+    provider: Provider, driver: JambonzDriver
+) -> None:
+    provider.set_away("dead_feature_server")
+    with pytest.raises(OutcomeUnknown) as failed:
+        await driver.place(request_to(call=7))
+    assert failed.value.status == 500
+    assert "fetch failed" in str(failed.value)
+    assert await driver.list_live() == []
