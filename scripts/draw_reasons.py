@@ -3,13 +3,13 @@
 Run it after a change of a rule: `python scripts/draw_reasons.py`. A test fails until then.
 """
 
-import string
 from pathlib import Path
 from typing import Final
 
 from apollo.core.diagnosis.rule import Rule
 from apollo.core.diagnosis.rules import RULES
 from apollo.core.reasons import Layer
+from apollo.web.reasons_page import readable
 
 PAGE = Path(__file__).parents[1] / "docs/reference/reasons.md"
 
@@ -48,19 +48,8 @@ def _section(rule: Rule) -> str:
     said = [text for text in (rule.fix, rule.so_far, rule.over) if text]
     lines = [f"### {rule.reason}", "", f"Severity `{rule.severity}`. {rule.meaning}"]
     for text in said:
-        lines += ["", f"> {_readable(text)}"]
+        lines += ["", f"> {readable(text)}"]
     return "\n".join([*lines, ""])
-
-
-def _readable(template: str) -> str:
-    """Show what is filled in as `<name>`, and what is counted in the plural."""
-    parts = []
-    for text, name, words, _ in string.Formatter().parse(template):
-        parts.append(text if name is None else f"{text}`<{name}>`")
-        if words:
-            one, _, many = words.partition("|")
-            parts.append(f" {many or one + 's'}")
-    return "".join(parts)
 
 
 if __name__ == "__main__":

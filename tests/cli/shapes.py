@@ -51,7 +51,7 @@ def debug(status: str = "in_progress", **changes: Any) -> dict[str, Any]:
                     "until": None,
                     "evidence": {"last_seen": "host-1 [red], process 4711"},
                     "fix": "No worker is running. Start one: `apollo worker`.",
-                    "help": "docs/reference/reasons.md#no_worker_alive",
+                    "help": "/docs/reasons#no_worker_alive",
                 },
                 {
                     "code": "retry_not_due",
@@ -62,7 +62,7 @@ def debug(status: str = "in_progress", **changes: Any) -> dict[str, Any]:
                     "until": "2026-05-10T09:30:00Z",
                     "evidence": {},
                     "fix": "Nothing to do.",
-                    "help": "docs/reference/reasons.md#retry_not_due",
+                    "help": "/docs/reasons#retry_not_due",
                 },
             ],
             "accounting": {

@@ -59,7 +59,7 @@ WHY: dict[str, Any] = {
         "until": None,
         "evidence": {"last_worker": None},
         "fix": "No worker is running. Start one: `apollo worker`.",
-        "help": "docs/reference/reasons.md#no_worker_alive",
+        "help": "/docs/reasons#no_worker_alive",
     },
     "summary": "Waits because of no_worker_alive; 1 call was made.",
     "attempts": [

@@ -71,7 +71,7 @@ async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world
                     "fix": "If the carrier allows more calls at a time, raise the campaign's"
                     " metadata.concurrency_limit. 8 of 10 slots are free, too few for all, and 9"
                     " contacts wait for one.",
-                    "help": "docs/reference/reasons.md#concurrency_full",
+                    "help": "/docs/reasons#concurrency_full",
                 }
             ],
             "accounting": {

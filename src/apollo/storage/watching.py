@@ -17,6 +17,8 @@ class OpenCall:
     batch_id: uuid.UUID
     provider_call_id: str
     was_heard: bool
+    # Placed so long ago that the list must show it, if it is there.
+    is_due: bool = True
 
 
 async def take_turn(connection: Connection, provider: str, patience_s: float) -> bool:
@@ -28,7 +30,10 @@ async def take_turn(connection: Connection, provider: str, patience_s: float) ->
 async def read_open_calls(connection: Connection, provider: str) -> list[OpenCall]:
     """Read open calls that the provider must still have in its list, if they are live."""
     rows = await _Q["open_calls"].rows(connection, provider=provider)
-    return [OpenCall(r["id"], r["batch_id"], r["provider_call_id"], r["was_heard"]) for r in rows]
+    return [
+        OpenCall(r["id"], r["batch_id"], r["provider_call_id"], r["was_heard"], r["is_due"])
+        for r in rows
+    ]
 
 
 async def read_routes(connection: Connection) -> list[tuple[str | None, str | None]]:

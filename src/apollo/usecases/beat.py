@@ -21,8 +21,11 @@ _log = structlog.get_logger("apollo.heartbeat")
 
 # Three are missed before a process counts as dead (15 s).
 BEAT_EVERY_S: Final = 5.0
-# A minute of beats: a hang is over when it can be reported, and is news for a while.
-_LAGS_KEPT: Final = 12
+# The last two beats.
+_LAGS_KEPT: Final = 2
+# A minute of beats, and what is no quick exchange: half of it is how wrong the skew may be.
+_EXCHANGES_KEPT: Final = 12
+_SLOW: Final = timedelta(seconds=1)
 
 
 class Heartbeat:
@@ -45,8 +48,8 @@ class Heartbeat:
         self._figures = figures
         self._schema_version = schema_version_wanted()
         self._lags: deque[float] = deque([0.0], maxlen=_LAGS_KEPT)
-        # This clock minus the database's; None until both were seen.
-        self.clock_skew: timedelta | None = None
+        # How long each of the last exchanges took, and what it showed of the clocks.
+        self._exchanges: deque[tuple[timedelta, timedelta]] = deque(maxlen=_EXCHANGES_KEPT)
         # What keeps the heartbeat from being written, while it does.
         self.write_fault: WriteFault | None = None
 
@@ -85,7 +88,16 @@ class Heartbeat:
             seen_at = await heartbeats.beat(connection, self._process, report)
             ended = self._clock.now()
         self.write_fault = None
-        self.clock_skew = began + (ended - began) / 2 - seen_at
+        self._exchanges.append((ended - began, began + (ended - began) / 2 - seen_at))
+
+    @property
+    def clock_skew(self) -> timedelta | None:
+        """Our clock minus the database's, by the quickest exchange of the last minute.
+
+        None until one was quick: what waited for a lock may have been answered at any instant.
+        """
+        waited, skew = min(self._exchanges, default=(_SLOW, timedelta()))
+        return skew if waited < _SLOW else None
 
     def _gathered(self) -> dict[str, Any]:
         """Ask for all figures; one that fails is left out, and the others are reported."""
@@ -110,7 +122,8 @@ class Heartbeat:
         size, waiting, longest_s = self._db.queue()
         skew = self.clock_skew
         return {
-            "loop_lag_s": round(max(self._lags), 3),
+            # One hang is over when it can be told of; a process that hangs shows it twice in a row.
+            "loop_lag_s": round(min(self._lags), 3),
             "schema_version": self._schema_version,
             "clock_skew_s": None if skew is None else round(skew.total_seconds(), 3),
             "pool": {"size": size, "waiting": waiting, "longest_s": round(longest_s, 3)},

@@ -67,8 +67,10 @@ class ReadHistory:
 def _with_end(rows: Sequence[Record], batch: Record) -> list[tuple[datetime, str, str | None]]:
     """Add that the batch is over, where nobody was there to write it down."""
     found = [(row["since"], row["verdict"], row["reason"]) for row in rows]
-    if found and BatchStatus(batch["status"]) not in LIVE_BATCH and found[-1][1] != "finished":
-        over_at = max(batch["updated_at"], found[-1][0])
+    is_over = BatchStatus(batch["status"]) not in LIVE_BATCH
+    if is_over and (not found or found[-1][1] != "finished"):
+        # A short batch may be over before anybody looked at it.
+        over_at = max([batch["updated_at"], *(at for at, _, _ in found[-1:])])
         found.append((over_at, "finished", None))
     return found
 

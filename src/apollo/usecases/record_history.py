@@ -1,7 +1,8 @@
 """Writes down what the diagnosis of live batches says, when it changes: the story of `/debug`.
 
-One worker does it for all, a few batches at a time, so that it costs the same however many there
-are. Must never write while nothing changes.
+One process does it for all, a worker or an API, so that it goes on while no worker lives; a few
+batches at a time, so that it costs the same however many there are. Must never write while nothing
+changes.
 """
 
 import asyncio
@@ -28,9 +29,10 @@ _FIRST: Final = (uuid.UUID(int=0), uuid.UUID(int=0))
 class RecordHistory:
     """Records verdicts and the reasons behind them."""
 
-    def __init__(self, *, db: Database, clock: Clock, explain: ExplainBatch) -> None:
-        self._db = db
+    def __init__(self, *, db: Database, explain: ExplainBatch, clock: Clock | None = None) -> None:
+        """Take what is read; `clock` only where another time than the database's is meant."""
         self._clock = clock
+        self._db = db
         self._explain = explain
         self._after = _FIRST
         # Batches that were live when last looked at: their end is news too.
@@ -58,13 +60,17 @@ class RecordHistory:
                 # All live batches were seen at once: what is missing has ended.
                 seen = {**self._live, **live}
             self._live = live
-            found = [
-                (batch_id, diagnosis.verdict.value, _shown_reason(diagnosis))
+            answers = [
+                (batch_id, diagnosis)
                 for batch_id, organization_id in seen.items()
                 if (diagnosis := await self._diagnose(organization_id, batch_id)) is not None
             ]
-            if found:
-                await storage.note_verdicts(connection, found, self._clock.now())
+            if answers:
+                found = [(key, one.verdict.value, _shown_reason(one)) for key, one in answers]
+                now = max(one.as_of for _, one in answers)
+                if self._clock is not None:
+                    now = self._clock.now()
+                await storage.note_verdicts(connection, found, now)
         self._after = _FIRST if is_round_over else (batches[-1].campaign_id, batches[-1].batch_id)
 
     async def _diagnose(self, organization_id: str, batch_id: uuid.UUID) -> Diagnosis | None:

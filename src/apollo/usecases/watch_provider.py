@@ -130,6 +130,12 @@ class WatchProvider:
         missing = {
             call.id: call for call in calls if call.was_heard and call.provider_call_id not in alive
         }
+        # Of one that never was there nothing is on its way.
+        never_seen = Counter(
+            call.batch_id
+            for call in calls
+            if not call.was_heard and call.is_due and call.provider_call_id not in alive
+        )
         # Missing once may be an end that is on its way to us.
         sure = [call for call_id, call in missing.items() if call_id in self._missing_before]
         self._missing_before = frozenset(missing)
@@ -139,6 +145,9 @@ class WatchProvider:
             "missing": {
                 str(batch_id): count
                 for batch_id, count in Counter(c.batch_id for c in sure).most_common(_REPORTED_MAX)
+            },
+            "never_seen": {
+                str(batch_id): count for batch_id, count in never_seen.most_common(_REPORTED_MAX)
             },
         }
 
@@ -204,16 +213,18 @@ class WatchProvider:
         }
 
     async def _look_at_call_hooks(self, wanted: set[str]) -> None:
-        hook = _least_recent(wanted, self._call_hooks)
-        if hook is None:
-            return
-        error = await self._reach(hook)
-        self._call_hooks[hook] = {
-            # Its query often holds a key, and whoever may read a batch may read this.
-            "call_hook": bare_address(hook),
-            "checked_at": _iso(self._clock.now()),
-            "error": error,
-        }
+        for gone in self._call_hooks.keys() - wanted:
+            del self._call_hooks[gone]
+        # They are our own, and to connect costs the provider nothing: all are asked at once.
+        hooks = sorted(wanted)
+        errors = await asyncio.gather(*(self._reach(hook) for hook in hooks))
+        for hook, error in zip(hooks, errors, strict=True):
+            self._call_hooks[hook] = {
+                # Its query often holds a key, and whoever may read a batch may read this.
+                "call_hook": bare_address(hook),
+                "checked_at": _iso(self._clock.now()),
+                "error": error,
+            }
 
 
 # A heartbeat stays small, however many batches there are.

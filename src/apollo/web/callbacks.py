@@ -8,8 +8,9 @@ good one.
 import asyncio
 import re
 import uuid
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Final, NamedTuple
@@ -18,7 +19,7 @@ import msgspec
 import structlog
 from msgspec import Meta
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from apollo.core import bounds, ids
@@ -56,6 +57,10 @@ _EFFECTS_WITHIN_S: Final = 5.0
 _STORED_WITHIN_S: Final = 3.0
 
 
+# A heartbeat stays small.
+_REFUSALS_KEPT: Final = 50
+
+
 @dataclass(slots=True)
 class HookReport:
     """What arrived at the status hook, for the heartbeat."""
@@ -64,6 +69,8 @@ class HookReport:
     last_received_at: datetime | None = None
     refused_signature: int = 0
     last_refused_at: datetime | None = None
+    # When the last few were refused: only those since a call was placed can be about that call.
+    refused_at: deque[datetime] = field(default_factory=lambda: deque(maxlen=_REFUSALS_KEPT))
 
     def as_json(self) -> dict[str, Any]:
         """Give it as the heartbeat stores it."""
@@ -72,6 +79,7 @@ class HookReport:
             "last_received_at": self.last_received_at and self.last_received_at.isoformat(),
             "refused_signature": self.refused_signature,
             "last_refused_at": self.last_refused_at and self.last_refused_at.isoformat(),
+            "refused_at": [at.isoformat() for at in self.refused_at],
         }
 
 
@@ -129,6 +137,7 @@ class Callbacks:
     def routes(self) -> list[Route]:
         """Give the routes to mount beside the API."""
         return [
+            Route("/webhooks/call-status", _is_reached, methods=["GET"]),
             Route("/webhooks/call-status", self.call_status, methods=["POST"]),
             Route("/webhooks/call-result", self.call_result, methods=["POST"]),
         ]
@@ -158,6 +167,7 @@ class Callbacks:
     def _refuse_signature(self) -> Response:
         self.report.refused_signature += 1
         self.report.last_refused_at = self._clock.now()
+        self.report.refused_at.append(self.report.last_refused_at)
         return _refuse(401, "the signature does not fit: is the webhook secret the account's?")
 
     async def call_result(self, request: Request) -> Response:
@@ -324,6 +334,14 @@ def _is_amount(cost: Decimal) -> bool:
     _, digits, exponent = cost.as_tuple()
     decimals = -int(exponent)
     return decimals <= _COST_DECIMALS_MAX and len(digits) - decimals <= _COST_DIGITS_MAX
+
+
+async def _is_reached(_request: Request) -> Response:
+    """Tell a person who tries the address from the provider's machine that it is the right one."""
+    text = (
+        "This is Apollo: status webhooks are taken here, as signed POST requests of the provider.\n"
+    )
+    return PlainTextResponse(text)
 
 
 def _refuse(status: int, detail: str) -> Response:

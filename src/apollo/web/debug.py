@@ -26,7 +26,7 @@ over 30 minutes and none was; waiting for calling hours, a start, a pause, a ret
 use is never stuck. `diagnostics.tip` is the next step for a person.
 
 `diagnostics.reasons` lists every reason that holds, the most serious first, each with the numbers
-that prove it and what to do; `docs/reference/reasons.md` explains each code. The arithmetic closes:
+that prove it and what to do; `/docs/reasons` explains each code. The arithmetic closes:
 `unfinished = on_call + dialable_now + sum(by_reason)`.
 
 The answer costs the same for a batch of any size, except with `verify=true`, which counts every
@@ -67,7 +67,7 @@ _EXAMPLE: dict[str, Any] = {
                 },
                 "fix": "Nothing to do: calling hours open Monday 11 May 09:00 (Asia/Kolkata), in"
                 " 14 h 30 min. If they are wrong, change the campaign's working_hours or timezone.",
-                "help": "docs/reference/reasons.md#outside_window",
+                "help": "/docs/reasons#outside_window",
             },
             {
                 "code": "retry_not_due",
@@ -82,7 +82,7 @@ _EXAMPLE: dict[str, Any] = {
                 },
                 "fix": "Nothing to do: 120 wait for their retry, the first until"
                 " 2026-05-10T13:20:00Z (in 20 min), the last until 2026-05-10T13:58:00Z.",
-                "help": "docs/reference/reasons.md#retry_not_due",
+                "help": "/docs/reasons#retry_not_due",
             },
         ],
         "accounting": {
@@ -117,7 +117,7 @@ class StatusCount(BaseModel):
 class ReasonAnswer(BaseModel):
     """A reason that holds."""
 
-    code: Reason = Field(description="What it is: see `docs/reference/reasons.md`.")
+    code: Reason = Field(description="What it is: see `/docs/reasons`.")
     layer: Layer = Field(description="Where it lies, from outside in.")
     severity: Severity = Field(description="`info` is as it should be.")
     contacts: int = Field(description="How many contacts it concerns, whatever else does too.")

@@ -10,6 +10,8 @@ from typing import Final
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
 
+from apollo.web.reasons_page import reasons_page
+
 _PAGE: Final = """<!doctype html>
 <html lang="en">
 <head>
@@ -62,6 +64,10 @@ def docs_router() -> APIRouter:
     @router.get("/docs")
     async def page() -> Response:
         return HTMLResponse(_PAGE, headers=_ONLY_FROM_HERE)
+
+    @router.get("/docs/reasons")
+    async def reasons() -> Response:
+        return HTMLResponse(reasons_page(), headers=_ONLY_FROM_HERE)
 
     @router.get("/docs/start.js")
     async def start() -> Response:

@@ -30,6 +30,7 @@ from apollo.usecases.read_agent_call import ReadAgentCall
 from apollo.usecases.read_batches import ReadBatches
 from apollo.usecases.read_history import ReadHistory
 from apollo.usecases.record_call_result import RecordCallResult
+from apollo.usecases.record_history import RecordHistory
 from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.remember_answers import RememberAnswers
 from apollo.usecases.replay_dead_letters import ReplayDeadLetters
@@ -72,11 +73,13 @@ async def _serve(settings: Settings, restarts: Restarts | None) -> None:
             settings, db=db, bus=line.bus, clock=clock, callbacks=callbacks, explain=explain
         )
         beating = asyncio.create_task(heartbeat.run())
+        recording = asyncio.create_task(RecordHistory(db=db, explain=explain).run())
         try:
             await listen(app, settings.host, settings.port)
         finally:
             beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            recording.cancel()
+            await asyncio.gather(beating, recording, return_exceptions=True)
             await callbacks.drain()
             await driver.close()
 

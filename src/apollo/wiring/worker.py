@@ -66,7 +66,7 @@ async def _work(settings: Settings, restarts: Restarts | None) -> None:
         )
         watch = _watch(settings, db, driver, clock, worker)
         explain = ExplainBatch(db=db, settings=diagnosis_settings(settings))
-        history = RecordHistory(db=db, clock=clock, explain=explain)
+        history = RecordHistory(db=db, explain=explain)
         loops = await line.worker_loops(record=worker.take, driver=driver, db=db, clock=clock)
         heartbeat = Heartbeat(
             db=db,

@@ -42,7 +42,7 @@ def by_carrier(call: Call) -> Result | None:
     if not isinstance(call, LiveCall) and call.ended_at is not None:
         if failed_with(call) is not None:
             return Result(call.ended_at, is_hit=True)
-        if call.outcome in {Outcome.COMPLETED, Outcome.BUSY, Outcome.NO_ANSWER}:
+        if call.outcome is not Outcome.FAILED:
             return Result(call.ringing_at or call.answered_at or call.ended_at, is_hit=False)
         return None
     rang_at = call.ringing_at or call.answered_at

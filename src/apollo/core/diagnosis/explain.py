@@ -151,7 +151,7 @@ def _show(view: View, findings: Sequence[Finding]) -> tuple[ReasonShown, ...]:
                 until=found.until,
                 evidence=found.evidence,
                 fix=fill(rule.text_of(found), spoken, found.words),
-                help=f"docs/reference/reasons.md#{found.reason}",
+                help=f"/docs/reasons#{found.reason}",
             )
         )
     return tuple(shown)

@@ -9,7 +9,8 @@ returning p.provider;
 
 -- name: open_calls
 -- Open calls of a provider, within the hour that its list remembers them.
-select id, batch_id, provider_call_id, heard_at is not null as was_heard
+select id, batch_id, provider_call_id, heard_at is not null as was_heard,
+       requested_at < clock_timestamp() - interval '10 seconds' as is_due
   from calls
  where ended_at is null and provider = :provider and provider_call_id is not null
    and coalesce(answered_at, ringing_at, heard_at, requested_at)
