@@ -93,6 +93,8 @@ class Claimed:
     wait: Wait | None = None
     wait_s: float | None = None
     has_more: bool = False
+    # Whose campaign it is; empty when nobody was taken.
+    organization_id: str = ""
 
 
 class DialContacts:
@@ -167,7 +169,8 @@ class DialContacts:
             len(taken) == slots or _skipped_some(loads, shares, len(taken))
         )
         placed = self._to_place(campaign, verdict.window, taken, asked_at, granted)
-        return Claimed(placed, wait_s=again_s, has_more=has_more)
+        owner = campaign.organization_id
+        return Claimed(placed, wait_s=again_s, has_more=has_more, organization_id=owner)
 
     def _closing_soon(self, campaign: LockedCampaign, window: Window) -> Wait | None:
         """A phone must not still ring when the window closes: then wait for the next one."""

@@ -16,6 +16,7 @@ from apollo.core import ids
 from apollo.core.breaker import GateState
 from apollo.core.events import CallEvent, Evidence, RequestNotPlaced
 from apollo.core.states import Off
+from apollo.core.turns import Turns
 from apollo.errors import DriverError, Stale, Unavailable
 from apollo.ports import Bus, Clock, TelephonyDriver
 from apollo.usecases.advance_time import AdvanceTime
@@ -81,7 +82,7 @@ class Worker:
         self._before_dialling = before_dialling
         self._is_cleared = before_dialling is None
         self._recorder: Collector[Arrival, Off | None] = Collector(self._write)
-        self._pending: dict[uuid.UUID, None] = {}
+        self._pending = Turns()
         self._work = asyncio.Event()
         self._time_changed = asyncio.Event()
         self._timers = Timers(clock, lambda campaign_id: self.wake_quietly([campaign_id]))
@@ -124,7 +125,7 @@ class Worker:
         """Say that these campaigns may have something to dial, or new due times."""
         woken = dict.fromkeys(campaigns)
         if woken:
-            self._pending.update(woken)
+            self._pending.add(woken)
             self._work.set()
             self._time_changed.set()
 
@@ -213,13 +214,12 @@ class Worker:
             allowed = self._gate.allowed(REQUEST_SLOTS, under_way=len(self._in_flight))
             if allowed == 0:
                 return
-            campaign_id = next(iter(self._pending))
-            del self._pending[campaign_id]
+            campaign_id = self._pending.take()
             try:
                 await self._claim(campaign_id, allowed)
             except Unavailable:
                 self._claim_was_lost = True
-                self._pending[campaign_id] = None
+                self._pending.add([campaign_id])
                 self._work.set()
                 raise
             if not self._is_cleared:
@@ -247,7 +247,7 @@ class Worker:
     def wake_quietly(self, campaigns: Iterable[uuid.UUID]) -> None:
         """Wake without asking for the next instant again: this comes from reading it."""
         for campaign_id in campaigns:
-            self._pending[campaign_id] = None
+            self._pending.add([campaign_id])
             self._work.set()
 
     async def _sweep(self) -> None:
@@ -301,10 +301,12 @@ class Worker:
             task = asyncio.create_task(self._place(job))
             self._in_flight.add(task)
             task.add_done_callback(self._placed)
+        if claimed.organization_id:
+            self._pending.learn(campaign_id, claimed.organization_id)
         if claimed.wait_s is not None:
             self._timers.start(campaign_id, claimed.wait_s)
         elif claimed.has_more:
-            self._pending[campaign_id] = None
+            self._pending.add([campaign_id])
 
     async def _give_back_unsent(self) -> None:
         """Release what a claim took whose commit was answered to nobody; it was never sent."""
