@@ -1,6 +1,6 @@
 """The connection to the telephony provider, from what the workers report of it."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from apollo.core.diagnosis.finding import Finding
@@ -134,20 +134,20 @@ def in_state(view: View, state: str, reason: Reason) -> Finding | None:
             "provider": health.provider,
             "cause": health.cause,
             "last_error": health.last_error,
-            "retry_at": retry_at if is_tested else None,
+            "retry_at": None if retry_at is None or not is_tested else max(retry_at, view.now),
             "untested_since": None if is_tested else retry_at,
             "workers": len(hit),
             "workers_alive": len(workers),
         },
-        words={"again": _spoken(health, is_tested=is_tested)},
+        words={"again": _spoken(health, view.now, is_tested=is_tested)},
         is_holding=is_holding,
         is_calm=is_calm,
     )
 
 
-def _spoken(health: ProviderHealth, *, is_tested: bool) -> str:
+def _spoken(health: ProviderHealth, now: datetime, *, is_tested: bool) -> str:
     """Say when it is tried again, or since when nobody has been due to try."""
-    if health.retry_at is None:
+    if health.retry_at is None or (is_tested and health.retry_at <= now):
         return "Apollo tries again and goes on by itself."
     if not is_tested:
         return f"It has not been tried since {stamp(health.retry_at)}, because nobody was due."
