@@ -50,6 +50,9 @@ class Contact:
     is_due: bool = True
     tries: int = 0
     is_reached: bool = False
+    # Somebody took it out while it was on a call: none follows.
+    is_withdrawn: bool = False
+    promises: int = 0
     calls: list[Call] = field(default_factory=list)
 
     @property
@@ -92,6 +95,7 @@ class Campaign:
 
     limit: int
     max_retries: int
+    max_follow_ups: int
     is_paused: bool = False
     is_cancelled: bool = False
     batches: list[Batch] = field(default_factory=list)
@@ -184,6 +188,9 @@ class Campaign:
         """Promise another call at a time far ahead."""
         if contact.batch.status == "cancelled" or self.is_cancelled:
             return 409
+        is_moved = contact.status == "followup_scheduled"
+        if contact.is_withdrawn or (contact.promises >= self.max_follow_ups and not is_moved):
+            return 409
         if contact.open_call is not None:
             contact.open_call.is_promised = True
             return 200
@@ -195,7 +202,20 @@ class Campaign:
             self._begin(contact.batch)
         return 200
 
+    def skip(self, contact: Contact) -> int:
+        """Take one contact out: it waits no longer, or none follows the call that it is on."""
+        if contact.status == "skipped" or contact.is_withdrawn:
+            return 200
+        if contact.status not in UNFINISHED or not contact.batch.is_live:
+            return 409
+        contact.is_withdrawn = True
+        if contact.status in WAITING:
+            contact.status = "skipped"
+            self._settle(contact.batch)
+        return 200
+
     def _promise(self, contact: Contact) -> None:
+        contact.promises += contact.status != "followup_scheduled"
         contact.status, contact.is_due = "followup_scheduled", False
         contact.tries, contact.is_reached = 0, False
 
@@ -234,11 +254,12 @@ class Campaign:
         contact = call.contact
         batch, call.outcome = contact.batch, _OUTCOME.get(event, event)
         contact.is_reached = contact.is_reached or event == "completed"
-        is_closed = batch.status == "cancelled"
+        is_closed = contact.is_withdrawn or batch.status == "cancelled"
         if event == "carrier" and not contact.is_reached:
             contact.tries = max(contact.tries - 1, 0)
         most = self.max_retries if batch.max_retries is None else batch.max_retries
-        if contact.is_reached and call.is_promised and not is_closed:
+        is_owed = call.is_promised and contact.promises < self.max_follow_ups
+        if contact.is_reached and is_owed and not is_closed:
             self._promise(contact)
         elif contact.is_reached:
             contact.status = "completed"

@@ -52,9 +52,9 @@ class CampaignMachine(RuleBasedStateMachine):
     def calls(self) -> list[Call]:
         return [call for contact in self.contacts for call in contact.calls]
 
-    @initialize(limit=st.integers(1, 4), retries=st.integers(0, 2))
-    def begin(self, limit: int, retries: int) -> None:
-        self.model = Campaign(limit, retries)
+    @initialize(limit=st.integers(1, 4), retries=st.integers(0, 2), follow_ups=st.integers(0, 2))
+    def begin(self, limit: int, retries: int, follow_ups: int) -> None:
+        self.model = Campaign(limit, retries, follow_ups)
         status, made = self.ask(
             "POST",
             "/campaigns/",
@@ -63,6 +63,7 @@ class CampaignMachine(RuleBasedStateMachine):
                 "agent_id": "agent_1",
                 "phone_numbers": ["+919876543210"],
                 "metadata": {"concurrency_limit": limit},
+                "max_follow_ups": follow_ups,
                 "retry_policy": {
                     "max_retries": retries,
                     "strategy": "fixed",
@@ -154,6 +155,18 @@ class CampaignMachine(RuleBasedStateMachine):
         status, body = self.ask("POST", path, {"at": at})
         assert status == expected, body
 
+    @precondition(lambda self: self.contacts)
+    @rule(which=ANY)
+    def skip(self, which: int) -> None:
+        contact = self.contacts[which % len(self.contacts)]
+        is_on_call = contact.open_call is not None
+        expected = self.model.skip(contact)
+        path = f"/batches/{contact.batch.batch_id}/contacts/{contact.contact_id}/skip"
+        status, body = self.ask("POST", path)
+        assert status == expected, body
+        if status == 200:
+            assert body["calls_in_progress"] == is_on_call
+
     # -------------------------------------------------------------------- the worker, the provider
 
     # A claim where there is no room is tried after whatever takes the room away.
@@ -167,6 +180,10 @@ class CampaignMachine(RuleBasedStateMachine):
         assert key is not None
         room = self.model.room()
         jobs = self.runner.run(self.site.claim(key))
+        # Those who were skipped are passed over; the next claim takes who stands behind them.
+        for _ in self.contacts:
+            if len(jobs) < room:
+                jobs += self.runner.run(self.site.claim(key))
         known = {contact.contact_id: contact for contact in self.contacts}
         for job in jobs:
             contact = known[ids.contact_id(job.call.contact)]
