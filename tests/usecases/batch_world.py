@@ -129,7 +129,8 @@ class BatchWorld:
         db = await Database.connect(url, connections_max=4)
         clock, bus, registered = SetClock(), HeardBus(), {"agent_1"}
 
-        async def route_of(agent_id: str) -> AgentRoute | None:
+        async def route_of(agent_id: str, organization_id: str) -> AgentRoute | None:
+            del organization_id
             known = agent_id in registered
             return AgentRoute(call_hook="https://agent.test/hook") if known else None
 

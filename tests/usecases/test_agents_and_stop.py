@@ -12,6 +12,9 @@ from apollo.core import ids
 from apollo.core.agent_keys import agent_key, is_agent_key
 from apollo.errors import Invalid, NotFound
 from apollo.ports import AgentRoute
+from apollo.storage.dialling import lock_campaign
+from apollo.usecases.authenticate import Principal
+from apollo.usecases.manage_campaigns import ManageCampaigns
 from apollo.usecases.read_agent_call import ReadAgentCall
 from apollo.usecases.register_agents import RegisterAgents
 from apollo.usecases.stop_dialling import StopDialling
@@ -47,7 +50,7 @@ async def test_an_agent_is_reached_as_registered_or_as_the_settings_say(
     world: BatchWorld,
 ) -> None:
     agents = RegisterAgents(db=world.db, clock=world.clock, default_route=DEFAULT)
-    assert await agents.route_of("agent_1") == DEFAULT
+    assert await agents.route_of("agent_1", "org_acme") == DEFAULT
     await agents.set_route("agent_1", DEFAULT)
     spoken = AgentRoute(
         call_hook=HOOK.call_hook,
@@ -55,10 +58,78 @@ async def test_an_agent_is_reached_as_registered_or_as_the_settings_say(
         speech_recognizer="google,en-US",
     )
     await agents.set_route("agent_1", spoken)
-    assert await agents.route_of("agent_1") == spoken
+    assert await agents.route_of("agent_1", "org_acme") == spoken
     assert [(one.agent_id, one.route) for one in await agents.browse()] == [("agent_1", spoken)]
     without = RegisterAgents(db=world.db, clock=world.clock)
-    assert await without.route_of("agent_2") is None
+    assert await without.route_of("agent_2", "org_acme") is None
+
+
+async def test_an_agent_of_one_organisation_is_nobody_elses(world: BatchWorld) -> None:
+    await world.sql("insert into organizations (id) values ('org_evil') on conflict do nothing")
+    agents = RegisterAgents(db=world.db, clock=world.clock)
+    other = AgentRoute(call_hook="https://other.example.com/hook")
+    assert await agents.set_route("bot", HOOK, org="org_acme") == "org_acme"
+    assert await agents.route_of("bot", "org_acme") == HOOK
+    assert await agents.route_of("bot", "org_evil") is None
+    # Its own one beside it, and a shared one behind both.
+    assert await agents.set_route("bot", other, is_shared=True) is None
+    assert await agents.route_of("bot", "org_acme") == HOOK
+    assert await agents.route_of("bot", "org_evil") == other
+    evil, acme = (Principal(org, "t") for org in ("org_evil", "org_acme"))
+    assert [one.route for one in await agents.browse_own(evil)] == [other]
+    assert [one.route for one in await agents.browse_own(acme)] == [HOOK]
+    assert len(await agents.browse()) == 2
+    with pytest.raises(Invalid, match="say whose it is: --org with one of org_acme, org_evil"):
+        await agents.set_route("bot", HOOK)
+    with pytest.raises(Invalid, match="there is no organisation org_x"):
+        await agents.set_route("bot", HOOK, org="org_x")
+
+
+async def test_the_claim_takes_the_agent_that_the_organisation_means(world: BatchWorld) -> None:
+    await world.sql("insert into organizations (id) values ('org_evil') on conflict do nothing")
+    agents = RegisterAgents(db=world.db, clock=world.clock)
+    await agents.set_route("agent_1", HOOK, org="org_evil")
+    campaign_id = ids.parse_id("cmp", await world.campaign())
+    assert campaign_id is not None
+
+    async def route() -> str | None:
+        async with world.db.transaction() as connection:
+            locked = await lock_campaign(connection, campaign_id)
+        return locked.route.call_hook if locked is not None and locked.route is not None else None
+
+    assert await route() is None
+    await agents.set_route("agent_1", HOOK, org="org_acme")
+    assert await route() == HOOK.call_hook
+
+
+async def test_caller_ids_that_were_given_to_an_organisation_are_its_alone(
+    world: BatchWorld,
+) -> None:
+    await world.sql("insert into organizations (id) values ('org_evil') on conflict do nothing")
+    agents = RegisterAgents(db=world.db, clock=world.clock)
+    campaigns = ManageCampaigns(db=world.db, bus=world.bus)
+    evil, acme = (Principal(org, "t") for org in ("org_evil", "org_acme"))
+
+    async def create(who: Principal, *numbers: str) -> str:
+        fields = {"name": "x", "agent_id": "agent_1", "phone_numbers": list(numbers)}
+        return ids.campaign_id((await campaigns.create(who, fields)).id)
+
+    before = await create(evil, "+14155550123")
+    await agents.set_caller_ids("org_acme", ["+1 415 555 0123"])
+    assert await agents.browse_caller_ids() == {"org_acme": ["+14155550123"]}
+    await create(acme, "+14155550123")
+    # The same words for what another organisation has and for what nobody has.
+    for who, number in ((evil, "+14155550123"), (acme, "+442079460000")):
+        with pytest.raises(Invalid, match="not one of your caller ids"):
+            await create(who, number)
+    await create(evil, "+442079460000")
+    # What a campaign has already stays, so that its other keys can be changed.
+    changed = {"phone_numbers": ["+14155550123"], "name": "y"}
+    assert (await campaigns.change(evil, before, changed)).settings.name == "y"
+    with pytest.raises(Invalid, match="another organisation has it already"):
+        await agents.set_caller_ids("org_evil", ["+14155550123"])
+    await agents.set_caller_ids("org_acme", [])
+    await create(acme, "+442079460000")
 
 
 @pytest.mark.parametrize(

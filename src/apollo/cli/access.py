@@ -41,6 +41,17 @@ ApplicationSid = Annotated[
     str | None,
     typer.Option("--application-sid", metavar="SID", help="The provider's application, instead."),
 ]
+OwnerOrg = Annotated[
+    str | None,
+    typer.Option(
+        "--org", metavar="ORG", help="Whose agent it is; with one organisation only, that one's."
+    ),
+]
+Shared = Annotated[bool, typer.Option("--shared", help="Every organisation may use it.")]
+Numbers = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="NUMBER", help="Caller ids, such as +14155550123; none: no list."),
+]
 Synthesis = Annotated[
     str | None,
     typer.Option(
@@ -70,6 +81,12 @@ def add_to(app: typer.Typer) -> None:
     agent.command("set")(set_agent)
     agent.command("list")(list_agents)
     app.add_typer(agent, name="agent")
+    caller_ids = typer.Typer(
+        help="Say which organisation may call from which numbers.", no_args_is_help=True
+    )
+    caller_ids.command("set")(set_caller_ids)
+    caller_ids.command("list")(list_caller_ids)
+    app.add_typer(caller_ids, name="caller-ids")
 
 
 def in_office(work: Callable[[Office], Awaitable[_T]], *, may_make: bool = False) -> _T:
@@ -137,6 +154,8 @@ def set_agent(
     application_sid: ApplicationSid = None,
     speech_synthesis: Synthesis = None,
     speech_recognizer: Recognizer = None,
+    org: OwnerOrg = None,
+    shared: Shared = False,
 ) -> None:
     """Register how an agent is reached at the provider, or change it."""
     if (call_hook is None) == (application_sid is None):
@@ -147,9 +166,13 @@ def set_agent(
         speech_synthesis = speech_synthesis or settings.speech_synthesis
         speech_recognizer = speech_recognizer or settings.speech_recognizer
     route = AgentRoute(call_hook, application_sid, speech_synthesis, speech_recognizer)
-    in_office(lambda office: office.agents.set_route(agent_id, route), may_make=True)
+    whose = in_office(
+        lambda office: office.agents.set_route(agent_id, route, org=org, is_shared=shared),
+        may_make=True,
+    )
     way = call_hook or f"application {application_sid}"
-    out.print(f"Agent {agent_id} is reached by {way}.", markup=False, soft_wrap=True)
+    owner = "every organisation" if whose is None else whose
+    out.print(f"Agent {agent_id} of {owner} is reached by {way}.", markup=False, soft_wrap=True)
 
 
 def list_agents(as_json: AsJson = False) -> None:
@@ -158,6 +181,7 @@ def list_agents(as_json: AsJson = False) -> None:
     rows: list[dict[str, Any]] = [
         {
             "agent_id": one.agent_id,
+            "organization_id": one.organization_id,
             "call_hook": one.route.call_hook,
             "application_sid": one.route.application_sid,
             "speech_synthesis": one.route.speech_synthesis,
@@ -169,7 +193,36 @@ def list_agents(as_json: AsJson = False) -> None:
     if as_json:
         print_json(rows)
     elif rows:
-        titles = ("agent", "call hook", "application", "synthesis", "recognizer", "changed")
+        titles = (
+            "agent",
+            "organisation",
+            "call hook",
+            "application",
+            "synthesis",
+            "recognizer",
+            "changed",
+        )
         print_table(listing(titles, [list(row.values()) for row in rows]))
     else:
         say("No agent is registered; APOLLO_DEFAULT_CALL_HOOK, if set, is used for all.")
+
+
+def set_caller_ids(org: Org, numbers: Numbers = None) -> None:
+    """Give an organisation its caller ids, instead of those it had; without any it has no list."""
+    in_office(lambda office: office.agents.set_caller_ids(org, numbers or []))
+    if numbers:
+        say(f"Campaigns of {org} may call from these {len(numbers)} numbers, and nobody else's.")
+    else:
+        say(f"{org} has no list: its campaigns may call from any number that is nobody else's.")
+
+
+def list_caller_ids(as_json: AsJson = False) -> None:
+    """List the caller ids that organisations were given."""
+    found = in_office(lambda office: office.agents.browse_caller_ids())
+    if as_json:
+        print_json(found)
+    elif found:
+        rows = [[org, ", ".join(numbers)] for org, numbers in found.items()]
+        print_table(listing(("organisation", "caller ids"), rows))
+    else:
+        say("No organisation has a list; each may call from any number.")

@@ -152,7 +152,8 @@ def _missed_after_all(call: Call, contact: Contact, setting: CallSetting, at: da
         return contact
     contact = replace(contact, updated_at=at)
     is_late = call.ended_at is not None and at - call.ended_at > COOLDOWN_MAX
-    if is_late or setting.batch_status in CLOSED_BATCH or is_barred(call, contact, setting):
+    is_closed = contact.is_withdrawn or setting.batch_status in CLOSED_BATCH
+    if is_late or is_closed or is_barred(call, contact, setting):
         return replace(contact, status=shown_by_last((call, *setting.other_calls)))
     return retry_or_finish(call, contact, setting, ANSWERED_BY[call.reached], at)
 

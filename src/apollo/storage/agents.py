@@ -1,6 +1,7 @@
 """Agents: how each is reached, the secret behind their keys, and the call an agent may read."""
 
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,6 +19,8 @@ class AgentListed:
     """A registered agent as an operator sees it in a list."""
 
     agent_id: str
+    # None: shared by all.
+    organization_id: str | None
     route: AgentRoute
     updated_at: datetime
 
@@ -40,12 +43,18 @@ class AgentCall:
 
 
 async def set_agent(
-    connection: Connection, agent_id: str, route: AgentRoute, *, at: datetime
+    connection: Connection,
+    agent_id: str,
+    route: AgentRoute,
+    *,
+    organization_id: str | None,
+    at: datetime,
 ) -> None:
-    """Register an agent's route, or replace it."""
+    """Register an agent's route for an organisation, or for all (None), or replace it."""
     await _Q["set_agent"].run(
         connection,
         agent_id=agent_id,
+        organization_id=organization_id,
         call_hook=route.call_hook,
         application_sid=route.application_sid,
         speech_synthesis=route.speech_synthesis,
@@ -54,16 +63,65 @@ async def set_agent(
     )
 
 
-async def find_agent(connection: Connection, agent_id: str) -> AgentRoute | None:
-    """Find a registered agent's route."""
-    row = await _Q["find_agent"].row(connection, agent_id=agent_id)
+async def find_agent(
+    connection: Connection, agent_id: str, organization_id: str
+) -> AgentRoute | None:
+    """Find the route of the agent that an organisation means: its own, else the shared one."""
+    row = await _Q["find_agent"].row(connection, agent_id=agent_id, organization_id=organization_id)
     return None if row is None else _route(row)
 
 
 async def list_agents(connection: Connection) -> list[AgentListed]:
     """List every registered agent."""
-    rows = await _Q["list_agents"].rows(connection)
-    return [AgentListed(r["agent_id"], _route(r), r["updated_at"]) for r in rows]
+    return [_listed(r) for r in await _Q["list_agents"].rows(connection)]
+
+
+async def list_agents_of(
+    connection: Connection, organization_id: str, *, skip: int, at_most: int
+) -> list[AgentListed]:
+    """List the agents that an organisation can use, by id."""
+    rows = await _Q["list_agents_of"].rows(
+        connection, organization_id=organization_id, skip=skip, at_most=at_most
+    )
+    return [_listed(r) for r in rows]
+
+
+async def list_organizations(connection: Connection) -> list[str]:
+    """List the ids of all organisations."""
+    return [r["id"] for r in await _Q["list_organizations"].rows(connection)]
+
+
+async def set_caller_ids(
+    connection: Connection, organization_id: str, phone_numbers: Sequence[str]
+) -> list[str]:
+    """Say which numbers an organisation may call from; gives those that are another one's."""
+    await _Q["drop_caller_ids"].run(connection, organization_id=organization_id)
+    await _Q["allow_caller_ids"].run(
+        connection, organization_id=organization_id, phone_numbers=list(phone_numbers)
+    )
+    return await find_foreign_caller_ids(connection, organization_id, phone_numbers)
+
+
+async def list_caller_ids(connection: Connection) -> dict[str, list[str]]:
+    """List the numbers of each organisation that was given any."""
+    found: dict[str, list[str]] = {}
+    for r in await _Q["list_caller_ids"].rows(connection):
+        found.setdefault(r["organization_id"], []).append(r["phone_number"])
+    return found
+
+
+async def find_foreign_caller_ids(
+    connection: Connection, organization_id: str, phone_numbers: Sequence[str]
+) -> list[str]:
+    """Find which of these numbers an organisation may not call from."""
+    rows = await _Q["find_foreign_caller_ids"].rows(
+        connection, organization_id=organization_id, phone_numbers=list(phone_numbers)
+    )
+    return [r["phone_number"] for r in rows]
+
+
+def _listed(r: Record) -> AgentListed:
+    return AgentListed(r["agent_id"], r["organization_id"], _route(r), r["updated_at"])
 
 
 async def agent_key_secret(connection: Connection, *, fresh: bytes) -> bytes:

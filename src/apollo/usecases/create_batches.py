@@ -50,7 +50,8 @@ _ROWS_BEFORE_OTHERS: Final = 64
 # two: the database's time limit is for each.
 _CONTACTS_PER_COPY: Final = 50_000
 
-RouteOf = Callable[[str], Awaitable[AgentRoute | None]]
+# Of an agent, as an organisation means it.
+RouteOf = Callable[[str, str], Awaitable[AgentRoute | None]]
 # Writes an answer down in the transaction that makes it true (for requests that may be repeated).
 OnCreated = Callable[[Connection, View], Awaitable[None]]
 # Called now and then while a large batch is checked and written; cheap, or it is the caller's loss.
@@ -166,7 +167,7 @@ class CreateBatches:
             raise NotFound("Campaign not found")
         _check_not_cancelled(campaign)
         agent_id = campaign["agent_id"]
-        if await self._route_of(agent_id) is None:
+        if await self._route_of(agent_id, principal.organization_id) is None:
             msg = (
                 f"the campaign's agent {agent_id!r} is not registered, so its calls would reach"
                 f" nobody; register it with: apollo agent set {agent_id} --call-hook URL"

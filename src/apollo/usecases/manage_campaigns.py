@@ -6,7 +6,7 @@ another organisation does not exist here.
 
 import dataclasses
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -15,7 +15,7 @@ from apollo.core.campaign_settings import CampaignSettings, checked
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import FieldError, Invalid, NotAllowedNow, NotFound
 from apollo.ports import Bus, WakeUp, Why
-from apollo.storage import campaigns, lifecycle
+from apollo.storage import agents, campaigns, lifecycle
 from apollo.storage.campaigns import CampaignRecord, StatsRecord
 from apollo.storage.database import Connection, Database
 from apollo.usecases.authenticate import Principal
@@ -77,6 +77,7 @@ class ManageCampaigns:
         campaign_id = self._new_id()
         organization_id = principal.organization_id
         async with self._db.transaction() as connection:
+            await _check_caller_ids(connection, organization_id, settings, known=())
             await campaigns.add(connection, campaign_id, organization_id, settings)
             await _record(connection, principal, campaign_id, "campaign_created")
             created = await campaigns.read(connection, organization_id, campaign_id)
@@ -127,6 +128,8 @@ class ManageCampaigns:
             settings = changed_settings(before.settings, fields)
             if settings == before.settings:
                 return before
+            known = before.settings.phone_numbers
+            await _check_caller_ids(connection, organization_id, settings, known=known)
             at = locked.read_at
             await campaigns.change(connection, wanted, settings, at=at)
             changed = {"keys": sorted(fields)}
@@ -235,6 +238,27 @@ def _stats(campaign_id: uuid.UUID, found: StatsRecord) -> CampaignStats:
         total_call_attempts=calls.get("attempts", 0),
         follow_up_attempts=calls.get("follow_up_attempts", 0),
     )
+
+
+async def _check_caller_ids(
+    connection: Connection,
+    organization_id: str,
+    settings: CampaignSettings,
+    *,
+    known: Sequence[str],
+) -> None:
+    """Refuse caller ids that are not the organisation's; what a campaign has already stays."""
+    new = [number for number in settings.phone_numbers if number not in known]
+    foreign = set(await agents.find_foreign_caller_ids(connection, organization_id, new))
+    # The same words for a number of another organisation and for one that is nobody's.
+    msg = "not one of your caller ids; the operator gives them with `apollo caller-ids set`"
+    faults = [
+        FieldError(("body", "phone_numbers", index), msg)
+        for index, number in enumerate(settings.phone_numbers)
+        if number in foreign
+    ]
+    if faults:
+        raise Invalid(faults)
 
 
 def _count(number: int, noun: str) -> str:

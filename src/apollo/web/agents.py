@@ -1,5 +1,6 @@
-"""What a voice application may ask: whom one call is for. No bearer token; the call's own key."""
+"""What a voice application may ask, with its call's own key; and the agents of an organisation."""
 
+import urllib.parse
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
@@ -7,10 +8,11 @@ from pydantic import Field
 
 from apollo.core import ids
 from apollo.core.states import CallKind
-from apollo.web.requests import Uses
-from apollo.web.schemas import Answer, Faults, Problem
+from apollo.web.requests import Caller, Uses
+from apollo.web.schemas import Answer, Faults, PageLimit, Problem, Skip, Timestamp
 
 router = APIRouter(tags=["agents"])
+behind_the_token = APIRouter(tags=["agents"])
 _NOT_FOUND: dict[int | str, dict[str, Any]] = {
     404: {"model": Problem, "description": "No such call, or its key is wrong or has expired."},
     422: {"model": Faults, "description": "Malformed; names each field and what would be right."},
@@ -33,6 +35,47 @@ class AgentCallAnswer(Answer):
         description="The contact's variables over the campaign's defaults."
     )
     call_context: dict[str, Any] = Field(description="The batch's own context.")
+
+
+class AgentAnswer(Answer):
+    """An agent that campaigns may name."""
+
+    agent_id: str = Field(description="What a campaign names it by.", examples=["agent_renewals"])
+    is_shared: bool = Field(description="Whether every organisation of this Apollo may use it.")
+    call_hook: str | None = Field(
+        description="Where the provider asks what to say, without the query; null: an application."
+    )
+    application_sid: str | None = Field(
+        description="The application at the provider, instead of a call hook."
+    )
+    updated_at: Timestamp = Field(description="When it was last registered.")
+
+
+@behind_the_token.get("/agents")
+async def list_agents(
+    uses: Uses, caller: Caller, skip: Skip = 0, limit: PageLimit = 50
+) -> list[AgentAnswer]:
+    """List the agents of the organisation and the shared ones, by id."""
+    found = await uses.agents.browse_own(caller, skip=skip, limit=limit)
+    return [
+        AgentAnswer(
+            agent_id=one.agent_id,
+            is_shared=one.organization_id is None,
+            call_hook=_without_query(one.route.call_hook),
+            application_sid=one.route.application_sid,
+            updated_at=one.updated_at,
+        )
+        for one in found
+    ]
+
+
+def _without_query(hook: str | None) -> str | None:
+    """Leave out what may be a secret: a query, a name and a password."""
+    if hook is None:
+        return None
+    url = urllib.parse.urlsplit(hook)
+    host = url.netloc.rpartition("@")[2]
+    return urllib.parse.urlunsplit((url.scheme, host, url.path, "", ""))
 
 
 @router.get("/agent/calls/{execution_id}", responses=_NOT_FOUND)

@@ -54,6 +54,7 @@ _BEHIND_THE_TOKEN: Final = (
     batches.router,
     calls.router,
     debug.router,
+    agents.behind_the_token,
     stories.router,
 )
 

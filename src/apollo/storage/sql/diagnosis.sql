@@ -25,7 +25,7 @@ select coalesce(:now::timestamptz, clock_timestamp()) as read_at,
   from batches b
   join campaigns c on c.id = b.campaign_id
   join organizations o on o.id = b.organization_id
-  left join agents a on a.agent_id = c.agent_id
+  left join lateral agent_of(c.agent_id, c.organization_id) a on true
   left join installation i on true
  where b.id = :batch_id and b.organization_id = :organization_id;
 

@@ -19,7 +19,7 @@ select c.id, c.organization_id, c.agent_id, c.phone_numbers, c.phone_number_stra
   from patience
  cross join campaigns c
   join organizations o on o.id = c.organization_id
-  left join agents a on a.agent_id = c.agent_id
+  left join lateral agent_of(c.agent_id, c.organization_id) a on true
  where c.id = :campaign_id
    for no key update of c;
 
