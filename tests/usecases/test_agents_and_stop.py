@@ -51,13 +51,13 @@ async def test_an_agent_is_reached_as_registered_or_as_the_settings_say(
 ) -> None:
     agents = RegisterAgents(db=world.db, clock=world.clock, default_route=DEFAULT)
     assert await agents.route_of("agent_1", "org_acme") == DEFAULT
-    await agents.set_route("agent_1", DEFAULT)
+    await agents.set_route("agent_1", DEFAULT, is_shared=True)
     spoken = AgentRoute(
         call_hook=HOOK.call_hook,
         speech_synthesis="google,en-US,en-US-Standard-C",
         speech_recognizer="google,en-US",
     )
-    await agents.set_route("agent_1", spoken)
+    await agents.set_route("agent_1", spoken, is_shared=True)
     assert await agents.route_of("agent_1", "org_acme") == spoken
     assert [(one.agent_id, one.route) for one in await agents.browse()] == [("agent_1", spoken)]
     without = RegisterAgents(db=world.db, clock=world.clock)
