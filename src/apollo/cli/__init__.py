@@ -47,6 +47,7 @@ COMMANDS: Final = {
     "calls": ("calls", "See and release contacts whose call has an unknown outcome."),
     "token": ("access", "Make, list and revoke the tokens of the API."),
     "agent": ("access", "Say how agents are reached at the provider."),
+    "caller-ids": ("access", "Say which organisation may call from which numbers."),
     "stop-all": (
         "stopping",
         "Stop all dialling within a second; calls already placed go on, unless they are hung up.",
