@@ -55,6 +55,7 @@ class Rig:
             "name": "Benchmark",
             "agent_id": "agent_benchmark",
             "phone_numbers": _CALLER_IDS,
+            "allowed_countries": ["IN"],
             "metadata": {"concurrency_limit": limit},
             **more,
         }

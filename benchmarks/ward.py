@@ -91,6 +91,7 @@ class Ward:
             "name": "Ward",
             "agent_id": "agent_ward",
             "phone_numbers": [f"+44207946{nth * 8 + n:04d}" for n in range(count)],
+            "allowed_countries": ["IN"],
             "metadata": {"concurrency_limit": limit},
             **more,
         }

@@ -52,6 +52,8 @@ _CAMPAIGN: Final[Mapping[str, Any]] = {
     "agent_id": "agent_renewals",
     # Of the country of most contacts: a number without a plus is read as one of theirs.
     "phone_numbers": ["+12025550100", "+12025550101"],
+    # Some of them are in Britain.
+    "allowed_countries": ["US", "GB"],
     "phone_number_strategy": "least_loaded",
     # A second try at once, where a real campaign would wait for half an hour.
     "retry_policy": {"max_retries": 1, "strategy": "fixed", "cooldown_minutes": 0},

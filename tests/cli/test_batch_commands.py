@@ -193,3 +193,56 @@ def test_every_wrong_setting_is_named(apollo: Apollo, monkeypatch: pytest.Monkey
     assert ran.code == 1
     assert len(ran.err.splitlines()) == 2
     assert "did you mean APOLLO_PORT?" in ran.err
+
+
+def test_a_dry_run_says_how_the_file_is_read_and_what_would_be_left_out(
+    api: StandIn, apollo: Apollo, contacts: Path
+) -> None:
+    trial = {
+        "dry_run": True,
+        "campaign_id": "cmp_1",
+        "would_be_refused": "2 of 3 rows are bad",
+        "total_contacts": 1,
+        "rejected": ROWS,
+        "rejected_count": 2,
+        "read_as": {
+            "format": "csv",
+            "encoding": "Windows-1252",
+            "separator": "semicolons",
+            "number_column": "Handy",
+            "country_columns": ["Land"],
+            "variables": {"callee_name": "Vorname", "note": "note"},
+        },
+    }
+    api.answer("/api/v1/batches/csv", (200, trial))
+    mapped = ("--map", "callee_name=Vorname", "--map", "phone_number=Handy")
+    ran = apollo("batch", "create", "--campaign", "c", str(contacts), "--dry-run", *mapped)
+    assert ran.code == 0, ran.err
+    for said in (
+        "Nothing was created. It would be 1 contacts.",
+        "Read as csv, Windows-1252, separated by semicolons.",
+        "The number is in column 'Handy'.",
+        "Call variable: callee_name (column 'Vorname')",
+        "It would be refused: 2 of 3 rows are bad",
+        "n/a",
+    ):
+        assert said in ran.out
+    assert api.requests[0][2]["dry_run"] == "true"
+    assert "Watch it" not in ran.out
+
+
+def test_rows_left_out_are_saved_when_asked(
+    api: StandIn, apollo: Apollo, contacts: Path, tmp_path: Path
+) -> None:
+    api.answer("/api/v1/batches/csv", (201, batch(rejected=ROWS, rejected_count=1)))
+    api.answer(f"{PATH}/rejected.csv", (200, "the file"))
+    to = tmp_path / "bad.csv"
+    ran = apollo(
+        *("batch", "create", "--campaign", "c", str(contacts), "--save-rejected", str(to)),
+        *("--phone-column", "Primary", "--sheet", "One", "--on-mostly-invalid", "accept"),
+    )
+    assert ran.code == 0, ran.err
+    assert to.read_text() == '"the file"'
+    query = api.requests[0][2]
+    assert (query["phone_column"], query["sheet"]) == ("Primary", "One")
+    assert query["on_mostly_invalid"] == "accept"

@@ -17,7 +17,7 @@ from tests.core.number_forms import (
     settings_of,
 )
 
-from apollo.core.numbers import check_region, country_code_of, parse_number, read_number
+from apollo.core.numbers import check_region, parse_number, read_number
 
 INDIA = frozenset({91})
 
@@ -216,11 +216,6 @@ def test_an_unknown_region_is_refused() -> None:
     with pytest.raises(ValueError, match="two letters"):
         parse_number("4155552671", default_region="Atlantis")
     assert check_region("in") == "IN"
-
-
-def test_the_country_code_of_a_number_is_known() -> None:
-    assert country_code_of("+919876543210") == 91
-    assert country_code_of("+14155552671") == 1
 
 
 @given(st.text(max_size=45))

@@ -7,14 +7,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from apollo.core import ids
-from apollo.core.csv_rows import GivenContact
+from apollo.core.list_rows import GivenContact
 from apollo.ports import AgentRoute, BusHealth, WakeUp
 from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View
-from apollo.usecases.create_batches import CreateBatches, NewBatch
+from apollo.usecases.create_batches import CreateBatches
 from apollo.usecases.list_filters import ListFilter
 from apollo.usecases.read_batches import ReadBatches
+from apollo.usecases.wanted_batches import NewBatch
 from apollo.web.listing import number
 
 ACME = Principal("org_acme", "tests")
@@ -75,6 +76,7 @@ class Reading:
         self.batch = self.shown.batch
         self.call = self.shown.call
         self.results = self.shown.results
+        self.rejected = self.shown.rejected
 
     async def batches(
         self, principal: Principal, *, campaign_id: str | None = None, **filters: Any

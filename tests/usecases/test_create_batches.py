@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
-from apollo.core.csv_rows import GivenContact
+from apollo.core.list_rows import GivenContact
 from apollo.errors import Conflict, Invalid, NotAllowedNow, NotFound, TooLarge
 from apollo.storage.database import Connection
 from apollo.usecases import check_contacts
-from apollo.usecases.check_contacts import OnDuplicate, OnInvalid
-from apollo.usecases.create_batches import NewBatch
+from apollo.usecases.check_contacts import OnDuplicate, OnInvalid, OnMostlyInvalid
+from apollo.usecases.wanted_batches import NewBatch
 
 
 @pytest.fixture
@@ -163,7 +163,12 @@ async def test_only_a_thousand_rejected_rows_are_kept_but_all_are_counted(
     world: BatchWorld,
 ) -> None:
     numbers = ["+919876500001", *["12"] * 1200]
-    batch = await world.batch(await world.campaign(), numbers, on_invalid=OnInvalid.SKIP)
+    batch = await world.batch(
+        await world.campaign(),
+        numbers,
+        on_invalid=OnInvalid.SKIP,
+        on_mostly_invalid=OnMostlyInvalid.ACCEPT,
+    )
     assert len(batch["rejected"]) == 1000
     assert batch["rejected_count"] == 1200
 
@@ -236,11 +241,11 @@ async def test_a_row_of_over_64_kib_is_a_bad_row(world: BatchWorld) -> None:
     [
         (b"", "the file is empty"),
         (b"phone_number\n", "at least one contact"),
-        (b"name,tel\nA,+919876500001\n", "among: name, tel"),
-        (b"phone;name\n+919876500001;A\n", "separate columns with commas"),
+        (b"name,who\nA,+919876500001\n", "among: name, who; name it phone_number, or say"),
         (b"phone,phone\n", "two columns are named 'phone'"),
-        (b"phone,,x\n", "column 2 has no name"),
-        (b"phone,name\n+919876500001,A\n+919876500002,\xe9\n", "row 3 is not UTF-8"),
+        (b"phone,,x\n+919876500001,A,B\n", "column 2 has no name, and row 2 has a cell"),
+        (b"phone,name\n+919876500001,\xc3\xa9\n+919876500002,\xe9\n", "row 3 is not UTF-8"),
+        (b"phone,name\n+919876500001,A\n+919876500002,\x81\n", "row 3 is neither UTF-8"),
         (b'phone,name\n+919876500001,"A\n+919876500002,B\n', "row 2 opens a quote"),
     ],
 )

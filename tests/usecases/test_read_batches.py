@@ -4,18 +4,22 @@ import csv
 import io
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, Reading, some_numbers
 
 from apollo.core import ids
 from apollo.core.diagnosis.snapshot import Settings as Explained
+from apollo.core.list_rows import GivenContact
+from apollo.core.safe_cells import unarmoured
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.errors import Invalid, NotFound
-from apollo.usecases import export_results
 from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import Across
 from apollo.usecases.explain_batch import ExplainBatch
+from apollo.usecases.export_results import ResultsForm
+from apollo.usecases.wanted_batches import NewBatch
 
 EXPLAINED = Explained(
     stuck_after=timedelta(minutes=30), ring_timeout=timedelta(seconds=45), bus_kind="postgres"
@@ -55,7 +59,7 @@ async def test_another_organisation_sees_nothing(world: BatchWorld) -> None:
     with pytest.raises(NotFound, match=r"^Batch not found$"):
         await world.read.contacts(OTHER, batch["batch_id"])
     with pytest.raises(NotFound, match=r"^Batch not found$"):
-        await world.read.results(OTHER, batch["batch_id"], is_raw=False)
+        await world.read.results(OTHER, batch["batch_id"], ResultsForm())
     with pytest.raises(NotFound, match=r"^Call not found$"):
         await world.read.call(OTHER, call)
     assert await world.read.calls(OTHER, phone_number="+919876500001", batch_id=None) == []
@@ -164,9 +168,14 @@ async def test_calls_are_found_by_number_and_by_batch(world: BatchWorld) -> None
         await found("nonsense", None)
 
 
-async def _results(world: BatchWorld, batch: View, *, is_raw: bool) -> list[dict[str, str]]:
-    pages = await world.read.results(ACME, batch["batch_id"], is_raw=is_raw)
-    text = b"".join([page async for page in pages]).decode()
+async def _file(world: BatchWorld, batch: View, **form: Any) -> bytes:
+    status = form.pop("status", None)
+    pages = await world.read.results(ACME, batch["batch_id"], ResultsForm(**form), status=status)
+    return b"".join([page async for page in pages])
+
+
+async def _results(world: BatchWorld, batch: View, **form: Any) -> list[dict[str, str]]:
+    text = (await _file(world, batch, **form)).decode("utf-8-sig")
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
 
@@ -188,14 +197,73 @@ async def test_results_have_a_line_for_each_contact_over_page_borders(
 
 async def test_no_cell_of_the_results_is_a_formula_unless_asked_for(world: BatchWorld) -> None:
     batch = await world.batch(await world.campaign(), some_numbers(1))
-    nasty = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "ok\n=HYPERLINK(1)", "＝1"]  # noqa: RUF001 - full width on purpose
+    nasty = ["=1+1", "+1+1", "-a", "'=1", "@SUM(A1)", "\tx", "ok\n=HYPERLINK(1)", "＝1"]  # noqa: RUF001 - full width on purpose
     await world.put_call(batch, 1)
     for text in nasty:
         await world.sql("update calls set summary = $1", text)
         harmless = (await _results(world, batch, is_raw=False))[0]
         assert harmless["summary"] == text.replace("\n=", "\n'=") if "\n" in text else f"'{text}"
-        assert harmless["phone_number"] == "'+919876500001"
-        assert not any(export_results._FORMULA.search(cell) for cell in harmless.values())
+        assert harmless["phone_number"] == "+919876500001", "a number is no formula"
+        assert unarmoured(harmless["summary"]) == text
         raw = (await _results(world, batch, is_raw=True))[0]
         assert raw["summary"] == text
         assert raw["phone_number"] == "+919876500001"
+    for number in ("-5", "+12025550143", "-1,5"):
+        await world.sql("update calls set summary = $1", number)
+        assert (await _results(world, batch, is_raw=False))[0]["summary"] == number
+
+
+async def test_results_open_in_a_spreadsheet_with_a_column_for_each_variable(
+    world: BatchWorld,
+) -> None:
+    given = [
+        GivenContact(0, "+919876500001", {"callee_name": "José", "policy": 7, "status": "gold"}),
+        GivenContact(1, "+919876500002", {"policy": "8", "call_variables.x": None}),
+    ]
+    wanted = NewBatch(campaign_id=await world.campaign())
+    batch = await world.create.from_contacts(ACME, wanted, given)
+    assert (await _file(world, batch)).startswith(
+        b"\xef\xbb\xbfcontact_id,phone_number,callee_name"
+    )
+    first, second = await _results(world, batch)
+    assert (first["callee_name"], first["policy"], first["status"]) == ("José", "7", "pending")
+    assert (second["callee_name"], second["policy"]) == ("", "8")
+    assert first["call_variables.status"] == "gold", "a variable beside a column of its name"
+    columns = ["policy", "phone_number", "call_variables.nobody"]
+    chosen = await _results(world, batch, columns=columns)
+    assert list(chosen[0]) == columns
+    assert chosen[1] == dict(zip(columns, ["8", "+919876500002", ""], strict=True))
+    with pytest.raises(Invalid, match="no column 'polcy'; the file has contact_id"):
+        await _file(world, batch, columns=["polcy"])
+
+
+async def test_results_are_filtered_as_contacts_are(
+    world: BatchWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("apollo.usecases.read_batches.PAGE_ROWS", 2)
+    batch = await world.batch(await world.campaign(), some_numbers(7))
+    await world.put_call(batch, 6, outcome="busy")
+    lines = await _results(world, batch, status=ContactStatus.BUSY)
+    assert [line["phone_number"] for line in lines] == ["+919876500006"]
+
+
+async def test_a_file_of_results_is_uploaded_as_it_is(world: BatchWorld) -> None:
+    variables: list[dict[str, Any]] = [
+        {"callee_name": "=Ruth()", "n": 5, "text": "5", "list": [1, "a"], "status": "gold"},
+        {"callee_name": "'=x", "note": "a\n-b", "none": None, "plus": "+12025550143"},
+        {"callee_name": "Mo"},
+    ]
+    campaign = await world.campaign()
+    numbers = some_numbers(3)
+    given = [GivenContact(n, numbers[n], variables[n]) for n in range(3)]
+    batch = await world.create.from_contacts(ACME, NewBatch(campaign_id=campaign), given)
+    await world.put_call(batch, 1, summary="=SUM(A1)")
+    again = await world.upload(campaign, await _file(world, batch), across=Across.NONE)
+    shown = await world.read.contacts(ACME, again["batch_id"])
+    assert [(c["phone_number"], c["call_variables"]) for c in shown] == list(
+        zip(numbers, variables, strict=True)
+    )
+    edited = (await _file(world, batch)).replace(b",Mo,", b",Moses,")
+    corrected = await world.upload(campaign, edited, across=Across.NONE)
+    shown = await world.read.contacts(ACME, corrected["batch_id"])
+    assert shown[2]["call_variables"] == {"callee_name": "Moses"}

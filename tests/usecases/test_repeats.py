@@ -9,11 +9,11 @@ import pytest
 from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld, some_numbers
 
 from apollo.core import ids
-from apollo.core.csv_rows import GivenContact
+from apollo.core.list_rows import GivenContact
 from apollo.errors import Invalid
 from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import Across, OnDuplicate
-from apollo.usecases.create_batches import NewBatch
+from apollo.usecases.wanted_batches import NewBatch
 
 
 @pytest.fixture

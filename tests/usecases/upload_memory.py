@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 import uvloop
 from tests.usecases.batch_world import ACME, BatchWorld
 
-from apollo.usecases.create_batches import NewBatch
+from apollo.usecases.wanted_batches import NewBatch
 
 NOTES = "said: call again after six, " * 40  # 1 KiB, so that whatever is kept is seen
 

@@ -214,8 +214,12 @@ async def test_results_are_downloaded_as_a_file(server: BatchServer) -> None:
     sheet = await server.ask("GET", path)
     assert sheet.headers["Content-Type"].startswith("text/csv")
     assert batch["batch_id"] in sheet.headers["Content-Disposition"]
-    rows = list(csv.DictReader(io.StringIO(sheet.text, newline="")))
-    assert [row["phone_number"] for row in rows] == [f"'{n}" for n in some_numbers(3)]
+    assert sheet.text.startswith("\ufeff")
+    rows = list(csv.DictReader(io.StringIO(sheet.text.removeprefix("\ufeff"), newline="")))
+    assert [row["phone_number"] for row in rows] == some_numbers(3)
+    few = await server.ask("GET", f"{path}?columns=phone_number,status&status=busy&bom=false")
+    assert few.text == "phone_number,status\r\n"
+    assert (await server.ask("GET", f"{path}?columns=nothing")).status == 422
     raw = await server.ask("GET", f"{path}?raw=true")
     rows = list(csv.DictReader(io.StringIO(raw.text, newline="")))
     assert [row["phone_number"] for row in rows] == some_numbers(3)
@@ -230,6 +234,10 @@ async def test_the_description_names_every_key_of_a_body(server: BatchServer) ->
     schema = described["components"]["schemas"]["BatchBody"]
     assert set(schema["properties"]) == set(batch_shapes.BatchBody.model_fields)
     upload = paths["/api/v1/batches/csv"]["post"]
-    assert set(upload["requestBody"]["content"]) == {"text/csv", "multipart/form-data"}
-    assert {"campaign_id", "on_invalid"} <= {p["name"] for p in upload["parameters"]}
+    kinds = set(upload["requestBody"]["content"])
+    assert {"text/csv", "multipart/form-data"} < kinds
+    assert any("spreadsheetml" in kind for kind in kinds)
+    assert {"campaign_id", "on_invalid", "dry_run", "phone_column", "map", "sheet"} <= {
+        p["name"] for p in upload["parameters"]
+    }
     TypeAdapter(dict[str, Any]).validate_python(paths["/api/v1/calls/{execution_id}"])

@@ -42,6 +42,8 @@ async def test_a_new_campaign_has_every_documented_key_and_its_defaults(api: Api
         "amd": False,
         "default_call_variables": {},
         "metadata": {},
+        "allowed_countries": None,
+        "allowed_number_types": [],
         "completed_calls": 0,
         "failed_calls": 0,
         "busy_calls": 0,
@@ -471,3 +473,27 @@ async def test_dispatch_has_the_documented_shape(api: ApiWorld) -> None:
         "message": "Batch dispatch re-triggered successfully",
         "waiting_for": "no_worker_alive",
     }
+
+
+async def test_whom_a_campaign_may_call_is_set_changed_and_put_back(api: ApiWorld) -> None:
+    wanted = {"allowed_countries": ["us", "CA", "US"], "allowed_number_types": ["satellite"]}
+    created = (await api.ask("POST", "/api/v1/campaigns/", json={**CAMPAIGN, **wanted})).body
+    assert created["allowed_countries"] == ["US", "CA"]
+    assert created["allowed_number_types"] == ["satellite"]
+    path = f"/api/v1/campaigns/{created['campaign_id']}"
+    nulls = {"allowed_countries": None, "allowed_number_types": None}
+    put_back = (await api.ask("PATCH", path, json=nulls)).body
+    assert (put_back["allowed_countries"], put_back["allowed_number_types"]) == (None, [])
+    for countries in (["Europe"], []):
+        bad: dict[str, list[str]] = {"allowed_countries": countries}
+        refused = await api.ask("PATCH", path, json=bad)
+        assert places(refused) == [["body", "allowed_countries"]]
+    refused = await api.ask("PATCH", path, json={"allowed_number_types": ["gold"]})
+    assert places(refused) == [["body", "allowed_number_types"]]
+
+
+async def test_a_caller_id_without_a_country_is_not_told_of_default_region(api: ApiWorld) -> None:
+    body = {**CAMPAIGN, "phone_numbers": ["2025550143"]}
+    refused = await api.ask("POST", "/api/v1/campaigns/", json=body)
+    assert "country is missing" in refused.body["detail"][0]["msg"]
+    assert "default_region" not in refused.body["detail"][0]["msg"]

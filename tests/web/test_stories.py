@@ -215,7 +215,7 @@ async def test_a_preview_checks_contacts_and_says_when_the_first_is_called(
 ) -> None:
     api, _ = world
     campaign = await api.campaign(working_hours_enforced=True, working_hours=WEEKDAY)
-    contacts = [{"phone_number": n} for n in ("+919876543210", "12", "+91 98765 43210")]
+    contacts = [{"phone_number": n} for n in ("+12025550143", "12", "+1 202 555 0143")]
     path = f"/api/v1/campaigns/{campaign['campaign_id']}/preview"
     reply = await api.ask("POST", path, json={"contacts": contacts})
     assert reply.status == 200, reply.body

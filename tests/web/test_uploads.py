@@ -13,6 +13,7 @@ from tests.web.batch_server import PATIENCE_S, BatchServer, new_key, serve
 
 from apollo.usecases import check_contacts
 from apollo.web.batch_shapes import BatchAnswer
+from apollo.web.trial_shapes import TrialAnswer
 
 TWO = "phone_number,callee_name\n+919876500001,Asha\n+919876500002,Ravi\n"
 
@@ -193,3 +194,40 @@ async def test_no_file_whatever_is_answered_with_a_500(server: BatchServer) -> N
     await asyncio.to_thread(upload)
     shown = await server.world.read.batches(ACME, limit=500)
     assert all(sum(b["counters"].values()) == b["total_contacts"] for b in shown)
+
+
+async def test_a_dry_run_answers_200_with_how_the_file_is_read(server: BatchServer) -> None:
+    campaign = await server.world.campaign()
+    file = "Handy;Vorname\n+919876500001;Asha\n12;Ravi\n".encode("utf-16")
+    wanted = {"campaign_id": campaign, "dry_run": "true", "map": "callee_name=Vorname"}
+    trial = await server.upload(file, **wanted)
+    assert trial.status == 200, trial.text
+    TrialAnswer.model_validate(trial.json)
+    assert trial.json["read_as"]["variables"] == {"callee_name": "Vorname"}
+    assert trial.json["read_as"]["encoding"] == "UTF-16"
+    key = {"Idempotency-Key": new_key()}
+    body = {"campaign_id": campaign, "contacts": [{"phone_number": "12"}], "dry_run": True}
+    for _ in range(2):
+        asked = await server.ask("POST", "/batches", json=body, headers=key)
+        assert (asked.status, asked.json["total_contacts"]) == (200, 0)
+    assert await server.world.sql("select from batches") == []
+    assert await server.world.sql("select from idempotency_keys") == []
+    wrong = await server.upload(file, campaign_id=campaign, map="callee_name")
+    assert wrong.json["detail"][0]["loc"] == ["query", "map"]
+    missing = await server.upload(file, campaign_id=campaign, phone_column="Fax")
+    assert "no column 'Fax'" in missing.json["detail"][0]["msg"]
+
+
+async def test_rows_left_out_are_downloaded_as_they_were_uploaded(server: BatchServer) -> None:
+    campaign = await server.world.campaign()
+    file = b"Phone;Name\n+919876500001;Asha\n12;Ravi\n"
+    batch = await server.upload(file, campaign_id=campaign, on_invalid="skip")
+    assert batch.status == 201, batch.text
+    path = f"/batches/{batch.json['batch_id']}/rejected.csv"
+    kept = await server.ask("GET", path)
+    assert kept.headers["Content-Type"].startswith("text/csv")
+    assert kept.text.startswith(
+        '\ufeffPhone,Name,rejected_reason\r\n12,Ravi,"phone_number: the country'
+    )
+    foreign = await server.ask("GET", path, token=server.other_token)
+    assert foreign.status == 404

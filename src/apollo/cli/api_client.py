@@ -4,7 +4,7 @@ Owns how an answer that is not a success becomes a sentence. It never repeats a 
 changes something, and never shows the token.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from json import JSONDecodeError
 from types import TracebackType
 from typing import Any, Final, Self
@@ -22,7 +22,7 @@ _UPLOAD_TIMEOUT_S: Final = 1800.0
 # More lines would push the first of them off the screen.
 _FAULTS_SHOWN: Final = 10
 
-Query = Mapping[str, str | int | None]
+Query = Mapping[str, str | int | list[str] | None]
 _SUCCESS: Final = range(200, 300)
 _UNAUTHORISED: Final = 401
 _SERVER_ERROR: Final = 500
@@ -74,6 +74,11 @@ class ApiClient:
         """POST a JSON body, once; raises RefusedByApi or Unavailable."""
         return await self._ask("POST", path, json=body)
 
+    async def download(self, path: str) -> bytes:
+        """GET a file below the API's address; raises RefusedByApi or Unavailable."""
+        content: bytes = await self._ask("GET", path, reads=aiohttp.ClientResponse.read)
+        return content
+
     async def upload_csv(
         self, path: str, chunks: AsyncIterator[bytes], query: Query, idempotency_key: str
     ) -> Any:
@@ -92,16 +97,25 @@ class ApiClient:
         except _LostContact as fault:
             raise BrokenUpload(str(fault)) from fault
 
-    async def _ask(self, method: str, path: str, query: Query | None = None, **parts: Any) -> Any:
+    async def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        *,
+        reads: Callable[[aiohttp.ClientResponse], Awaitable[Any]] | None = None,
+        **parts: Any,
+    ) -> Any:
         if self._session is None:
             raise RuntimeError("ApiClient is an async context manager")
-        params = {name: str(value) for name, value in (query or {}).items() if value is not None}
+        params = _params(query or {})
         try:
             async with self._session.request(
                 method, f"{self.url}{path}", params=params, allow_redirects=False, **parts
             ) as response:
-                answer = await _content(response)
-                if response.status not in _SUCCESS:
+                is_good = response.status in _SUCCESS
+                answer = await (reads if reads and is_good else _content)(response)
+                if not is_good:
                     said = _sentence(self.url, path, response.status, answer)
                     if response.status >= _SERVER_ERROR:
                         raise Unavailable(said)
@@ -114,6 +128,16 @@ class ApiClient:
             raise _LostContact(
                 f"the connection to {self.url} broke before it had answered ({why})"
             ) from fault
+
+
+def _params(query: Query) -> list[tuple[str, str]]:
+    """Write a query; a list is repeated, and None left out."""
+    return [
+        (name, str(one))
+        for name, value in query.items()
+        for one in (value if isinstance(value, list) else [value])
+        if one is not None
+    ]
 
 
 class _LostContact(Unavailable):

@@ -34,6 +34,7 @@ from apollo.cli.render import (
     first_reason,
     progress_line,
     rejected_table,
+    trial_report,
     verdict_line,
 )
 from apollo.cli.terminal import AsJson, err, out, print_json, print_table, say
@@ -57,11 +58,11 @@ CampaignId = Annotated[
 CsvFile = Annotated[
     Path,
     typer.Argument(
-        metavar="FILE.csv",
+        metavar="FILE",
         exists=True,
         dir_okay=False,
         readable=True,
-        help="A column phone_number, mobile_number or phone; every other is a call variable.",
+        help="CSV or .xlsx, its columns named: one holds the number, the others are variables.",
     ),
 ]
 OnInvalid = Annotated[
@@ -78,6 +79,43 @@ OnDuplicate = Annotated[
         "--on-duplicate",
         metavar="skip|keep",
         help="Keep the first row of a number, or call it once for each row.",
+    ),
+]
+OnMostlyInvalid = Annotated[
+    str,
+    typer.Option(
+        "--on-mostly-invalid",
+        metavar="reject|accept",
+        help="What to do if more than half of the rows are bad.",
+    ),
+]
+PhoneColumn = Annotated[
+    str | None,
+    typer.Option("--phone-column", metavar="NAME", help="The column that holds the number."),
+]
+Mapped = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="VARIABLE=COLUMN",
+        help="The call variable that a column becomes; may be repeated.",
+    ),
+]
+Sheet = Annotated[
+    str | None, typer.Option("--sheet", metavar="NAME", help="The sheet of a workbook.")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Create nothing; say how the file is read and what is taken."),
+]
+SaveRejected = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-rejected",
+        metavar="FILE.csv",
+        dir_okay=False,
+        writable=True,
+        help="Write the rows that were left out there, to be corrected and uploaded again.",
     ),
 ]
 Start = Annotated[
@@ -123,6 +161,12 @@ def create(
     campaign: CampaignId,
     on_invalid: OnInvalid = "skip",
     on_duplicate: OnDuplicate = "skip",
+    on_mostly_invalid: OnMostlyInvalid = "reject",
+    phone_column: PhoneColumn = None,
+    mapped: Mapped = None,
+    sheet: Sheet = None,
+    dry_run: DryRun = False,
+    save_rejected: SaveRejected = None,
     start: Start = None,
     concurrency: Concurrency = None,
     max_retries: MaxRetries = None,
@@ -140,22 +184,36 @@ def create(
         "concurrency_limit": concurrency,
         "max_retries_override": max_retries,
         "default_region": default_region,
+        "phone_column": phone_column,
+        "map": mapped or [],
+        "sheet": sheet,
+        "dry_run": "true" if dry_run else None,
+        "on_mostly_invalid": None if on_mostly_invalid == "reject" else on_mostly_invalid,
     }
 
-    async def run() -> Any:
-        async with connect(load(os.environ)) as api:
-            return await upload(api, file, query, key)
-
     try:
-        made = asyncio.run(run())
+        made = asyncio.run(_upload(file, query, key, None if dry_run else save_rejected))
     except BrokenUpload as fault:
         again = f"repeat the command with --idempotency-key {key}, which makes it at most once"
         raise Unavailable(f"{fault}; whether the batch exists is not known: {again}") from fault
     if as_json:
         print_json(made)
         return
-    print_created(made)
+    if dry_run:
+        out.print(trial_report(made))
+        print_left_out(made)
+        return
+    print_created(made, saved_to=save_rejected)
     out.print(f"Watch it with: apollo batch watch {made['batch_id']}", markup=False)
+
+
+async def _upload(file: Path, query: Query, key: str, save_rejected: Path | None) -> Any:
+    async with connect(load(os.environ)) as api:
+        made = await upload(api, file, query, key)
+        if save_rejected is not None and made["rejected_count"]:
+            path = f"/api/v1/batches/{made['batch_id']}/rejected.csv"
+            await asyncio.to_thread(save_rejected.write_bytes, await api.download(path))
+        return made
 
 
 def watch(batch_id: BatchId, as_json: AsJson = False) -> None:
@@ -227,13 +285,23 @@ async def upload(api: ApiClient, file: Path, query: Query, idempotency_key: str)
         return await api.upload_csv("/api/v1/batches/csv", pieces, query, idempotency_key)
 
 
-def print_created(made: Mapping[str, Any]) -> None:
-    """Tell a person what became of an upload."""
+def print_created(made: Mapping[str, Any], *, saved_to: Path | None = None) -> None:
+    """Tell a person what became of an upload, and where the rows are that were left out."""
     out.print(
         f"Batch {made['batch_id']} has {made['total_contacts']:,} contacts and is"
         f" {made['status']}.",
         markup=False,
     )
+    print_left_out(made)
+    if made.get("rejected_count"):
+        where = (
+            f"in {saved_to}" if saved_to else f"GET /api/v1/batches/{made['batch_id']}/rejected.csv"
+        )
+        out.print(f"All of them, to be corrected and uploaded again: {where}", markup=False)
+
+
+def print_left_out(made: Mapping[str, Any]) -> None:
+    """List rows that were left out, a screenful of them."""
     left_out = rejected_table(made, rows_max=_REJECTED_SHOWN)
     if left_out is not None:
         print_table(left_out)

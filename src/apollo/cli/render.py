@@ -266,6 +266,34 @@ def rejected_table(batch: Mapping[str, Any], *, rows_max: int) -> Table | None:
     return table
 
 
+def trial_report(trial: Mapping[str, Any]) -> Text:
+    """Say what a dry run found, and how the list was read."""
+    read_as = trial["read_as"]
+    how = [
+        read_as["format"],
+        *(read_as[key] for key in ("encoding", "sheet") if read_as.get(key)),
+        *([f"separated by {read_as['separator']}"] if read_as.get("separator") else []),
+    ]
+    lines = [
+        f"Nothing was created. It would be {trial['total_contacts']:,} contacts.",
+        f"Left out would be {trial['rejected_count']:,} rows.",
+        f"Read as {', '.join(how)}.",
+        f"The number is in column {read_as['number_column']!r}.",
+    ]
+    lines += [
+        f"The country of numbers without a plus is in column {column!r}."
+        for column in read_as.get("country_columns", ())
+    ]
+    lines += [
+        f"Call variable: {name}" + ("" if name == column else f" (column {column!r})")
+        for name, column in read_as.get("variables", {}).items()
+    ]
+    report = Text("\n".join(lines))
+    if trial["would_be_refused"]:
+        report.append(f"\nIt would be refused: {trial['would_be_refused']}", "red")
+    return report
+
+
 def listing(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A plain table; None is shown as a dash, a time to the second in UTC."""
     table = Table(box=None, pad_edge=False)

@@ -13,6 +13,7 @@ import msgspec
 
 from apollo.core.model import COOLDOWN_MAX, NumberStrategy, RetryStrategy
 from apollo.core.numbers import parse_number
+from apollo.core.reach import Reach, checked_countries, checked_kinds, reach_of
 from apollo.core.windows import parse_working_hours
 from apollo.core.zones import check_timezone
 from apollo.errors import FieldError, Invalid
@@ -65,6 +66,14 @@ class CampaignSettings:
     amd: bool = False
     default_call_variables: dict[str, Any] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
+    # None: the countries of the caller ids.
+    allowed_countries: list[str] | None = None
+    allowed_number_types: list[str] = field(default_factory=list)
+
+    @property
+    def reach(self) -> Reach:
+        """Whom the campaign may call."""
+        return reach_of(self.phone_numbers, self.allowed_countries, self.allowed_number_types)
 
 
 def checked(settings: CampaignSettings, before: CampaignSettings | None = None) -> CampaignSettings:
@@ -89,6 +98,7 @@ def checked(settings: CampaignSettings, before: CampaignSettings | None = None) 
     _check_object("default_call_variables", settings.default_call_variables, errors)
     _check_object("metadata", settings.metadata, errors)
     _check_concurrency(settings.metadata, errors)
+    settings = _with_checked_reach(settings, errors)
     if errors:
         raise Invalid(errors)
     return replace(settings, phone_numbers=phone_numbers, retry_policy=retry_policy)
@@ -115,6 +125,19 @@ def _checked_numbers(phone_numbers: list[str], errors: list[FieldError]) -> list
         except ValueError as wrong:
             errors.append(_fault("phone_numbers", str(wrong), index))
     return list(dict.fromkeys(read))
+
+
+def _with_checked_reach(settings: CampaignSettings, errors: list[FieldError]) -> CampaignSettings:
+    countries, kinds = settings.allowed_countries, settings.allowed_number_types
+    try:
+        countries = None if countries is None else checked_countries(countries)
+    except ValueError as wrong:
+        errors.append(_fault("allowed_countries", str(wrong)))
+    try:
+        kinds = checked_kinds(kinds)
+    except ValueError as wrong:
+        errors.append(_fault("allowed_number_types", str(wrong)))
+    return replace(settings, allowed_countries=countries, allowed_number_types=kinds)
 
 
 def _with_known_zone(settings: CampaignSettings, errors: list[FieldError]) -> CampaignSettings:

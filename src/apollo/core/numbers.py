@@ -93,12 +93,10 @@ def read_number(
     return number
 
 
-def country_code_of(e164: str) -> int:
-    """Give the country calling code of a number that `parse_number` returned."""
-    code = phonenumbers.parse(e164).country_code
-    if code is None:
-        raise ValueError("not an E.164 number")
-    return code
+@lru_cache(maxsize=1024)
+def country_code_of_region(region: str) -> int:
+    """Give the calling code of a region that `check_region` returned."""
+    return phonenumbers.country_code_for_region(region)
 
 
 def check_region(name: str) -> str:
@@ -121,11 +119,6 @@ def _international(typed: Typed) -> Number:
     return _one_of([_read(f"+{without}"), _read(f"+{digits}")])
 
 
-@lru_cache(maxsize=1024)
-def _code_of_region(region: str) -> int:
-    return phonenumbers.country_code_for_region(region)
-
-
 def _after_zeros(typed: Typed, region: str | None) -> Number:
     """Read 00 as a plus; where the region dials abroad in another way, in that way as well."""
     digits = typed.digits if typed.without_zero is None else typed.without_zero
@@ -139,7 +132,7 @@ def _in_region(typed: Typed, region: str, country_codes: frozenset[int]) -> Numb
     """Read nationally; refused where the international reading is another number, and as likely."""
     digits = typed.digits if typed.without_zero is None else typed.without_zero
     national = _read(digits, region)
-    if not _begins_with(digits, country_codes | {_code_of_region(region)}):
+    if not _begins_with(digits, country_codes | {country_code_of_region(region)}):
         return _one_of([national])
     abroad = _read(f"+{digits}")
     if isinstance(national, str) or isinstance(abroad, str) or national == abroad:
@@ -156,7 +149,8 @@ def _of_caller_ids(typed: Typed, country_codes: frozenset[int]) -> Number:
     digits = typed.digits if typed.without_zero is None else typed.without_zero
     if not _begins_with(digits, country_codes):
         expected = f"write it with a plus and the country code, {EXAMPLE}"
-        raise ValueError(f"the country is missing; {expected}, or give default_region")
+        hint = ", or give default_region" if country_codes else ""
+        raise ValueError(f"the country is missing; {expected}{hint}")
     number = _one_of([_read(f"+{digits}")])
     for region in _main_regions(country_codes):
         if not _national_shape(region).fullmatch(digits):

@@ -52,6 +52,33 @@ async def copy_contacts(
     )
 
 
+async def copy_refused_rows(
+    connection: Connection, batch_id: uuid.UUID, pages: Iterable[bytes]
+) -> None:
+    """Store the rows of an upload that did not become contacts, as compressed pages.
+
+    Those of contacts that are added later go behind them if they have the same columns; of other
+    columns they would make no file, and only the answer names them.
+    """
+    header = await read_refused_rows(connection, batch_id=batch_id, page=0)
+    for nth, rows in enumerate(pages):
+        if nth == 0 and header is not None:
+            if rows != header:
+                return
+            continue
+        await _Q["add_refused_rows"].run(connection, batch_id=batch_id, rows=rows)
+
+
+async def read_refused_rows(
+    connection: Connection, *, batch_id: uuid.UUID, page: int
+) -> bytes | None:
+    """Read one page of a batch's refused rows; None after the last."""
+    rows: bytes | None = await _Q["read_refused_rows"].value(
+        connection, batch_id=batch_id, page=page
+    )
+    return rows
+
+
 async def lock_campaign(connection: Connection, campaign_id: uuid.UUID) -> Record:
     """Lock the campaign of a batch, waiting for claims and lifecycle changes to finish."""
     row = await _Q["lock_campaign"].row(connection, campaign_id=campaign_id)

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -62,6 +63,33 @@ async def count_filtered(
         updated_since=updated_since,
     )
     return int(found)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactFilter:
+    """Which contacts of a batch are wanted; None: all."""
+
+    status: str | None = None
+
+
+async def read_stretch(
+    connection: Connection,
+    *,
+    batch_id: uuid.UUID,
+    wanted: ContactFilter,
+    after: int,
+    length: int,
+) -> list[Record]:
+    """Read those wanted among the `length` contacts after a position, in upload order."""
+    return await _Q["read_stretch"].rows(
+        connection, batch_id=batch_id, after=after, length=length, **asdict(wanted)
+    )
+
+
+async def read_last_position(connection: Connection, batch_id: uuid.UUID) -> int:
+    """Read a batch's last position; 0 without contacts."""
+    last: int = await _Q["read_last_position"].value(connection, batch_id=batch_id)
+    return last
 
 
 async def lock_contact(connection: Connection, key: ContactKey) -> Contact | None:

@@ -15,7 +15,9 @@ from apollo.storage.database import Database
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, view_of_batch
 from apollo.usecases.check_contacts import check_object
-from apollo.usecases.create_batches import wake
+from apollo.usecases.create_batches import (
+    wake,
+)
 from apollo.usecases.read_batches import find_batch
 
 

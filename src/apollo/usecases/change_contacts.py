@@ -19,7 +19,9 @@ from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import fault_of_variables
-from apollo.usecases.create_batches import wake
+from apollo.usecases.create_batches import (
+    wake,
+)
 from apollo.usecases.read_batches import find_batch
 from apollo.usecases.schedule_follow_ups import contact_key, show_contact
 

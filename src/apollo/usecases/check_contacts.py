@@ -15,9 +15,12 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
-from apollo.core.csv_rows import COLUMNS_MAX, GivenContact
-from apollo.core.numbers import parse_number
+from apollo.core.list_header import COLUMNS_MAX, Columns
+from apollo.core.list_rows import VARIABLES_COLUMN, GivenContact, GivenCountry, as_text
+from apollo.core.numbers import Number, country_code_of_region, read_number
+from apollo.core.reach import Reach, fault_of
 from apollo.errors import FieldError, Invalid, TooLarge, Unavailable
+from apollo.usecases.refused_rows import RefusedRows
 
 # A batch's positions have room for more; beyond this an upload is a mistake more often than a plan.
 ROWS_MAX: Final = 10_000_000
@@ -29,6 +32,10 @@ _DEPTH_MAX: Final = 20
 BAD_ROWS_NAMED_MAX: Final = 100
 # Kept with the batch and shown with every reading of it.
 REJECTED_SHOWN_MAX: Final = 1000
+# Few real numbers end so; all that a spreadsheet has shortened do.
+_ZEROS: Final = "00000"
+# A refused contact that came as JSON, as the row that would become the same.
+_TITLES_OF_JSON: Final = ("phone_number", VARIABLES_COLUMN)
 # One COPY each: large enough that its round trip does not count, small enough for any memory.
 _FRAME_ROWS: Final = 2000
 _FRAME_BYTES: Final = 1024 * 1024
@@ -54,6 +61,13 @@ class OnDuplicate(enum.StrEnum):
     KEEP = "keep"  # the person is called once for each row
 
 
+class OnMostlyInvalid(enum.StrEnum):
+    """What a list does of which more than half of the rows are bad."""
+
+    REJECT = "reject"  # nothing is created: the list is another one than was meant, or read wrongly
+    ACCEPT = "accept"  # the good rows are called
+
+
 class Across(enum.StrEnum):
     """Where else a number may have come before."""
 
@@ -74,10 +88,11 @@ class CheckedContact(NamedTuple):
 class Rules:
     """What a batch asks of its rows; `rows_are` is how an error names them: contacts, rows."""
 
-    country_codes: frozenset[int]
+    reach: Reach
     default_region: str | None
     on_invalid: OnInvalid
     on_duplicate: OnDuplicate
+    on_mostly_invalid: OnMostlyInvalid = OnMostlyInvalid.REJECT
     rows_are: str
 
 
@@ -88,7 +103,12 @@ class Intake:
         self.accepted = 0
         self.rejected: list[dict[str, Any]] = []
         self.rejected_count = 0
+        self.refused = RefusedRows()
+        self._columns: Columns | None = None
         self._rules = rules
+        # Bad rows, and those that share a number which a spreadsheet may have shortened; numbers
+        # that only came before are neither.
+        self.invalid = self._shortened = 0
         self._bad_rows: list[FieldError] = []
         self._seen = _SeenNumbers()
         self._encode = msgspec.json.Encoder().encode
@@ -104,21 +124,19 @@ class Intake:
     def __exit__(self, *_: object) -> None:
         self._seen.close()
         self._spool.close()
+        self.refused.close()
 
     def add(self, given: GivenContact) -> None:
         """Check one contact. Raises TooLarge after ten million, Unavailable on a full disk."""
         if self.accepted + self.rejected_count >= ROWS_MAX:
             msg = f"more than {ROWS_MAX} rows; split the file into several batches"
             raise TooLarge(msg)
+        self._columns = given.columns
         if given.fault is not None:
             self._refuse(given, *given.fault)
             return
         try:
-            number = parse_number(
-                given.phone_number,
-                country_codes=self._rules.country_codes,
-                default_region=self._rules.default_region,
-            )
+            number = self._number_of(given)
         except ValueError as fault:
             self._refuse(given, "phone_number", str(fault))
             return
@@ -126,24 +144,58 @@ class Intake:
         if fault_text := fault_of_variables(given.call_variables, variables):
             self._refuse(given, "call_variables", fault_text)
         elif self._rules.on_duplicate is OnDuplicate.SKIP and not self._seen.add(number):
+            self._shortened += number.endswith(_ZEROS)
             self._reject(given, "the same number came before in this batch")
         else:
             self._keep(given.row, number, variables)
 
     def close_books(self) -> None:
         """Say that nothing more comes. Raises Invalid for bad rows, or if nothing is left."""
-        if self._bad_rows:
-            raise Invalid(self._bad_rows)
-        self._check_not_empty()
+        if fault := self.fault():
+            raise fault
         self._flush()
 
-    def _check_not_empty(self) -> None:
+    def fault(self) -> Invalid | None:
+        """Say why what came in is no batch; None if it is one."""
+        if self._bad_rows:
+            return Invalid(self._bad_rows)
+        first = self.rejected[0]["reason"] if self.rejected else ""
+        msg = ""
         if not self.accepted:
             msg = "a batch needs at least one contact"
-            if self.rejected:
-                why = self.rejected[0]["reason"]
-                msg += f"; all {self.rejected_count} rows were left out, the first because {why}"
-            raise Invalid.field(self._rules.rows_are, msg)
+            if first:
+                msg += f"; all {self.rejected_count} rows were left out, the first because {first}"
+        elif self._rules.on_mostly_invalid is OnMostlyInvalid.REJECT:
+            msg = self._doubt(first)
+        return Invalid.field(self._rules.rows_are, msg) if msg else None
+
+    def _doubt(self, first: str) -> str:
+        rows = self.accepted + self.rejected_count
+        todo = "correct the list (dry_run shows how it is read), or send on_mostly_invalid=accept"
+        if self._shortened:
+            return (
+                f"{self._shortened:,} rows repeat a number that ends in zeros, as if a spreadsheet"
+                " had shortened them (9.19877E+11); format the column as text and export again, or"
+                " send on_mostly_invalid=accept"
+            )
+        if 2 * self.invalid > rows:
+            return f"{self.invalid:,} of {rows:,} rows are bad, the first because {first}; {todo}"
+        return ""
+
+    def _number_of(self, given: GivenContact) -> str:
+        """Read a contact's number, in the country that its row names; ValueError says why not."""
+        rules, country = self._rules, given.country
+        if country is None:
+            read = read_number(
+                given.phone_number,
+                country_codes=rules.reach.country_codes,
+                default_region=rules.default_region,
+            )
+        else:
+            read = _read_in_country(given.phone_number, country, rules)
+        if reason := fault_of(read, rules.reach):
+            raise ValueError(reason)
+        return read.e164
 
     async def leave_out(self, find: FindReasons) -> None:
         """Leave out accepted contacts for reasons that only the database knows.
@@ -160,10 +212,24 @@ class Intake:
                 contact = frame[asked[place]]
                 self._left_out[nth + asked[place]] = 1
                 self.accepted -= 1
-                variables = msgspec.json.decode(contact.call_variables)
-                self._reject(GivenContact(contact.row, contact.phone_number, variables), reason)
+                self._reject(self._given_again(contact), reason)
             nth += len(frame)
-        self._check_not_empty()
+        if fault := self.fault():
+            raise fault
+
+    def _given_again(self, contact: CheckedContact) -> GivenContact:
+        """Return an accepted contact as it was given, as far as that is known still."""
+        variables = msgspec.json.decode(contact.call_variables)
+        cells: list[str] = []
+        if self._columns is not None:
+            cells = [
+                "" if name is None else as_text(variables.get(name))
+                for name in self._columns.variables
+            ]
+            cells[self._columns.number] = contact.phone_number
+        return GivenContact(
+            contact.row, contact.phone_number, variables, cells=cells, columns=self._columns
+        )
 
     def frames(self) -> Iterator[list[CheckedContact]]:
         """Return what was accepted and not left out, in order, in pieces; may be asked again."""
@@ -183,6 +249,7 @@ class Intake:
             yield decode(self._spool.read(int.from_bytes(size)))
 
     def _refuse(self, given: GivenContact, field: str, reason: str) -> None:
+        self.invalid += 1
         if self._rules.on_invalid is OnInvalid.SKIP:
             self._reject(given, f"{field}: {reason}" if field else reason)
             return
@@ -195,6 +262,11 @@ class Intake:
 
     def _reject(self, given: GivenContact, reason: str) -> None:
         self.rejected_count += 1
+        if given.columns is not None:
+            self.refused.add(given.columns.titles, given.cells, reason)
+        else:
+            variables = self._encode(given.call_variables).decode()
+            self.refused.add(_TITLES_OF_JSON, (given.phone_number, variables), reason)
         if len(self.rejected) < REJECTED_SHOWN_MAX:
             # jsonb cannot hold NUL, and nobody needs more to find the row.
             shown = given.phone_number[:40].replace("\0", "\ufffd")
@@ -250,6 +322,30 @@ class _SeenNumbers:
     def close(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
+
+
+def _read_in_country(text: str, country: GivenCountry, rules: Rules) -> Number:
+    is_explicit = "+" in text or text.lstrip(" '").startswith("00")
+    if country.region is None:
+        if not is_explicit:
+            raise ValueError(
+                f"nobody knows the country in column {country.column!r}; write two letters such as"
+                " GB, or a calling code such as 44, or the number with a plus"
+            )
+        region = rules.default_region
+    else:
+        region = country.region
+    codes = rules.reach.country_codes
+    read = read_number(
+        text, country_codes=codes, default_region=rules.default_region, row_region=region
+    )
+    is_bound = country.region is not None and (country.is_code or not is_explicit)
+    if is_bound and country_code_of_region(country.region or "") != read.country_code:
+        raise ValueError(
+            f"it is a number of {read.region}, and column {country.column!r} says"
+            f" {country.region}; correct the one that is wrong"
+        )
+    return read
 
 
 def fault_of_variables(value: dict[str, Any], encoded: bytes) -> str | None:

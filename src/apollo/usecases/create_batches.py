@@ -9,14 +9,12 @@ import asyncio
 import contextlib
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import chain, islice
 from typing import Any, Final
 
 from apollo.core import ids
-from apollo.core.csv_rows import CsvReader, GivenContact
-from apollo.core.numbers import check_region, country_code_of
+from apollo.core.list_rows import GivenContact
 from apollo.core.states import BatchStatus, PausedBy
 from apollo.core.windows import local_start
 from apollo.errors import Invalid, NotAllowedNow, NotFound, Unavailable
@@ -29,18 +27,17 @@ from apollo.usecases.avoid_repeats import (
     Place,
     Repeats,
     leave_out_repeats,
-    read_within,
     skip_what_came_meanwhile,
 )
 from apollo.usecases.batch_views import View, view_of_batch
 from apollo.usecases.check_contacts import (
     Across,
     Intake,
-    OnDuplicate,
     OnInvalid,
-    Rules,
     check_object,
 )
+from apollo.usecases.read_lists import ListReader
+from apollo.usecases.wanted_batches import NewBatch, reach_of_campaign, repeats_of, rules_of
 
 # Checking a number costs about 30 µs: the event loop is never kept for more than a millisecond or
 # two, so webhooks and dialling go on beside an upload. (A thread would cost them up to 5 ms each.)
@@ -56,26 +53,6 @@ RouteOf = Callable[[str, str], Awaitable[AgentRoute | None]]
 OnCreated = Callable[[Connection, View], Awaitable[None]]
 # Called now and then while a large batch is checked and written; cheap, or it is the caller's loss.
 Keep = Callable[[], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewBatch:
-    """What somebody asks for, apart from the contacts; ranges were checked at the edge."""
-
-    campaign_id: str
-    scheduled_start: str | datetime | None = None
-    ends_at: str | datetime | None = None
-    concurrency_limit: int | None = None
-    max_retries_override: int | None = None
-    call_context: dict[str, Any] = field(default_factory=dict)
-    metadata: dict[str, Any] = field(default_factory=dict)
-    on_invalid: OnInvalid = OnInvalid.REJECT
-    on_duplicate: OnDuplicate = OnDuplicate.SKIP
-    across: Across = Across.CAMPAIGN
-    # ISO 8601: batches that ended within this time count, too.
-    within: str | None = None
-    on_barred: OnDuplicate = OnDuplicate.SKIP
-    default_region: str | None = None
 
 
 class CreateBatches:
@@ -95,12 +72,18 @@ class CreateBatches:
         on_created: OnCreated | None = None,
         keep: Keep | None = None,
     ) -> View:
-        """Create a batch from rows; gives the batch object. Raises Refused, creating nothing."""
+        """Create a batch from rows; gives the batch object. Raises Refused, creating nothing.
+
+        A dry run creates nothing either, and gives what would be taken.
+        """
         repeats = repeats_of(wanted)
         campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
-        with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
+        with Intake(rules_of(wanted, reach_of_campaign(campaign), rows_are="contacts")) as intake:
             await take_in(intake, contacts, keep)
+            if wanted.dry_run:
+                place = Place(principal.organization_id, campaign["id"], uuid.uuid4())
+                return await self._trial(wanted, intake, repeats, place, {"format": "json"})
             intake.close_books()
             return await self._load(
                 principal, wanted, campaign["id"], times, intake, repeats, on_created, keep
@@ -115,18 +98,24 @@ class CreateBatches:
         on_created: OnCreated | None = None,
         keep: Keep | None = None,
     ) -> View:
-        """Create a batch from a CSV file in pieces; gives the batch object.
+        """Create a batch from a CSV file or a workbook in pieces; gives the batch object.
 
+        A dry run creates nothing, and gives what would be taken and how the file is read.
         Raises Refused, creating nothing. No connection is held while the file comes in.
         """
         repeats = repeats_of(wanted)
         campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
-        reader = CsvReader()
-        with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="rows")) as intake:
+        reader = ListReader(wanted.columns, wanted.sheet)
+        rules = rules_of(wanted, reach_of_campaign(campaign), rows_are="rows")
+        with contextlib.closing(reader), Intake(rules) as intake:
             async for piece in pieces:
                 await take_in(intake, reader.feed(piece), keep)
+            await reader.open_workbook()
             await take_in(intake, reader.finish(), keep)
+            if wanted.dry_run:
+                place = Place(principal.organization_id, campaign["id"], uuid.uuid4())
+                return await self._trial(wanted, intake, repeats, place, reader.reading())
             intake.close_books()
             return await self._load(
                 principal, wanted, campaign["id"], times, intake, repeats, on_created, keep
@@ -144,13 +133,36 @@ class CreateBatches:
         repeats = repeats_of(wanted)
         campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
-        with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
+        with Intake(rules_of(wanted, reach_of_campaign(campaign), rows_are="contacts")) as intake:
             async for page in pages:
                 await take_in(intake, page, None)
             intake.close_books()
             return await self._load(
                 principal, wanted, campaign["id"], times, intake, repeats, on_created, None
             )
+
+    async def _trial(
+        self, wanted: NewBatch, intake: Intake, repeats: Repeats, place: Place, reading: View
+    ) -> View:
+        """Say what a batch would take and leave out, and whether it would be refused."""
+        refusal = None
+        try:
+            intake.close_books()
+            async with self._db.connection() as connection:
+                await leave_out_repeats(connection, intake, repeats, place)
+        except Invalid as fault:
+            refusal = fault.errors[0].msg
+        if intake.invalid and wanted.on_invalid is OnInvalid.REJECT:
+            refusal = refusal or "there are bad rows; correct them, or send on_invalid=skip"
+        return {
+            "dry_run": True,
+            "campaign_id": wanted.campaign_id,
+            "would_be_refused": refusal,
+            "total_contacts": intake.accepted,
+            "rejected": intake.rejected,
+            "rejected_count": intake.rejected_count,
+            "read_as": reading,
+        }
 
     async def open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
         """Read the campaign of a new batch. Raises NotFound, NotAllowedNow, Invalid."""
@@ -303,36 +315,6 @@ def _check_not_cancelled(campaign: Record) -> None:
         raise NotAllowedNow("the campaign is cancelled for good; create a new campaign")
 
 
-def repeats_of(wanted: NewBatch) -> Repeats:
-    """Say whom a batch is not to call again. Raises Invalid for an unreadable `within`."""
-    within = None if wanted.within is None else read_within(wanted.within)
-    is_kept = wanted.on_duplicate is OnDuplicate.KEEP
-    if within is not None and (is_kept or wanted.across is Across.NONE):
-        msg = "has no effect with across=none or on_duplicate=keep; leave it out"
-        raise Invalid.field("within", msg)
-    return Repeats(
-        across=Across.NONE if is_kept else wanted.across,
-        within=within,
-        with_barred=wanted.on_barred is OnDuplicate.KEEP,
-    )
-
-
-def rules_of(wanted: NewBatch, phone_numbers: Sequence[str], *, rows_are: str) -> Rules:
-    """Say what a batch asks of its rows. Raises Invalid for an unknown region."""
-    if wanted.default_region is not None:
-        try:
-            check_region(wanted.default_region)
-        except ValueError as fault:
-            raise Invalid.field("default_region", str(fault)) from None
-    return Rules(
-        country_codes=frozenset(map(country_code_of, phone_numbers)),
-        default_region=wanted.default_region,
-        on_invalid=wanted.on_invalid,
-        on_duplicate=wanted.on_duplicate,
-        rows_are=rows_are,
-    )
-
-
 async def take_in(intake: Intake, contacts: Iterable[GivenContact], keep: Keep | None) -> None:
     """Check contacts one by one, letting others work in between."""
     for nth, contact in enumerate(contacts, 1):
@@ -352,7 +334,8 @@ async def copy_contacts(
     *,
     behind: int = 0,
 ) -> None:
-    """Write what was accepted behind a position."""
+    """Write what was accepted behind a position, and keep what was refused."""
+    await batches.copy_refused_rows(connection, batch_id, intake.refused.pages())
     contacts = ((c.phone_number, c.call_variables) for c in chain.from_iterable(intake.frames()))
     for first in range(1, intake.accepted + 1, _CONTACTS_PER_COPY):
         await batches.copy_contacts(

@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from apollo.core import ids
-from apollo.core.csv_rows import GivenContact
 from apollo.core.ids import ContactKey
+from apollo.core.list_rows import GivenContact
 from apollo.core.states import LIVE_BATCH, ContactStatus
 from apollo.errors import Invalid, NotAllowedNow
 from apollo.ports import Bus, WakeUp, Why
@@ -23,15 +23,13 @@ from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import REJECTED_SHOWN_MAX, Intake, OnDuplicate
 from apollo.usecases.create_batches import (
     CreateBatches,
-    NewBatch,
     OnCreated,
     copy_contacts,
-    repeats_of,
-    rules_of,
     take_in,
     wake,
 )
 from apollo.usecases.read_batches import find_batch
+from apollo.usecases.wanted_batches import NewBatch, reach_of_campaign, repeats_of, rules_of
 
 # They are checked and written under the campaign's lock: some hundred milliseconds of its claims.
 ADDED_MAX: Final = 10_000
@@ -74,7 +72,7 @@ class ExtendBatches:
             found = await find_batch(connection, principal, batch_id)
         wanted = replace(wanted, campaign_id=ids.campaign_id(found["campaign_id"]))
         campaign = await self._create.open_campaign(principal, wanted)
-        with Intake(rules_of(wanted, campaign["phone_numbers"], rows_are="contacts")) as intake:
+        with Intake(rules_of(wanted, reach_of_campaign(campaign), rows_are="contacts")) as intake:
             await take_in(intake, given, None)
             if intake.accepted + intake.rejected_count > ADDED_MAX:
                 msg = f"at most {ADDED_MAX} at a time; more are a batch of their own"

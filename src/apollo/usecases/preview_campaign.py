@@ -14,9 +14,9 @@ from apollo.core.campaign_settings import (
     CampaignSettings,
     warnings_of,
 )
-from apollo.core.csv_rows import GivenContact
 from apollo.core.diagnosis.view import opening
 from apollo.core.forecast import Measured, calls_needed, finish_at, longest_wait, measure
+from apollo.core.list_rows import GivenContact
 from apollo.core.windows import WorkingHours, local_start, parse_working_hours
 from apollo.errors import NotFound
 from apollo.storage import diagnosis as storage
@@ -25,8 +25,11 @@ from apollo.storage.diagnosis import CampaignLoad
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, whole
 from apollo.usecases.check_contacts import Intake, OnDuplicate, OnInvalid
-from apollo.usecases.create_batches import NewBatch, rules_of, take_in
+from apollo.usecases.create_batches import (
+    take_in,
+)
 from apollo.usecases.manage_campaigns import ManageCampaigns, changed_settings
+from apollo.usecases.wanted_batches import NewBatch, rules_of
 
 _REJECTED_SHOWN: Final = 100
 _OF_BATCH: Final = "batch.concurrency_limit"
@@ -134,7 +137,7 @@ class PreviewCampaign:
             on_duplicate=planned.on_duplicate,
             default_region=planned.default_region,
         )
-        rules = rules_of(wanted, settings.phone_numbers, rows_are="contacts")
+        rules = rules_of(wanted, settings.reach, rows_are="contacts")
         with Intake(rules) as intake:
             await take_in(intake, planned.contacts, None)
             return intake.accepted, intake

@@ -6,14 +6,16 @@ a client reads.
 
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from itertools import groupby
+from itertools import count, groupby
 from operator import itemgetter
 from typing import Any, Final
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis
+from apollo.core.states import ContactStatus
 from apollo.errors import Invalid, NotFound
 from apollo.storage import batches, call_records, contacts
+from apollo.storage.contacts import ContactFilter
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import (
@@ -24,8 +26,9 @@ from apollo.usecases.batch_views import (
     view_of_call_on_its_own,
     view_of_contact,
 )
-from apollo.usecases.export_results import PAGE_ROWS, header_line, lines_of
+from apollo.usecases.export_results import PAGE_ROWS, ResultsForm, ResultsSheet
 from apollo.usecases.list_filters import Listed, ListFilter
+from apollo.usecases.refused_rows import NOTHING_REFUSED, text_of
 
 # Explains a batch of an organisation.
 Diagnose = Callable[[str, uuid.UUID], Awaitable[Diagnosis]]
@@ -166,28 +169,58 @@ class ReadBatches:
         return [view_of_call_on_its_own(r) for r in rows]
 
     async def results(
-        self, principal: Principal, batch_id: str, *, is_raw: bool
+        self,
+        principal: Principal,
+        batch_id: str,
+        form: ResultsForm,
+        *,
+        status: ContactStatus | None = None,
     ) -> AsyncIterator[bytes]:
-        """Give the results as CSV, a page at a time. Raises NotFound before anything is sent."""
-        async with self._db.connection() as connection:
+        """Give the results as CSV, a page at a time. Raises NotFound, Invalid before all else."""
+        wanted = ContactFilter(status=status)
+        async with self._db.transaction(snapshot=True) as connection:
             batch = await find_batch(connection, principal, batch_id)
-        return self._results_of(batch["id"], is_raw=is_raw)
+            first = await contacts.read_stretch(
+                connection, batch_id=batch["id"], wanted=ContactFilter(), after=0, length=PAGE_ROWS
+            )
+            last = await contacts.read_last_position(connection, batch["id"])
+        sheet = ResultsSheet(batch["id"], form, first)
+        return self._results_of(sheet, wanted, last)
 
-    async def _results_of(self, batch_id: uuid.UUID, *, is_raw: bool) -> AsyncIterator[bytes]:
-        yield header_line()
-        position = 0
-        while True:
+    async def _results_of(
+        self, sheet: ResultsSheet, wanted: ContactFilter, last: int
+    ) -> AsyncIterator[bytes]:
+        yield sheet.header()
+        for after in range(0, last, PAGE_ROWS):
             # A snapshot for each page: a transaction that waits for a slow reader would be ended
             # by the server, and until then keep it from tidying up after the dialler.
             async with self._db.transaction(snapshot=True) as connection:
-                rows = await contacts.read_page(
-                    connection, batch_id=batch_id, skip=position, limit=PAGE_ROWS
+                rows = await contacts.read_stretch(
+                    connection,
+                    batch_id=sheet.batch_id,
+                    wanted=wanted,
+                    after=after,
+                    length=PAGE_ROWS,
                 )
-                calls = await _calls_of(connection, batch_id, rows, every_call=False)
-            if not rows:
+                calls = await _calls_of(connection, sheet.batch_id, rows, every_call=False)
+            if rows:
+                yield sheet.lines(rows, calls)
+
+    async def rejected(self, principal: Principal, batch_id: str) -> AsyncIterator[bytes]:
+        """Give the rows that were left out, as CSV, a page at a time. Raises NotFound at once."""
+        async with self._db.connection() as connection:
+            batch = await find_batch(connection, principal, batch_id)
+        return self._rejected_of(batch["id"])
+
+    async def _rejected_of(self, batch_id: uuid.UUID) -> AsyncIterator[bytes]:
+        for page in count():
+            async with self._db.connection() as connection:
+                rows = await batches.read_refused_rows(connection, batch_id=batch_id, page=page)
+            if rows is None:
+                if page == 0:
+                    yield NOTHING_REFUSED
                 return
-            yield lines_of(batch_id, rows, calls, is_raw=is_raw)
-            position = rows[-1]["position"]
+            yield text_of(rows)
 
 
 def batch_key(batch_id: str) -> uuid.UUID:

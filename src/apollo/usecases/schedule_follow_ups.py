@@ -19,7 +19,9 @@ from apollo.storage.calls import Moves, reopen_batch, write_moves
 from apollo.storage.database import Connection, Database, Record
 from apollo.usecases.authenticate import Principal
 from apollo.usecases.batch_views import View, explanation, view_of_contact
-from apollo.usecases.create_batches import wake
+from apollo.usecases.create_batches import (
+    wake,
+)
 from apollo.usecases.read_batches import find_batch
 
 # An earlier time is a mistake: a clock, a zone, a zero date. A little past is a slow client.

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from apollo.core.events import Reached
 from apollo.core.states import BatchStatus, CallKind, ContactStatus, PausedBy
-from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid
+from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid, OnMostlyInvalid
 from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp
 
 _TIME: Final = (
@@ -70,9 +70,27 @@ BarredRows = Annotated[
         " 608), as an earlier call of yours was told. `skip`: left out. `keep`: called.",
     ),
 ]
+MostlyInvalid = Annotated[
+    OnMostlyInvalid,
+    Field(
+        strict=False,
+        description="If more than half of the rows are bad, or numbers look shortened by a"
+        " spreadsheet: `reject`: 422, creating nothing. `accept`: the good rows are called.",
+    ),
+]
 Region = Annotated[
     str | None,
-    Field(description="Two letters; how numbers without a plus are read.", examples=["IN"]),
+    Field(
+        description="Two letters: the country in which numbers without a plus are read.",
+        examples=["IN"],
+    ),
+]
+DryRun = Annotated[
+    bool,
+    Field(
+        description="Create nothing; answer 200 with what would be taken, what left out and why,"
+        " and how the list is read."
+    ),
 ]
 
 
@@ -103,7 +121,9 @@ class BatchHead(Body):
     across: AcrossBatches = Across.CAMPAIGN
     within: Within = None
     on_barred: BarredRows = OnDuplicate.SKIP
+    on_mostly_invalid: MostlyInvalid = OnMostlyInvalid.REJECT
     default_region: Region = None
+    dry_run: DryRun = False
 
 
 class BatchBody(BatchHead):
@@ -149,7 +169,24 @@ class UploadQuery(Body):
     across: AcrossBatches = Across.CAMPAIGN
     within: Within = None
     on_barred: BarredRows = OnDuplicate.SKIP
+    on_mostly_invalid: MostlyInvalid = OnMostlyInvalid.REJECT
     default_region: Region = None
+    dry_run: DryRun = False
+    phone_column: str | None = Field(
+        default=None,
+        max_length=200,
+        description="The column that holds the number, if its name is not a usual one.",
+        examples=["Primary contact"],
+    )
+    map: list[str] = Field(
+        default=[],
+        max_length=200,
+        description="`variable=column`, repeated: the call variable that a column becomes.",
+        examples=[["callee_name=First Name"]],
+    )
+    sheet: str | None = Field(
+        default=None, max_length=200, description="The sheet of a workbook that has several."
+    )
 
 
 class BatchChanges(Changes):

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from apollo.core.states import BatchStatus, ContactStatus
+from apollo.usecases.export_results import ResultsForm
 from apollo.usecases.list_filters import ListFilter
 from apollo.web import listing
 from apollo.web.batch_shapes import (
@@ -120,13 +121,53 @@ async def download_results(
     caller: Caller,
     uses: Uses,
     batch_id: BatchId,
+    columns: Annotated[
+        str | None,
+        Query(
+            description="Only these columns, separated by commas, in this order: of the contact and"
+            " its last call, or call variables by their names.",
+            examples=["phone_number,policy_id,status"],
+        ),
+    ] = None,
+    status: Annotated[ContactStatus | None, Query(description="Only in this status.")] = None,
     raw: Annotated[
-        bool, Query(description="Leave cells that a spreadsheet would run as a formula.")
+        bool,
+        Query(description="For programs: leave cells that a spreadsheet would run as a formula."),
     ] = False,
+    bom: Annotated[
+        bool | None,
+        Query(description="Begin with a byte-order mark, as spreadsheets need; not with `raw`."),
+    ] = None,
 ) -> Response:
-    """Download one line per contact, with its last call."""
-    lines = await uses.read_batches.results(caller, batch_id, is_raw=raw)
+    """Download one line per contact, with its last call, and a column for each call variable.
+
+    The file can be uploaded as it is: only the number and the variables count then. The last
+    column, `call_variables`, has all of them as JSON; variables that the first thousand contacts
+    lack are only there.
+    """
+    form = ResultsForm(
+        columns=[one.strip() for one in columns.split(",") if one.strip()] if columns else (),
+        is_raw=raw,
+        has_mark=not raw if bom is None else bom,
+    )
+    lines = await uses.read_batches.results(caller, batch_id, form, status=status)
     headers = {"Content-Disposition": f'attachment; filename="{batch_id}.csv"'}
+    return StreamingResponse(lines, headers=headers, media_type="text/csv")
+
+
+@router.get(
+    "/batches/{batch_id}/rejected.csv",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"text/csv": {}}}},
+)
+async def download_rejected(caller: Caller, uses: Uses, batch_id: BatchId) -> Response:
+    """Download the rows that were left out, as they were uploaded, and why.
+
+    The last column, `rejected_reason`, is ignored when the corrected file is uploaded. Rows of a
+    JSON body have the columns `phone_number` and `call_variables`. Nothing left out: only a header.
+    """
+    lines = await uses.read_batches.rejected(caller, batch_id)
+    headers = {"Content-Disposition": f'attachment; filename="{batch_id}-rejected.csv"'}
     return StreamingResponse(lines, headers=headers, media_type="text/csv")
 
 

@@ -149,6 +149,18 @@ class CampaignFields(Body):
     default_call_variables: dict[str, Any] | None = Field(
         None, description="Under each contact's own variables.", examples=[{"language": "en"}]
     )
+    allowed_countries: list[str] | None = Field(
+        None,
+        description="Countries whose numbers may be called, two letters each, or `*` for all. By"
+        " default those of the caller ids, with their territories.",
+        examples=[["US", "CA"]],
+    )
+    allowed_number_types: list[str] | None = Field(
+        None,
+        description="Kinds of number that are refused otherwise: premium_rate, shared_cost,"
+        " personal, universal_access, satellite, global_service, pager, voicemail, own_caller_id.",
+        examples=[["universal_access"]],
+    )
     metadata: Metadata | None = Field(
         None,
         description="Free; concurrency_limit (1 to 10000) bounds all batches together.",
@@ -232,6 +244,12 @@ class CampaignAnswer(Answer):
     )
     metadata: Metadata = Field(
         description="As given; `concurrency_limit` bounds the calls of all batches together."
+    )
+    allowed_countries: list[str] | None = Field(
+        description="Countries whose numbers may be called; null: those of the caller ids."
+    )
+    allowed_number_types: list[str] = Field(
+        description="Kinds of number that are called all the same, such as `premium_rate`."
     )
     completed_calls: int = Field(description="Calls that reached somebody.")
     failed_calls: int = Field(description="Calls that failed.")
@@ -365,6 +383,8 @@ def show(campaign: CampaignRecord) -> CampaignAnswer:
         amd=settings.amd,
         default_call_variables=settings.default_call_variables,
         metadata=settings.metadata,
+        allowed_countries=settings.allowed_countries,
+        allowed_number_types=settings.allowed_number_types,
         completed_calls=campaign.completed_calls,
         failed_calls=campaign.failed_calls,
         busy_calls=campaign.busy_calls,

@@ -16,13 +16,24 @@ from pydantic import BaseModel, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from apollo.core.csv_rows import GivenContact
+from apollo.core.list_rows import GivenContact
 from apollo.errors import FieldError, Invalid, TooLarge
 from apollo.web.faults import SHOWN_MAX
 from apollo.web.requests import decode_json
 from apollo.web.schemas import unknown
 
-_CSV_TYPES: Final = frozenset({"text/csv", "application/csv", "application/vnd.ms-excel"})
+# What a file is, its first bytes say; these are what clients call it.
+_FILE_TYPES: Final = frozenset(
+    {
+        "text/csv",
+        "application/csv",
+        "application/vnd.ms-excel",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/octet-stream",
+        "text/plain",
+        "text/tab-separated-values",
+    }
+)
 # Part headers are a name and a type; python-multipart itself does not bound them.
 _PART_HEADER_MAX: Final = 8 * 1024
 # As large as any other body; only the contacts are many.
@@ -199,7 +210,7 @@ def csv_pieces(request: Request) -> AsyncIterator[bytes]:
     Raises Invalid for another kind of body.
     """
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind.decode("latin-1").lower() in _CSV_TYPES:
+    if kind.decode("latin-1").lower() in _FILE_TYPES:
         return request.stream()
     if kind.lower() == b"multipart/form-data" and (boundary := options.get(b"boundary")):
         return _file_of_form(request, boundary)

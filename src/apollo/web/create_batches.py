@@ -12,10 +12,11 @@ import msgspec
 from fastapi import APIRouter, Query, Request, Response
 from starlette.requests import ClientDisconnect
 
+from apollo.core.list_header import ColumnChoice
 from apollo.errors import FieldError, Invalid, Refused
 from apollo.usecases.batch_views import View
-from apollo.usecases.create_batches import NewBatch
 from apollo.usecases.remember_answers import FirstAnswer, Reservation
+from apollo.usecases.wanted_batches import NewBatch
 from apollo.web.batch_shapes import BatchAnswer, BatchBody, BatchHead, UploadQuery
 from apollo.web.contact_input import csv_pieces, read_batch_body
 from apollo.web.idempotency import (
@@ -36,18 +37,27 @@ from apollo.web.requests import (
     decode_json,
 )
 from apollo.web.schemas import schema_of
+from apollo.web.trial_shapes import TrialAnswer
 
 _PATH: Final = "/batches"
 _UPLOAD_PATH: Final = "/batches/csv"
 _UPLOAD: Final = """
-Create a batch from a CSV file of up to 10 million rows, sent as `text/csv` or as the part `file` of
-a form.
+Create a batch from a list of up to 10 million rows: a CSV file or an Excel workbook (.xlsx), sent
+as the body or as the part `file` of a form.
 
-The first row names the columns, case-sensitively. The number is in `phone_number`, else in
-`mobile_number`, else in `phone`; every other column is a call variable. UTF-8, with or without a
-byte-order mark; empty rows are skipped; rows are counted as a spreadsheet counts them, the header
-being row 1. Nothing is dialled, and nothing is left behind, unless the whole file was read.
+The first row names the columns. The number is in `phone_number`, else in `mobile_number`, else in
+`phone`, else in a column that is usually called so (`Mobile`, `Handynummer`, `Phone 1 - Value`);
+`phone_column` says which. A column `phone_code`, `country_code` or `country` names the country of
+numbers without a plus. Every other column is a call variable; `map` renames.
+
+UTF-8, UTF-16 and Windows-1252 are read, separated by commas, semicolons, tabs or pipes; empty rows
+are skipped; rows are counted as a spreadsheet counts them, the header being row 1. Nothing is
+dialled, and nothing is left behind, unless the whole file was read. `dry_run=true` shows how.
 """
+_WORKBOOK: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+_TRIAL: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"model": TrialAnswer, "description": "A dry run: nothing was created."}
+}
 _JSON_INPUT: Final[dict[str, Any]] = {
     "parameters": [KEY_PARAMETER],
     "requestBody": {
@@ -65,6 +75,7 @@ _CSV_INPUT: Final[dict[str, Any]] = {
                 "example": "phone_number,callee_name,current_plan\n"
                 "+12025550143,Rajesh Sharma,Basic Health\n",
             },
+            _WORKBOOK: {"schema": {"type": "string", "format": "binary"}},
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
@@ -90,6 +101,7 @@ router = APIRouter(tags=["batches"], route_class=KnownQueryRoute)
     "/batches",
     status_code=201,
     response_model=BatchAnswer,
+    responses=_TRIAL,
     openapi_extra=_JSON_INPUT,
     summary="Create a batch",
 )
@@ -110,6 +122,8 @@ async def create_batch(request: Request, caller: Caller, uses: Uses) -> Response
         )
         return msgspec.json.encode(created)
 
+    if _is_dry_run(await request.body()):
+        return json_answer(await work(None), 200)
     return await answer_once(uses.answers, caller, _PATH, request, work)
 
 
@@ -117,6 +131,7 @@ async def create_batch(request: Request, caller: Caller, uses: Uses) -> Response
     "/batches/csv",
     status_code=201,
     response_model=BatchAnswer,
+    responses=_TRIAL,
     openapi_extra=_CSV_INPUT,
     summary="Create a batch from a CSV file",
     description=_UPLOAD,
@@ -132,8 +147,10 @@ async def upload_batch(
     check_organization(caller, given.pop("organization_id"))
     for name in ("call_context", "metadata"):
         given[name] = _object_in_query(name, given[name])
-    key = request.headers.get(HEADER)
+    given["columns"] = _columns(given.pop("phone_column"), given.pop("map"))
+    key = None if query.dry_run else request.headers.get(HEADER)
     reservation = None
+    # A dry run creates nothing that a repeat could create twice.
     if key is not None:
         begun = await uses.answers.begin(caller, _UPLOAD_PATH, key, None)
         if isinstance(begun, FirstAnswer):
@@ -160,7 +177,7 @@ async def upload_batch(
 
     try:
         if reservation is None:
-            return json_answer(await work(None), 201)
+            return json_answer(await work(None), 200 if query.dry_run else 201)
         return await settled(reservation, work, lambda: upload.digest(request))
     except ClientDisconnect:
         # Nothing is left behind, and nobody is there to be told.
@@ -193,6 +210,31 @@ class _Upload:
         whole = self._hash.copy()
         whole.update(request.url.query.encode())
         return whole.digest()
+
+
+def _is_dry_run(body: bytes) -> bool:
+    """Tell whether a body asks for a dry run, before it is checked."""
+    if b'"dry_run"' not in body:
+        return False
+    try:
+        return msgspec.json.decode(body, type=_Asked).dry_run is True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+class _Asked(msgspec.Struct):
+    dry_run: Any = False
+
+
+def _columns(phone_column: str | None, mapped: list[str]) -> ColumnChoice:
+    mapping = {}
+    for one in mapped:
+        name, sign, column = one.partition("=")
+        if not (sign and name.strip() and column.strip()):
+            msg = "must be variable=column, such as callee_name=First Name"
+            raise Invalid.field("map", msg, where="query")
+        mapping[name.strip()] = column.strip()
+    return ColumnChoice(phone_column=phone_column, mapping=mapping)
 
 
 def _new_batch(given: dict[str, Any]) -> NewBatch:

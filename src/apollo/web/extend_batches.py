@@ -10,13 +10,13 @@ import msgspec
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import BaseModel, Field, ValidationError
 
-from apollo.core.csv_rows import GivenContact
+from apollo.core.list_rows import GivenContact
 from apollo.core.states import BatchStatus
 from apollo.errors import FieldError, Invalid
 from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid
-from apollo.usecases.create_batches import NewBatch
 from apollo.usecases.extend_batches import ADDED_MAX, RERUN
+from apollo.usecases.wanted_batches import NewBatch
 from apollo.web.batch_shapes import (
     AcrossBatches,
     BarredRows,

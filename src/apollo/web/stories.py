@@ -11,7 +11,7 @@ from fastapi import APIRouter, Path, Query, Response
 from pydantic import BeforeValidator, Field
 
 from apollo.core import bounds
-from apollo.core.csv_rows import GivenContact
+from apollo.core.list_rows import GivenContact
 from apollo.errors import Invalid
 from apollo.usecases.check_contacts import OnDuplicate
 from apollo.usecases.preview_campaign import Planned

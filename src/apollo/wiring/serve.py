@@ -20,7 +20,9 @@ from apollo.usecases.change_batches import ChangeBatches
 from apollo.usecases.change_contacts import ChangeContacts
 from apollo.usecases.change_lifecycle import ChangeLifecycle
 from apollo.usecases.check_readiness import CheckReadiness
-from apollo.usecases.create_batches import CreateBatches
+from apollo.usecases.create_batches import (
+    CreateBatches,
+)
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.explain_contact import ExplainContact
 from apollo.usecases.extend_batches import ExtendBatches

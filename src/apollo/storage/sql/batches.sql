@@ -1,6 +1,6 @@
 -- name: read_campaign
 -- What checking a new batch needs to know of its campaign; takes no lock.
-select id, agent_id, phone_numbers, timezone, cancelled_at, clock_timestamp() as read_at
+select id, agent_id, phone_numbers, allowed_countries, allowed_number_types, timezone, cancelled_at, clock_timestamp() as read_at
   from campaigns
  where id = :campaign_id and organization_id = :organization_id and deleted_at is null;
 
@@ -19,6 +19,15 @@ returning created_at;
 -- name: insert_cursor
 -- Its fresh contacts will be taken from here.
 insert into batch_cursors (batch_id) values (:batch_id);
+
+-- name: add_refused_rows
+-- A page of the rows that did not become contacts, in the transaction that makes the batch.
+insert into refused_rows (batch_id, page, rows)
+select :batch_id, coalesce(max(page) + 1, 0), :rows from refused_rows where batch_id = :batch_id;
+
+-- name: read_refused_rows
+-- One page: a reader of many is served page by page, with no transaction open in between.
+select rows from refused_rows where batch_id = :batch_id and page = :page;
 
 -- name: lock_campaign
 -- First in the lock order: claims, pause and cancel of the campaign wait until this commits.

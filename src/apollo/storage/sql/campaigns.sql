@@ -3,10 +3,12 @@
 insert into campaigns
   (id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
    working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
-   number_gap_minutes, amd, default_call_variables, metadata, created_at, updated_at)
+   number_gap_minutes, amd, default_call_variables, metadata, allowed_countries,
+   allowed_number_types, created_at, updated_at)
 select :id, :organization_id, :name, :agent_id, :phone_numbers, :phone_number_strategy,
        :working_hours_enforced, :timezone, :working_hours, :retry_policy, :max_follow_ups,
-       :number_gap_minutes, :amd, :default_call_variables, :metadata, now.at, now.at
+       :number_gap_minutes, :amd, :default_call_variables, :metadata,
+       :allowed_countries, :allowed_number_types, now.at, now.at
   from clock_timestamp() as now (at);
 
 -- name: change_campaign
@@ -17,15 +19,17 @@ update campaigns
        working_hours_enforced = :working_hours_enforced, timezone = :timezone,
        working_hours = :working_hours, retry_policy = :retry_policy,
        max_follow_ups = :max_follow_ups, number_gap_minutes = :number_gap_minutes, amd = :amd,
-       default_call_variables = :default_call_variables, metadata = :metadata, updated_at = :at
+       default_call_variables = :default_call_variables, metadata = :metadata,
+       allowed_countries = :allowed_countries, allowed_number_types = :allowed_number_types,
+       updated_at = :at
  where id = :id;
 
 -- name: read_campaign
 -- One campaign as it is shown.
 select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
        working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
-       number_gap_minutes, amd, default_call_variables, metadata, status, completed_calls,
-       failed_calls, busy_calls, no_answer_calls, voicemail_calls, follow_up_calls, created_at,
+       number_gap_minutes, amd, default_call_variables, metadata, allowed_countries,
+       allowed_number_types, status, completed_calls, failed_calls, busy_calls, no_answer_calls, voicemail_calls, follow_up_calls, created_at,
        updated_at
   from shown_campaigns
  where organization_id = :organization_id and id = :id;
@@ -77,8 +81,8 @@ select n.total, c.*
   left join lateral (
     select id, organization_id, name, agent_id, phone_numbers, phone_number_strategy,
        working_hours_enforced, timezone, working_hours, retry_policy, max_follow_ups,
-       number_gap_minutes, amd, default_call_variables, metadata, status, completed_calls,
-       failed_calls, busy_calls, no_answer_calls, voicemail_calls, follow_up_calls, created_at,
+       number_gap_minutes, amd, default_call_variables, metadata, allowed_countries,
+       allowed_number_types, status, completed_calls, failed_calls, busy_calls, no_answer_calls, voicemail_calls, follow_up_calls, created_at,
        updated_at
       from shown_campaigns
      where id in (select l.id from listed l)) as c on true

@@ -40,6 +40,21 @@ select count(*)
    and (:phone_number::text is null or c.phone_number = :phone_number)
    and (:updated_since::timestamptz is null or c.updated_at >= :updated_since);
 
+-- name: read_stretch
+-- The contacts at these places that pass the filter: a stretch of bounded length, so that a file of
+-- few contacts out of millions is read in many short statements.
+select c.position, c.phone_number, c.call_variables, c.status, c.retry_count, c.follow_up_count,
+       c.last_attempted_at
+  from contacts c
+ where c.batch_id = :batch_id
+   and c.position > :after and c.position <= :after + :length
+   and (:status::text is null or c.status = :status)
+ order by c.position;
+
+-- name: read_last_position
+-- How long a batch is; positions have no holes.
+select coalesce(max(position), 0) from contacts where batch_id = :batch_id;
+
 -- name: lock_contact
 -- A contact with its due time; the caller holds the campaign, the batch and its open call.
 select c.position, c.phone_number, c.status, c.wait_reason, c.attempts, c.tries, c.retry_count,
