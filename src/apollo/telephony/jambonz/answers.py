@@ -55,7 +55,6 @@ _WHOLE_SECONDS: Final = re.compile(r"[0-9]{1,9}")
 _POLICY: Final = re.compile(r"([0-9]{1,9}); ?w=([0-9]{1,9})")
 # A bare run of 7 to 15 digits (E.164 allows 15), or anything that opens like "+44 7400 123".
 _PHONE_NUMBER: Final = re.compile(r"\+\d[\d ().-]{5,}\d|(?<![\w.-])\d{7,15}(?![\w-])")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _NAMES_TO: Final = re.compile(r"\bto (?:property|parameter|number)\b|\bto\.number\b")
 _NAMES_FROM: Final = re.compile(r"\bfrom (?:property|parameter|number)\b")
 
@@ -200,8 +199,9 @@ def _blames_number(text: str, request: DialRequest) -> bool:
 
 def without_numbers(text: str) -> str:
     """Return the text in one line that can be stored and shown, its phone numbers masked."""
-    # Control characters go too: PostgreSQL refuses a NUL, and a terminal obeys the others.
-    return _PHONE_NUMBER.sub("[number]", _CONTROL.sub("", " ".join(text.split())))
+    # PostgreSQL refuses a NUL, and a terminal obeys what else cannot be printed.
+    shown = "".join(char for char in " ".join(text.split()) if char.isprintable())
+    return _PHONE_NUMBER.sub("[number]", shown)
 
 
 def _presentable(text: str, request: DialRequest | None) -> str:
