@@ -31,7 +31,10 @@ COMMANDS: Final = {
         "processes",
         "Bring the database's schema to the version of this program; `up` does it by itself.",
     ),
-    "batch": ("batches", "Upload a batch of contacts, and watch it."),
+    "campaign": ("campaigns", "Make, show and change campaigns."),
+    "batch": ("batches", "Upload a batch of contacts, watch it, hold it, run it again."),
+    "contact": ("contacts", "Show a contact, or take it out of its batch."),
+    "call": ("contacts", "Place one call to try things out."),
     "debug": (
         "batches",
         "Say why a batch does or does not move: verdict, arithmetic, reasons and what to do.",

@@ -6,6 +6,7 @@ changes something, and never shows the token.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from json import JSONDecodeError
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -70,14 +71,40 @@ class ApiClient:
         """GET a path below the API's address; raises RefusedByApi or Unavailable."""
         return await self._ask("GET", path, query)
 
-    async def send(self, path: str, body: Any = None) -> Any:
+    async def send(
+        self,
+        path: str,
+        body: Any = None,
+        query: Query | None = None,
+        *,
+        idempotency_key: str | None = None,
+    ) -> Any:
         """POST a JSON body, once; raises RefusedByApi or Unavailable."""
-        return await self._ask("POST", path, json=body)
+        headers = {} if idempotency_key is None else {"Idempotency-Key": idempotency_key}
+        return await self._ask("POST", path, query, json=body, headers=headers)
 
-    async def download(self, path: str) -> bytes:
-        """GET a file below the API's address; raises RefusedByApi or Unavailable."""
-        content: bytes = await self._ask("GET", path, reads=aiohttp.ClientResponse.read)
-        return content
+    async def change(self, path: str, body: Any) -> Any:
+        """PATCH with a JSON body; raises RefusedByApi or Unavailable."""
+        return await self._ask("PATCH", path, json=body)
+
+    async def download(self, path: str, query: Query, write: Callable[[bytes], Any]) -> None:
+        """GET a file piece by piece; raises RefusedByApi or Unavailable."""
+
+        async def write_all(response: aiohttp.ClientResponse) -> None:
+            async for piece in response.content.iter_any():
+                write(piece)
+
+        await self._ask("GET", path, query, reads=write_all)
+
+    async def download_to(self, file: Path, path: str, query: Query) -> None:
+        """Write a GET's answer to a file, which is there only once it is whole."""
+        part = file.with_name(f"{file.name}.part")
+        try:
+            with part.open("wb") as opened:
+                await self.download(path, query, opened.write)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
 
     async def upload_csv(
         self, path: str, chunks: AsyncIterator[bytes], query: Query, idempotency_key: str

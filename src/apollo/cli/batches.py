@@ -26,6 +26,8 @@ from rich.progress import (
 from rich.text import Text
 
 from apollo.cli.api_client import ApiClient, BrokenUpload, Query, connect
+from apollo.cli.asking import campaign_ids
+from apollo.cli.batch_acts import BatchId, add_acts
 from apollo.cli.render import (
     FINISHED,
     batch_view,
@@ -51,9 +53,14 @@ _RATE_OVER_S: Final = 10.0
 # A screenful; all of them are in --json.
 _REJECTED_SHOWN: Final = 20
 
-BatchId = Annotated[str, typer.Argument(metavar="BATCH", help="The batch's id, such as btc_….")]
 CampaignId = Annotated[
-    str, typer.Option("--campaign", metavar="CAMPAIGN", help="The campaign's id, such as cmp_….")
+    str,
+    typer.Option(
+        "--campaign",
+        metavar="CAMPAIGN",
+        help="The campaign's id, such as cmp_….",
+        autocompletion=campaign_ids,
+    ),
 ]
 CsvFile = Annotated[
     Path,
@@ -148,10 +155,13 @@ Watch = Annotated[bool, typer.Option("--watch", help="Ask again every second unt
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands."""
-    batch = typer.Typer(help="Upload a batch of contacts, and watch it.", no_args_is_help=True)
+    batch = typer.Typer(
+        help="Upload a batch of contacts, watch it, hold it, run it again.", no_args_is_help=True
+    )
     batch.command("create")(create)
     batch.command("watch")(watch)
     batch.command("set-back")(set_back)
+    add_acts(batch)
     app.add_typer(batch, name="batch")
     app.command("debug")(debug)
 
@@ -212,7 +222,7 @@ async def _upload(file: Path, query: Query, key: str, save_rejected: Path | None
         made = await upload(api, file, query, key)
         if save_rejected is not None and made["rejected_count"]:
             path = f"/api/v1/batches/{made['batch_id']}/rejected.csv"
-            await asyncio.to_thread(save_rejected.write_bytes, await api.download(path))
+            await api.download_to(save_rejected, path, {})
         return made
 
 

@@ -304,6 +304,16 @@ def listing(titles: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     return table
 
 
+def facts(rows: Sequence[tuple[str, object]]) -> Table:
+    """A table of names and values, without titles; None is shown as a dash."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
+    for name, value in rows:
+        table.add_row(Text(name), Text(_cell(value)))
+    return table
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"

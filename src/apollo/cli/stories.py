@@ -14,7 +14,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from apollo.cli.api_client import Query, connect
-from apollo.cli.batches import BatchId
+from apollo.cli.batch_acts import BatchId
 from apollo.cli.render import VERDICT_STYLE, reason_view
 from apollo.cli.terminal import AsJson, out, print_json
 from apollo.config import load
