@@ -8,7 +8,7 @@ import pytest
 
 from apollo.errors import Misconfigured, Unavailable
 from apollo.storage import migrations
-from apollo.storage.database import Connection
+from apollo.storage.database import Connection, sql_folder
 from apollo.storage.migrations import migrate, schema_version, schema_version_wanted
 
 
@@ -71,3 +71,8 @@ async def test_a_database_of_a_newer_apollo_is_refused(
     await session.execute("insert into schema_migrations values ('9999_later.sql', '')")
     with pytest.raises(Misconfigured, match="upgrade this one too"):
         await migrate(database_url)
+
+
+def test_every_migration_has_a_number_of_its_own_without_a_gap() -> None:
+    names = sorted(path.name for path in (sql_folder() / "migrations").iterdir())
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
