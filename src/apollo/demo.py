@@ -24,7 +24,7 @@ import aiohttp
 from rich.rule import Rule
 
 from apollo import embedded
-from apollo.cli.api_client import ApiClient
+from apollo.cli.api_client import ApiClient, Query
 from apollo.cli.batches import follow, print_created, upload
 from apollo.cli.interrupts import Interrupted, until_interrupted
 from apollo.cli.render import diagnosis
@@ -114,11 +114,21 @@ async def _campaign(running: Stack, api: ApiClient, contacts: Path) -> None:
         raise Unavailable(late) from None
 
     _title("What /debug says, counting every contact again")
-    out.print(diagnosis(await api.read(f"{path}/debug", {"verify": "true"})))
+    out.print(diagnosis(await _read_patiently(api, f"{path}/debug", {"verify": "true"})))
 
     _title("What it came to")
-    stats = await api.read(f"/api/v1/campaigns/{campaign['campaign_id']}/stats")
+    stats = await _read_patiently(api, f"/api/v1/campaigns/{campaign['campaign_id']}/stats")
     await _sum_up(running, batch, stats)
+
+
+async def _read_patiently(api: ApiClient, path: str, query: Query | None = None) -> Any:
+    """Read what a machine with other things to do may not answer the first time."""
+    for pause_s in (0.5, 1.0, 2.0, 4.0):
+        try:
+            return await api.read(path, query)
+        except Unavailable:
+            await asyncio.sleep(pause_s)
+    return await api.read(path, query)
 
 
 async def _sum_up(running: Stack, batch: Mapping[str, Any], stats: Mapping[str, Any]) -> None:
