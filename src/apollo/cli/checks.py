@@ -96,9 +96,7 @@ async def _look_into(
             return [*findings, Finding("schema", State.FAULT, what, fix)], {}
         findings.append(Finding("schema", State.OK, f"version {found}"))
         if connection.get_settings().is_superuser == "on":
-            what = (
-                "Apollo's role is a superuser: whoever speaks SQL through it reads any file there"
-            )
+            what = "Apollo's role is a superuser: SQL that runs through it can read any file there"
             fix = "give Apollo a role of its own that owns its database and nothing else"
             findings.append(Finding("database role", State.NOTE, what, fix))
         alive = await heartbeats.list_alive(connection, ALIVE_WITHIN)

@@ -101,7 +101,7 @@ def _show(done: Recovered) -> None:
         out.print("Dialling goes on.")
     elif done.is_unsure:
         out.print(
-            "Not confirmed: whoever the provider has forgotten would be called again. Run this"
+            "Not confirmed: a person whose call the provider forgot would be called again. Run this"
             " again once its look-ups are complete, or add --even-if-unsure to dial on anyway.",
             soft_wrap=True,
         )

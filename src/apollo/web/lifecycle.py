@@ -68,7 +68,7 @@ async def resume_campaign(
 async def cancel_campaign(
     campaign_id: CampaignId, uses: Uses, caller: Caller
 ) -> CampaignChangeAnswer:
-    """End the campaign for good: whoever waits is skipped, calls in progress go on."""
+    """End the campaign for good: contacts that still wait are skipped, calls in progress go on."""
     return _campaign(await uses.lifecycle.cancel_campaign(caller, campaign_id))
 
 
@@ -86,7 +86,7 @@ async def resume_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> BatchCh
 
 @router.post("/batches/{batch_id}/cancel", tags=["batches"])
 async def cancel_batch(batch_id: BatchId, uses: Uses, caller: Caller) -> BatchChangeAnswer:
-    """End this batch for good: whoever waits is skipped, calls in progress go on."""
+    """End this batch for good: contacts that still wait are skipped, calls in progress go on."""
     return _batch(await uses.lifecycle.cancel_batch(caller, batch_id))
 
 

@@ -14,8 +14,8 @@ from apollo.core.reasons import Layer, Reason, Severity
     Severity.CRITICAL,
     meaning="The reasons do not add up to the contacts, or the counters differ from a recount. This"
     " is a defect of Apollo.",
-    fix="{contacts:contact matches|contacts match} no reason ({what}). Nothing for you to mend:"
-    " please report this answer as it stands; GET /api/v1/batches/{batch_id}/contacts shows"
+    fix="{contacts:contact matches|contacts match} no reason ({what}). There is nothing for you"
+    " to fix; please report this answer as it stands; GET /api/v1/batches/{batch_id}/contacts shows"
     " each contact's status.",
 )
 def accounting_gap(view: View) -> Finding | None:
