@@ -400,7 +400,8 @@ def every_call_has_its_row(books: Books) -> Iterator[str]:
         if row["outcome"] in wanted or books.is_unknowable(entry):
             continue
         is_held = row["hangup_reason"] == "outcome_unknown" and not entry.acknowledged
-        if is_held and books.given_up_at(entry) < (entry.ended_at or FAR):
+        # Given up while it was up, or so soon after its end that its record was not written yet.
+        if is_held and books.given_up_at(entry) < books.world.provider.recorded_at(entry):
             continue
         if is_held and (entry.is_unrecorded or not books.world.provider.has_records):
             continue

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from math import inf
 from typing import Final
 
 from tests.simulation.loop import PROCESS, VirtualLoop
@@ -316,8 +317,9 @@ class Provider:
 
     def detail_record(self, call: Entry) -> LiveCall | None:
         """Show a call as its call-detail record does; None while there is none."""
-        late = 50.0 if "record_late" in self.weather.rates else 20.0
-        if call.is_unrecorded or call.ended_at is None or self.loop.time() < call.ended_at + late:
+        if call.is_unrecorded or call.ended_at is None:
+            return None
+        if self.loop.time() < self.recorded_at(call):
             return None
         sip_status = call.sip_status or 0
         return LiveCall(
@@ -331,6 +333,11 @@ class Provider:
             answered_at=None if call.answered_at is None else self._shown(call.answered_at),
             ended_at=self._shown(call.ended_at),
         )
+
+    def recorded_at(self, call: Entry) -> float:
+        """Give when a call's record is written, unless it is lost; infinity while it is up."""
+        late_s = 50.0 if "record_late" in self.weather.rates else 20.0
+        return inf if call.ended_at is None else call.ended_at + late_s
 
     def _shown(self, seconds: float) -> datetime:
         return self.start + timedelta(seconds=seconds + self.clock_off_s)
