@@ -42,8 +42,9 @@ OUTCOMES: Final = {
 }
 FAR: Final = float("inf")
 ENDED: Final = frozenset({"completed", "failed", "busy", "no-answer"})
-# An end that is found is dated by when the calls to ask about were read, and asking takes a while.
-CLOCK_S: Final = 2.0
+# For I13 alone: an end that was found by asking is dated by when the calls to ask about were read,
+# and a call may end while the question is on its way.
+FOUND_S: Final = 2.0
 # A request leaves within two seconds of the beginning of its claim, or not at all.
 ON_THEIR_WAY_S: Final = 2.0
 
@@ -464,10 +465,10 @@ def numbers_rest(books: Books) -> Iterator[str]:
             for earlier, before in pairs[:n]:
                 if books.was_lost(earlier) or books.was_lost(later):
                     continue  # what a database has forgotten it cannot keep away from
-                if not _must_rest(row, before, [r for _, r in pairs[:n]]):
+                if not _must_rest(books, (later, row), before, pairs[:n]):
                     continue
                 ended_at = _known_end_s(books, earlier, before)
-                if books.claimed_at(later) - ended_at < gap_s - CLOCK_S:
+                if books.claimed_at(later) - ended_at < gap_s - FOUND_S:
                     yield (
                         f"I13 ...{later.to[-4:]}: {later.sid} was decided on at"
                         f" {books.claimed_at(later):.3f}, {earlier.sid} ended at {ended_at:.3f},"
@@ -480,14 +481,22 @@ def _gap_s(books: Books, row: Row) -> float:
     return books.world.number_gap.total_seconds() if own is None else float(own * 60)
 
 
-def _must_rest(row: Row, before: Row, earlier: Sequence[Row]) -> bool:
+def _must_rest(
+    books: Books, later: tuple[Entry, Row], before: Row, earlier: Sequence[tuple[Entry, Row]]
+) -> bool:
+    entry, row = later
     if row["organization_id"] != before["organization_id"]:
         return False  # one tenant must not learn of another's calls by its own waits
     if row["batch_id"] != before["batch_id"]:
         return True
-    own = [r for r in earlier if _contact_of(r) == _contact_of(row)]
-    is_promise = row["kind"] == "follow_up" and bool(own) and own[-1]["outcome"] == "completed"
-    return is_promise and _contact_of(before) == _contact_of(row)
+    own = [(e, r) for e, r in earlier if _contact_of(r) == _contact_of(row)]
+    if row["kind"] != "follow_up" or not own or _contact_of(before) != _contact_of(row):
+        return False
+    # A follow-up's second try keeps the campaign's cooldown instead, even if its first one turns
+    # out later to have reached the person.
+    last, last_row = own[-1]
+    is_first_try = books.was_told_reached(last, books.claimed_at(entry))
+    return is_first_try and last_row["outcome"] == "completed"
 
 
 def _contact_of(row: Row) -> tuple[uuid.UUID, int]:
