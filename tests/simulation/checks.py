@@ -142,13 +142,15 @@ class Books:
 
     def was_told_reached(self, entry: Entry, by: float) -> bool:
         """Tell whether Apollo could know by then that this call reached the person."""
+        return self.was_told_answered(entry, by) and not self.was_told_otherwise(entry, by)
+
+    def was_told_otherwise(self, entry: Entry, by: float) -> bool:
+        """Tell whether an agent said by then that a machine or somebody else had picked up."""
         verdicts = self.verdicts(entry)
         # Whatever was said lately may have been heard, and not only what was thanked for.
         words = {s.result.reached for s in verdicts if s.asked_at < by}
         settled = [s.result.reached for s in verdicts if s.answered_at < by]
-        if words and (not settled or settled[-1] is not Reached.PERSON):
-            return False
-        return self.was_told_answered(entry, by)
+        return bool(words) and (not settled or settled[-1] is not Reached.PERSON)
 
     def was_told_answered(self, entry: Entry, by: float) -> bool:
         """Tell whether Apollo could know by then that this call was answered."""
@@ -362,6 +364,7 @@ def none_on_absence_alone(books: Books) -> Iterator[str]:
                 continue
             was_up = entry.ended_at is None or entry.ended_at > sent_at
             was_reached = entry.answered_at is not None and entry.answered_at <= sent_at
+            was_reached = was_reached and not books.was_told_otherwise(entry, sent_at)
             if was_up or (was_reached and not books.is_beyond_anybody(entry)):
                 yield (
                     f"I3 {entry.sid} was taken for gone, and its person called again at"
