@@ -23,6 +23,7 @@ from apollo.core.audit import OurCall
 from apollo.core.events import Evidence, Reached
 from apollo.core.ids import ContactKey
 from apollo.core.model import CARRIER_FAILURES_MAX
+from apollo.core.outcomes import SET_UP_REASONS
 from apollo.core.states import CallKind, CallState, Outcome
 from apollo.usecases import audit_ledger
 
@@ -609,7 +610,10 @@ class Acknowledged:
 
 
 class FinalStays:
-    """I10: watches every commit; a final contact changes only through a recorded correction."""
+    """I10: watches every commit; a final contact changes only through a recorded correction.
+
+    Or because a row of endings was the set-up's fault, which is noted in its batch's history.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -628,6 +632,8 @@ class FinalStays:
             if before["status"] not in FINAL or after["status"] == before["status"]:
                 continue
             if after["status"] == "followup_scheduled" or _has_correction(commit, key):
+                continue
+            if _is_set_back(commit, key):
                 continue
             at = self.world.loop.time()
             self.violations.append(
@@ -699,11 +705,40 @@ def audited(world: World) -> AuditBooks:
 
 
 def _has_correction(commit: Commit, contact: tuple[uuid.UUID, int]) -> bool:
+    return any(
+        before["outcome"] is not None
+        and before["outcome"] != after["outcome"]
+        and after["state"] == "ended"
+        and not _blames_the_set_up(before, after)
+        for before, after in _calls_of(commit, contact)
+    )
+
+
+def _is_set_back(commit: Commit, contact: tuple[uuid.UUID, int]) -> bool:
+    """Tell whether a call that reached nobody became the set-up's fault, and that was noted."""
+    is_noted = any(
+        table == "actions"
+        and row is not None
+        and row["action"] == "contacts_set_back"
+        and row["batch_id"] == contact[0]
+        for (table, _), row in commit.after.items()
+    )
+    return is_noted and any(
+        _blames_the_set_up(before, after) and after["answered_at"] is None
+        for before, after in _calls_of(commit, contact)
+    )
+
+
+def _blames_the_set_up(before: Row, after: Row) -> bool:
+    is_changed = before["state"] == "ended" and before["hangup_reason"] != after["hangup_reason"]
+    return is_changed and after["hangup_reason"] in SET_UP_REASONS
+
+
+def _calls_of(commit: Commit, contact: tuple[uuid.UUID, int]) -> Iterator[tuple[Row, Row]]:
+    """Give the calls of a contact that a commit changed, as they were and as they are."""
     for (table, key), before in commit.before.items():
-        if table != "calls" or before is None:
+        after = commit.after[table, key]
+        if table != "calls" or before is None or after is None:
             continue
-        after: Any = commit.after[table, key]
-        is_same = (before["batch_id"], before["position"]) == contact
-        if is_same and before["outcome"] is not None and before["outcome"] != after["outcome"]:
-            return bool(after["state"] == "ended")
-    return False
+        if (before["batch_id"], before["position"]) == contact:
+            yield before, after
