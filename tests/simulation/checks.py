@@ -356,6 +356,8 @@ def none_on_absence_alone(books: Books) -> Iterator[str]:
     for entry, row in books.pairs:
         if row is None or row["evidence"] != "assumed" or books.was_lost(entry):
             continue
+        if row["state"] == "released":
+            continue  # it counts as no attempt: I7 says so of a call that was placed
         for other in rows.values():
             is_next = other["attempt"] == row["attempt"] + 1 and other["state"] != "released"
             if (other["batch_id"], other["position"]) != (row["batch_id"], row["position"]):
