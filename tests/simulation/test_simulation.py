@@ -10,12 +10,18 @@ At full length: `python -m tests.simulation.run --seeds 20000 --mutants 2000`.
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.simulation.checks import FinalStays
+from tests.simulation.engine import Commit, Row
+from tests.simulation.loop import VirtualLoop
 from tests.simulation.mutants import MUTANTS, first_to_catch, switched
 from tests.simulation.story import Outcome, play
+from tests.simulation.world import World
 
 from apollo import worker
 from apollo.usecases.dial_contacts import DialContacts
@@ -102,6 +108,37 @@ def test_a_mutant_that_only_crashes_is_not_caught(monkeypatch: pytest.MonkeyPatc
         crashed = [seed for seed in range(20) if play(seed).crashes]
     assert crashed
     assert first_to_catch("stumbles", crashed) is None
+
+
+@pytest.mark.parametrize(
+    ("noted_for", "answered_at", "is_fault"),
+    [(1, None, False), (2, None, True), (None, None, True), (1, 12.0, True)],
+)
+def test_a_contact_is_set_back_only_if_that_is_noted_and_nobody_had_answered(
+    noted_for: int | None, answered_at: float | None, *, is_fault: bool
+) -> None:
+    batch, other_batch, call = uuid.UUID(int=1), uuid.UUID(int=2), uuid.UUID(int=3)
+    contact = ("contacts", (batch, 1))
+    was: Row = {"batch_id": batch, "position": 1, "state": "ended", "outcome": "failed"}
+    was = {**was, "hangup_reason": "bad_number", "answered_at": answered_at}
+    before: dict[tuple[str, Any], Row | None] = {
+        contact: {"status": "failed"},
+        ("calls", call): was,
+    }
+    after: dict[tuple[str, Any], Row | None] = {
+        contact: {"status": "retrying"},
+        ("calls", call): {**was, "hangup_reason": "no_route"},
+    }
+    if noted_for is not None:
+        batch_id = batch if noted_for == 1 else other_batch
+        after["actions", 1] = {"batch_id": batch_id, "action": "contacts_set_back"}
+    loop = VirtualLoop()
+    world = World(0, loop)
+    judge = FinalStays(world)
+    commit = Commit({**before, **dict.fromkeys(after.keys() - before.keys())}, after)
+    judge.watch(world.server.begin(), commit)
+    loop.close()
+    assert bool(judge.violations) is is_fault
 
 
 def test_a_seed_replays_exactly_in_another_process() -> None:
