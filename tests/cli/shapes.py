@@ -74,6 +74,8 @@ def debug(status: str = "in_progress", **changes: Any) -> dict[str, Any]:
             "limits": [{"name": "batch", "limit": 20, "in_use": 20, "free": 0}],
             "next_dial_at": None,
             "estimated_finish_at": None,
+            "estimate_is_at_least": False,
+            "not_reached_by_end": None,
             "as_of": "2026-05-10T09:05:00Z",
             "stale_inputs": ["processes"],
             **changes,

@@ -87,6 +87,8 @@ async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world
             "held": {"contacts": 0, "note": None},
             "next_dial_at": "2026-05-12T10:00:00Z",
             "estimated_finish_at": None,
+            "estimate_is_at_least": False,
+            "not_reached_by_end": None,
             "as_of": "2026-05-12T10:00:00Z",
             "stale_inputs": [],
         },
@@ -714,3 +716,78 @@ async def test_a_session_that_holds_a_lock_is_named_and_its_values_are_not(world
     assert (evidence["application"], evidence["state"]) == ("psql", "idle in transaction")
     assert "5" not in evidence["statement"]
     await blocker.close()
+
+
+# ------------------------------------------------------------------------------------ when it ends
+
+
+async def _went(world: World, first: int, last: int, outcome: str, **seconds: float) -> None:
+    """Have contacts called `began` seconds ago, each call over `over` seconds ago."""
+    await world.call(first, last, at=NOW - timedelta(seconds=seconds["began"]))
+    await world.run(
+        "update calls set state = 'ended', outcome = $3, evidence = 'webhook', ended_at = $4"
+        " where position between $1 and $2",
+        first,
+        last,
+        outcome,
+        NOW - timedelta(seconds=seconds["over"]),
+    )
+    status = "completed" if outcome == "completed" else "retrying"
+    reason = None if outcome == "completed" else "retry_not_due"
+    await world.move(first, last, status, wait_reason=reason)
+
+
+async def _done_in_s(world: World) -> int:
+    """In how many seconds everybody is expected to be done with."""
+    at = datetime.fromisoformat((await world.diagnostics())["estimated_finish_at"])
+    return round((at - NOW).total_seconds())
+
+
+async def test_calls_under_way_count_in_when_a_batch_will_be_done(world: World) -> None:
+    await world.make(100, limit=20)
+    await world.worker()
+    await _went(world, 1, 20, "completed", began=24, over=4)
+    await world.call(21, 40, at=NOW - timedelta(seconds=4))
+    found = await world.diagnostics()
+    # 16 s of the calls that are out, and sixty calls more.
+    assert await _done_in_s(world) in (75, 76)
+    assert (found["estimate_is_at_least"], found["not_reached_by_end"]) == (False, 0)
+    await world.move(41, 100, "completed")
+    await world.take(100)
+    assert await _done_in_s(world) in (15, 16)
+
+
+async def test_coming_cooldowns_count_in_when_a_batch_will_be_done(world: World) -> None:
+    await world.make(60, limit=20)
+    await world.worker()
+    await world.run(
+        """update campaigns set retry_policy = '{"max_retries": 2, "cooldown_minutes": 1}'"""
+    )
+    await _went(world, 1, 60, "busy", began=33, over=30)
+    for position in range(1, 61):
+        await world.wait(position, 1, NOW + timedelta(seconds=30), is_due=False)
+    # Thirty seconds, three rounds of 3 s, a minute more, and the last one's second retry.
+    assert await _done_in_s(world) in (101, 102)
+    await world.run("update calls set kind = 'retry', attempt = 2")
+    assert await _done_in_s(world) in (38, 39)
+
+
+async def test_a_batch_that_ends_before_it_is_done_says_so_and_whom_it_leaves_out(
+    world: World,
+) -> None:
+    await world.make(220, limit=20)
+    await world.worker()
+    await _went(world, 1, 20, "completed", began=20, over=0)
+    await world.call(21, 40, at=NOW)
+    await world.run("update batches set ends_at = $1", NOW + timedelta(seconds=60))
+    found = await world.diagnostics()
+    assert found["estimated_finish_at"] == "2026-05-12T10:01:00Z"
+    assert found["not_reached_by_end"] == 140
+
+
+async def test_calls_longer_than_all_that_ended_say_that_it_is_the_earliest(world: World) -> None:
+    await world.make(100, limit=20)
+    await world.worker()
+    await _went(world, 1, 20, "completed", began=84, over=80)
+    await world.call(21, 40, at=NOW - timedelta(seconds=80))
+    assert (await world.diagnostics())["estimate_is_at_least"] is True

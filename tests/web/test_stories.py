@@ -121,7 +121,7 @@ async def test_history_has_a_line_for_each_change_and_what_was_done_before_it(
     )
     clock.at = NOW - timedelta(minutes=29)
     await record.look()
-    reply = await api.ask("GET", f"/api/v1/batches/{batch_id}/debug/history")
+    reply = await api.ask("GET", f"/api/v1/batches/{batch_id}/debug/history?end={NOW:%FT%TZ}")
     assert reply.status == 200, reply.body
     first, second = reply.body["intervals"]
     assert (first["verdict"], first["reason"], first["since"], first["until"]) == (
@@ -185,6 +185,27 @@ async def test_the_end_of_a_batch_is_written_down_once(
     assert [one["verdict"] for one in reply.body["intervals"]] == ["finished"]
     reply = await api.ask("GET", f"/api/v1/batches/{batch_id}/debug/history?end=2026-05-10T08:00Z")
     assert reply.body["intervals"] == []
+
+
+async def test_a_process_whose_clock_is_an_hour_ahead_shows_the_database_s_times(
+    world: tuple[ApiWorld, ExplainBatch],
+) -> None:
+    api, _ = world
+    now = (await api.sql("select clock_timestamp() as now"))[0]["now"]
+    api.clock.at = now + timedelta(hours=1)
+    campaign = await api.campaign()
+    batch_id = await api.batch(campaign)
+    explain = ExplainBatch(db=api.db, settings=api.uses.explain_batch.settings)
+    await RecordHistory(db=api.db, explain=explain).look()
+    soon = timedelta(seconds=30)
+    reply = await api.ask("GET", f"/api/v1/batches/{batch_id}/debug/history")
+    times = [reply.body["end"], *(one["since"] for one in reply.body["intervals"])]
+    path = f"/api/v1/campaigns/{campaign['campaign_id']}/preview"
+    reply = await api.ask("POST", path, json={"contacts_count": 5})
+    times += [reply.body["first_call_at"], reply.body["as_of"]]
+    assert len(times) == 4
+    for shown in times:
+        assert abs(datetime.fromisoformat(shown) - now) < soon, (times, now)
 
 
 async def test_only_one_worker_records(world: tuple[ApiWorld, ExplainBatch]) -> None:

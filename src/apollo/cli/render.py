@@ -242,6 +242,10 @@ def _ahead(found: Mapping[str, Any]) -> list[RenderableType]:
         )
         if found.get(key)
     ]
+    if ahead and found.get("estimate_is_at_least"):
+        ahead[-1] += " at the earliest"
+    if found.get("not_reached_by_end"):
+        ahead.append(f"about {found['not_reached_by_end']:,} contacts will not be called by then")
     return [Text(" · ".join(ahead), "dim")] if ahead else []
 
 

@@ -46,6 +46,12 @@ async def note_verdicts(
     )
 
 
+async def read_clock(connection: Connection) -> datetime:
+    """Read the clock by which verdicts and changes were dated."""
+    now: datetime = await _Q["read_clock"].value(connection)
+    return now
+
+
 async def read_history(
     connection: Connection, batch_id: uuid.UUID, start: datetime, end: datetime, *, at_most: int
 ) -> list[Record]:

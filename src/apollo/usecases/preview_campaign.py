@@ -4,18 +4,17 @@ The same checks as for the real thing, and the same forecast as `/debug`. Must n
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from apollo.core import bounds
 from apollo.core.campaign_settings import (
     CONCURRENCY_DEFAULT,
     CampaignSettings,
     warnings_of,
 )
+from apollo.core.diagnosis.forecast import Group, Measured, Work, forecast, measure
 from apollo.core.diagnosis.view import opening
-from apollo.core.forecast import Measured, calls_needed, finish_at, longest_wait, measure
 from apollo.core.list_rows import GivenContact
 from apollo.core.windows import WorkingHours, local_start, parse_working_hours
 from apollo.errors import NotFound
@@ -48,15 +47,6 @@ class Planned:
     default_region: str | None = None
     # Campaign keys as PATCH takes them.
     changes: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Work:
-    """How much is to be done, and how fast it goes."""
-
-    contacts: int
-    retry_share: float
-    per_second: float
 
 
 class PreviewCampaign:
@@ -95,15 +85,18 @@ class PreviewCampaign:
         )
         is_open, opens_at = opening(hours, self._ring_timeout, starts_at)
         first_at = starts_at if is_open is not None else opens_at
-        measured = measure(load.ended, now)
-        limit, per_second = self._limit(settings, planned, measured)
+        measured = measure(load.ended)
+        limit = self._limit(settings, planned, measured)
         finish = None
-        if first_at is not None and measured is not None and per_second is not None:
+        if first_at is not None and measured is not None:
             beside = 0
             if limit["name"] != _OF_BATCH:
                 beside = _called_beside(load, accepted, planned)
-            work = _Work(accepted + beside, measured.retry_share, per_second)
-            finish = self._finish(hours, first_at, work, settings, planned)
+            work = self._work(settings, hours, measured, limit["calls_at_a_time"])
+            retries = _retries_max(settings, planned)
+            everybody = Group(accepted + beside, retries, first_at, first_at)
+            found = forecast(replace(work, waiting=[everybody]), first_at)
+            finish = None if found is None else found.finish_at
         held_by = _held_by(load, first_at)
         return {
             "campaign_id": campaign_id,
@@ -144,8 +137,8 @@ class PreviewCampaign:
 
     def _limit(
         self, settings: CampaignSettings, planned: Planned, measured: Measured | None
-    ) -> tuple[View, float | None]:
-        """What binds, the fewest slots or a pace slower than they are; and the calls a second."""
+    ) -> View:
+        """What binds: the fewest slots, or a pace slower than they are."""
         of_campaign = settings.metadata.get("concurrency_limit") or CONCURRENCY_DEFAULT
         name, slots = "campaign.metadata.concurrency_limit", int(of_campaign)
         if planned.concurrency_limit is not None and planned.concurrency_limit < slots:
@@ -155,33 +148,30 @@ class PreviewCampaign:
         if pace is not None and per_second is not None and pace < per_second:
             name, per_second = "APOLLO_CALLS_PER_SECOND", pace
         rounded = None if per_second is None else round(per_second, 3)
-        shown = {"name": name, "calls_at_a_time": slots, "calls_per_second": rounded}
-        return shown, per_second
+        return {"name": name, "calls_at_a_time": slots, "calls_per_second": rounded}
 
-    def _finish(
+    def _work(
         self,
-        hours: WorkingHours,
-        first_at: datetime,
-        work: _Work,
         settings: CampaignSettings,
-        planned: Planned,
-    ) -> datetime | None:
-        policy = settings.retry_policy
-        retries = planned.max_retries_override
-        if retries is None:
-            retries = int(policy["max_retries"])
-        contacts, share = work.contacts, work.retry_share
-        calls = calls_needed(contacts, max_retries=retries, retry_share=share)
-        done = finish_at(
-            hours,
-            first_at,
-            calls,
-            per_second=work.per_second,
+        hours: WorkingHours,
+        measured: Measured,
+        slots: int,
+    ) -> Work:
+        return Work(
+            waiting=(),
+            measured=measured,
+            cooldown=timedelta(minutes=settings.retry_policy["cooldown_minutes"]),
+            hours=hours,
             ring=self._ring_timeout,
+            slots=slots,
+            per_second=self._calls_per_second or None,
         )
-        cooldown = timedelta(minutes=policy["cooldown_minutes"])
-        waited = longest_wait(contacts, max_retries=retries, retry_share=share, cooldown=cooldown)
-        return None if done is None else max(done, bounds.after(first_at, waited))
+
+
+def _retries_max(settings: CampaignSettings, planned: Planned) -> int:
+    if planned.max_retries_override is not None:
+        return planned.max_retries_override
+    return int(settings.retry_policy["max_retries"])
 
 
 def _called_beside(load: CampaignLoad, contacts: int, planned: Planned) -> int:

@@ -7,7 +7,6 @@ from typing import Any, Final
 from apollo.core import bounds
 from apollo.core.states import LIVE_BATCH, BatchStatus
 from apollo.errors import Invalid
-from apollo.ports import Clock
 from apollo.storage import debug_history as storage
 from apollo.storage.database import Database, Record
 from apollo.usecases.authenticate import Principal
@@ -23,9 +22,8 @@ _CAUSED_WITHIN: Final = timedelta(minutes=2)
 class ReadHistory:
     """Shows the history of a batch."""
 
-    def __init__(self, *, db: Database, clock: Clock) -> None:
+    def __init__(self, *, db: Database) -> None:
         self._db = db
-        self._clock = clock
 
     async def history(
         self,
@@ -39,11 +37,12 @@ class ReadHistory:
 
         Raises NotFound, Invalid.
         """
-        end = end or self._clock.now()
-        start = start or bounds.before(end, _SHOWN)
-        if start >= end:
-            raise Invalid.field("start", "must be before end", where="query")
         async with self._db.transaction(snapshot=True) as connection:
+            # Everything shown here was dated by the database.
+            end = end or await storage.read_clock(connection)
+            start = start or bounds.before(end, _SHOWN)
+            if start >= end:
+                raise Invalid.field("start", "must be before end", where="query")
             batch = await find_batch(connection, principal, batch_id)
             rows = await storage.read_history(connection, batch["id"], start, end, at_most=_AT_MOST)
             actions = await storage.read_actions(

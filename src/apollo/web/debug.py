@@ -98,6 +98,8 @@ _EXAMPLE: dict[str, Any] = {
         "held": {"contacts": 0, "note": None},
         "next_dial_at": "2026-05-11T03:30:00Z",
         "estimated_finish_at": None,
+        "estimate_is_at_least": False,
+        "not_reached_by_end": None,
         "as_of": "2026-05-10T13:00:00Z",
         "stale_inputs": [],
     },
@@ -172,9 +174,18 @@ class DiagnosticsAnswer(BaseModel):
         description="The earliest instant a call can start; null when no clock decides that."
     )
     estimated_finish_at: datetime | None = Field(
-        description="When everybody is expected to be done with, at the pace of the last calls and"
-        " inside the calling hours; null while fewer than 20 calls of the batch have ended, or"
-        " something holds the batch for no known time."
+        description="When everybody is expected to be done with, calls under way and coming retries"
+        " included, inside the calling hours; the batch's `ends_at` where that comes first. Null"
+        " while fewer than 20 calls of the batch have ended, or something holds the batch for no"
+        " known time."
+    )
+    estimate_is_at_least: bool = Field(
+        description="True: `estimated_finish_at` is the earliest it can be. Calls under way already"
+        " last longer than those that ended, or contacts wait for somebody else's call."
+    )
+    not_reached_by_end: int | None = Field(
+        description="About how many contacts are still to be called when the batch's `ends_at`"
+        " comes; they will be skipped. Null while there is no `estimated_finish_at`."
     )
     as_of: datetime = Field(description="The instant all of this describes.")
     stale_inputs: list[str] = Field(description="What could not be read, and so is not judged.")

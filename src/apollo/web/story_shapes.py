@@ -136,7 +136,9 @@ class PreviewAnswer(Answer):
     rejected: list[RejectedRow] = Field(description="The first of them, and why.")
     waiting_for: str | None = Field(description="The code of what holds the campaign now.")
     first_call_at: Timestamp | None = Field(description="When the first call would start.")
-    estimated_finish_at: Timestamp | None = Field(description="When all would be done with.")
+    estimated_finish_at: Timestamp | None = Field(
+        description="When all would be done with, retries and their cooldowns included."
+    )
     limit: LimitPlanned = Field(description="What bounds the pace.")
     measured: MeasuredAnswer | None = Field(description="Null while too few calls have ended.")
     warnings: list[Warned] = Field(description="What may not be as you meant it; mostly empty.")

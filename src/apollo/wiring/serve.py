@@ -123,7 +123,7 @@ def make_use_cases(
         set_back=SetContactsBack(db=db, bus=bus),
         explain_batch=explain,
         explain_contact=ExplainContact(db=db, explain=explain),
-        history=ReadHistory(db=db, clock=clock),
+        history=ReadHistory(db=db),
         preview=PreviewCampaign(
             db=db,
             campaigns=campaigns,

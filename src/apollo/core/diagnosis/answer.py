@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from apollo.core.diagnosis.estimate import Estimate
 from apollo.core.diagnosis.snapshot import Snapshot
 from apollo.core.diagnosis.view import Limit, opening
 from apollo.core.reasons import Layer, Reason, Severity
@@ -70,8 +71,7 @@ class Diagnosis:
     accounting: Accounting
     limits: tuple[Limit, ...]
     next_dial_at: datetime | None
-    # When everybody is expected to be done with; None when nothing honest can be said.
-    estimated_finish_at: datetime | None
+    estimate: Estimate
     # Final contacts that an operator may have called again; no reason, for nothing waits for them.
     held: int | None
     held_note: str | None

@@ -11,7 +11,7 @@ from typing import Final
 
 from apollo.core import ids
 from apollo.core.diagnosis.answer import Accounting, Diagnosis, ReasonShown, StatusLine, Verdict
-from apollo.core.diagnosis.estimate import estimated_finish_at
+from apollo.core.diagnosis.estimate import estimate
 from apollo.core.diagnosis.evidence import Claim
 from apollo.core.diagnosis.finding import Finding, Holds
 from apollo.core.diagnosis.rules import RULES
@@ -86,7 +86,7 @@ def explain(snapshot: Snapshot) -> Diagnosis:
         accounting=accounting,
         limits=view.limits,
         next_dial_at=next_dial_at,
-        estimated_finish_at=estimated_finish_at(view, holds, next_dial_at),
+        estimate=estimate(view, holds),
         binding=binding,
         binding_until=until,
         is_wished=view.is_wished and view.is_live,

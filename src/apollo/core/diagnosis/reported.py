@@ -214,12 +214,16 @@ class EndedCall:
     duration_s: int | None = None
     # What proved the end: webhook, reply, poll, cdr, operator, assumed.
     evidence: str = ""
+    # Which of the contact's calls it was, from 1.
+    attempt: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveCall:
     """An open call of the batch that the provider took."""
 
+    kind: CallKind = CallKind.FIRST
+    attempt: int = 1
     from_number: str
     phone_number: str
     requested_at: datetime

@@ -63,3 +63,7 @@ select at, actor, action, detail, scope
           order by at desc
           limit :at_most)) as a
  order by at;
+
+-- name: read_clock
+-- The clock by which verdicts and changes were dated.
+select clock_timestamp();

@@ -167,7 +167,8 @@ union all
 
 -- name: ended_calls
 -- How the last calls of the batch ended, newest first: the end of one index.
-select kind, outcome, from_number, phone_number, requested_at, ended_at, heard_at, ringing_at,
+select kind, coalesce(attempt, 1) as attempt, outcome, from_number, phone_number, requested_at,
+       ended_at, heard_at, ringing_at,
        answered_at, sip_status, coalesce(sip_reason, '') as sip_reason,
        coalesce(hangup_by, '') as hangup_by, coalesce(hangup_reason, '') as hangup_reason,
        duration_seconds as duration_s, coalesce(evidence, '') as evidence
@@ -178,7 +179,8 @@ select kind, outcome, from_number, phone_number, requested_at, ended_at, heard_a
 
 -- name: live_calls
 -- The open calls of the batch that the provider took, newest first.
-select from_number, phone_number, requested_at, heard_at, ringing_at, answered_at
+select kind, coalesce(attempt, 1) as attempt, from_number, phone_number, requested_at, heard_at,
+       ringing_at, answered_at
   from calls
  where campaign_id = (select m.campaign_id from batches m where m.id = :batch_id)
    and batch_id = :batch_id and ended_at is null and state in ('accepted', 'ringing', 'answered')
