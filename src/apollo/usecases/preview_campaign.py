@@ -93,10 +93,10 @@ class PreviewCampaign:
             if limit["name"] != _OF_BATCH:
                 beside = _called_beside(load, accepted, planned)
             work = self._work(settings, hours, measured, limit["calls_at_a_time"])
-            retries = _retries_max(settings, planned)
-            everybody = Group(accepted + beside, retries, first_at, first_at)
-            found = forecast(replace(work, waiting=[everybody]), first_at)
-            finish = None if found is None else found.finish_at
+            everybody = Group(
+                accepted + beside, _retries_max(settings, planned), first_at, first_at
+            )
+            finish = _finish(replace(work, waiting=[everybody]), first_at)
         held_by = _held_by(load, first_at)
         return {
             "campaign_id": campaign_id,
@@ -107,13 +107,7 @@ class PreviewCampaign:
             "first_call_at": whole(first_at) if held_by is None else None,
             "estimated_finish_at": whole(finish) if held_by is None else None,
             "limit": limit,
-            "measured": None
-            if measured is None
-            else {
-                "calls": len(load.ended),
-                "seconds_per_call": round(measured.hold_s, 1),
-                "retry_share": round(measured.retry_share, 3),
-            },
+            "measured": None if measured is None else _shown(measured),
             "warnings": warnings_of(settings),
             "as_of": whole(now),
         }
@@ -166,6 +160,19 @@ class PreviewCampaign:
             slots=slots,
             per_second=self._calls_per_second or None,
         )
+
+
+def _shown(measured: Measured) -> View:
+    return {
+        "calls": len(measured.holds),
+        "seconds_per_call": round(measured.hold_s, 1),
+        "retry_share": round(measured.retry_share, 3),
+    }
+
+
+def _finish(work: Work, first_at: datetime) -> datetime | None:
+    found = forecast(work, first_at)
+    return None if found is None else found.finish_at
 
 
 def _retries_max(settings: CampaignSettings, planned: Planned) -> int:
