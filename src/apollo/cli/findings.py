@@ -6,6 +6,8 @@ from typing import Final
 
 import aiohttp
 
+from apollo.telephony.trouble import said_of
+
 _ASK_S: Final = 5.0
 
 
@@ -47,4 +49,4 @@ async def get(
     except TimeoutError:
         return "no answer in time"
     except (aiohttp.ClientError, OSError) as fault:
-        return type(fault).__name__
+        return said_of(fault)

@@ -287,7 +287,7 @@ def _in_our_words(error: Exception) -> Stale | Unavailable:
     if isinstance(error, _RACED):
         return Stale(str(error))
     sqlstate = getattr(error, "sqlstate", None) or ""
-    said = f"{type(error).__name__}: {error}" if str(error) else "no answer in time"
+    said = str(error) or "no answer in time"
     return Unavailable(f"the database is not available: {said}", sqlstate=sqlstate)
 
 

@@ -9,6 +9,8 @@ from typing import Final
 
 from yarl import URL
 
+from apollo.telephony.trouble import said_of
+
 # A host on another continent answers within half a second.
 _WITHIN_S: Final = 3.0
 
@@ -22,7 +24,9 @@ async def reach(url: str) -> str:
             _, writer = await asyncio.open_connection(place.host, port)
         writer.close()
     except TimeoutError:
-        return f"no connection within {_WITHIN_S:g} s"
-    except (OSError, ValueError) as e:
-        return str(e) or type(e).__name__
+        return f"no answer within {_WITHIN_S:g} s"
+    except OSError as e:
+        return said_of(e, f"{place.host}:{port}")
+    except ValueError as e:
+        return f"not an address: {e}"
     return ""

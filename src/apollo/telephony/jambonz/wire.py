@@ -17,6 +17,7 @@ from apollo.ports import Clock, RateLimit
 from apollo.telephony.jambonz import answers
 from apollo.telephony.jambonz.answers import Answer
 from apollo.telephony.jambonz.rows import ListReader
+from apollo.telephony.trouble import said_of
 
 # Shorter than the server's own 5 s, so that we are the side that closes an idle connection: a
 # POST written to a connection the server is just closing would be a call of unknown fate.
@@ -147,14 +148,18 @@ class Wire:
                 # Parsed when somebody asks: an answer costs a thousandth of a worker's second.
                 self._dated = (response.headers.get("Date"), self._clock.now())
                 yield response
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as exc:
-            raise NotPlaced(f"no connection: {_why(exc)}", cause="connect") from None
+        except aiohttp.ConnectionTimeoutError:
+            raise NotPlaced(f"no answer within {timeout.connect:g} s", cause="connect") from None
+        except aiohttp.ClientConnectorError as exc:
+            raise NotPlaced(said_of(exc, _place(exc)), cause="connect") from None
         except TimeoutError:
             raise OutcomeUnknown(f"no answer within {timeout.total:g} s", cause="timeout") from None
-        except (aiohttp.ClientResponseError, aiohttp.ClientPayloadError) as exc:
-            raise OutcomeUnknown(f"not HTTP: {_why(exc)}", cause="broken_body") from None
+        except aiohttp.ClientResponseError:
+            raise OutcomeUnknown("the answer is not HTTP", cause="broken_body") from None
+        except aiohttp.ClientPayloadError:
+            raise OutcomeUnknown("the answer broke off", cause="broken_body") from None
         except (aiohttp.ClientError, OSError) as exc:
-            raise OutcomeUnknown(f"the connection broke: {_why(exc)}", cause="reset") from None
+            raise OutcomeUnknown(said_of(exc, _place(exc)), cause="reset") from None
 
     def _session(self) -> aiohttp.ClientSession:
         if self._open_session is None:
@@ -196,7 +201,5 @@ async def _read_answer(response: aiohttp.ClientResponse, bytes_max: int) -> Answ
     return Answer(response.status, response.headers, b"".join(chunks), is_whole=room >= 0)
 
 
-def _why(exc: BaseException) -> str:
-    """Name an error of aiohttp by its type and its cause: its own text shows the URL."""
-    cause = str(exc.__cause__) if isinstance(exc.__cause__, OSError) else ""
-    return f"{type(exc).__name__} ({cause})" if cause else type(exc).__name__
+def _place(exc: BaseException) -> str:
+    return f"{exc.host}:{exc.port}" if isinstance(exc, aiohttp.ClientConnectorError) else ""
