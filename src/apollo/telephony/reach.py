@@ -20,6 +20,9 @@ async def reach(url: str) -> str:
     try:
         place = URL(url)
         port = place.port or (443 if place.scheme in {"https", "wss"} else 80)
+    except ValueError as e:
+        return f"not an address: {e}"
+    try:
         async with asyncio.timeout(_WITHIN_S):
             _, writer = await asyncio.open_connection(place.host, port)
         writer.close()
@@ -27,6 +30,4 @@ async def reach(url: str) -> str:
         return f"no answer within {_WITHIN_S:g} s"
     except OSError as e:
         return said_of(e, f"{place.host}:{port}")
-    except ValueError as e:
-        return f"not an address: {e}"
     return ""
