@@ -407,7 +407,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         snapshot(pending(2, Reason.NUMBER_RESTING)),
         Verdict.WAITING,
         2,
-        ["2 contacts go on when the least gap between two calls"],
+        ["2 contacts go on when the number has rested"],
     ),
     Reason.CONCURRENCY_FULL: (
         snapshot(pending(30), dispatched(3), batch={"concurrency_limit": 3}),

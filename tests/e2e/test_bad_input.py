@@ -93,7 +93,8 @@ async def test_a_database_that_is_not_there_is_named_to_a_person_at_once(tmp_pat
     async with machine_alone(tmp_path, APOLLO_DATABASE_URL=url) as apollo:
         code, said = await apollo.command("token", "list")
     assert code == 1
-    assert said.startswith("apollo: the database is not available: ConnectionRefusedError")
+    assert said.startswith("apollo: the database is not available: ")
+    assert "Error:" not in said
     assert said.strip().endswith("; start it, or correct APOLLO_DATABASE_URL")
 
 

@@ -132,7 +132,7 @@ def duplicate_number_blocked(view: View) -> Finding | None:
     meaning="The number rests: it was called a moment ago, out of another batch or before a "
     "follow-up, or it is not free just now. A person is left in peace for a while between two "
     "calls.",
-    fix="Nothing to do: {contacts:contact goes|contacts go} on by itself when the number has "
+    fix="Nothing to do: {contacts:contact goes|contacts go} on when the number has "
     "rested. To change the least gap between two calls to one number, PATCH "
     "/api/v1/campaigns/{campaign_id} with number_gap_minutes.",
 )
