@@ -115,7 +115,7 @@ class SimDriver:
     def verify_status(self, body: bytes, headers: Mapping[str, str]) -> bool:
         """Believe the header that the simulated provider sets."""
         del body
-        return headers.get("x-signature") == "good"
+        return headers.get("jambonz-signature") == "good"
 
     def read_status(self, body: bytes, received_at: datetime) -> StatusEvent:
         """Read a webhook, with the real reader."""

@@ -440,5 +440,5 @@ def _request(body: bytes, is_signed: bool) -> Request:
         return {"type": "http.request", "body": body, "more_body": False}
 
     signature = b"good" if is_signed else b"bad"
-    scope = {"type": "http", "method": "POST", "headers": [(b"x-signature", signature)]}
+    scope = {"type": "http", "method": "POST", "headers": [(b"jambonz-signature", signature)]}
     return Request(scope, receive)
