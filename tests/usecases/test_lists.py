@@ -36,6 +36,7 @@ class Read:
         self.numbers = [one.phone_number for one in contacts]
         self.variables = [one.call_variables for one in contacts]
         self.rows = [one.row for one in contacts]
+        self.areas = [one.area for one in contacts]
         self.faults = [one.fault for one in contacts]
         self.countries = [one.country.region if one.country else None for one in contacts]
         self.reading = reading
@@ -279,6 +280,41 @@ async def test_a_country_in_a_column_of_its_own_is_used(world: BatchWorld) -> No
     assert "it is a number of US, and column 'phone_code' says GB" in said[0]
     assert "nobody knows the country in column 'country'" in said[1]
     assert len(said) == 3
+
+
+async def test_an_area_code_in_a_column_of_its_own_is_joined_or_the_row_refused(
+    world: BatchWorld,
+) -> None:
+    campaign = await world.campaign(allowed_countries=["*"])
+    text = (
+        "Vorwahl,Telefon,Land\n030,231250,\n30,231251,\n(0151),23456780,\n030,030231252,\n"
+        "030,+49 89 231253,\n,030231254,\n+44,2079460018,\n020,79460019,GB\n"
+    )
+    batch = await world.upload(campaign, text, default_region="DE", on_invalid=OnInvalid.REJECT)
+    assert await world.phone_numbers(batch) == [
+        *("+4930231250", "+4930231251", "+4915123456780", "+4930231252", "+4989231253"),
+        *("+4930231254", "+442079460018", "+442079460019"),
+    ]
+    wrong = (
+        "area_code,phone\n202,4155550123\n030,0891234567\n030,15123456789\n030,8912345678\n"
+        "211,2112345\nBerlin,231250\n"
+    )
+    with pytest.raises(Invalid) as refused:
+        await world.upload(campaign, wrong, default_region="DE", on_invalid=OnInvalid.REJECT)
+    said = [error.msg for error in refused.value.errors]
+    assert len(said) == 6
+    assert all("area code" in one and "'area_code'" in one for one in said)
+    with pytest.raises(Invalid, match="the country is missing; give default_region"):
+        await world.upload(campaign, "prefijo,telefono\n030,2345678\n")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Vorwahl", "area_code", "Area Code", "Indicatif régional", "prefijo", "DDD", "Prefisso"],
+)
+async def test_a_short_number_is_never_read_without_its_area_code(name: str) -> None:
+    found = await read(f"{name},phone\n030,231250\n".encode())
+    assert found.areas == [(name, "030")]
 
 
 async def test_a_list_that_is_mostly_bad_is_refused_unless_said_otherwise(

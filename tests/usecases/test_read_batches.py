@@ -19,6 +19,7 @@ from apollo.usecases.batch_views import View
 from apollo.usecases.check_contacts import Across
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.export_results import ResultsForm
+from apollo.usecases.list_filters import ListFilter
 from apollo.usecases.wanted_batches import NewBatch
 
 EXPLAINED = Explained(
@@ -59,7 +60,7 @@ async def test_another_organisation_sees_nothing(world: BatchWorld) -> None:
     with pytest.raises(NotFound, match=r"^Batch not found$"):
         await world.read.contacts(OTHER, batch["batch_id"])
     with pytest.raises(NotFound, match=r"^Batch not found$"):
-        await world.read.results(OTHER, batch["batch_id"], ResultsForm())
+        await world.read.results(OTHER, batch["batch_id"], ResultsForm(), ListFilter())
     with pytest.raises(NotFound, match=r"^Call not found$"):
         await world.read.call(OTHER, call)
     assert await world.read.calls(OTHER, phone_number="+919876500001", batch_id=None) == []
@@ -170,7 +171,8 @@ async def test_calls_are_found_by_number_and_by_batch(world: BatchWorld) -> None
 
 async def _file(world: BatchWorld, batch: View, **form: Any) -> bytes:
     status = form.pop("status", None)
-    pages = await world.read.results(ACME, batch["batch_id"], ResultsForm(**form), status=status)
+    wanted = ListFilter(statuses=status and [status])
+    pages = await world.read.results(ACME, batch["batch_id"], ResultsForm(**form), wanted)
     return b"".join([page async for page in pages])
 
 

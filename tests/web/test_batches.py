@@ -219,6 +219,19 @@ async def test_results_are_downloaded_as_a_file(server: BatchServer) -> None:
     assert [row["phone_number"] for row in rows] == some_numbers(3)
     few = await server.ask("GET", f"{path}?columns=phone_number,status&status=busy&bom=false")
     assert few.text == "phone_number,status\r\n"
+    one = some_numbers(3)[1]
+    for query, numbers in {
+        "status=pending,busy": some_numbers(3),
+        "status=busy&status=no_answer": [],
+        f"phone_number=%2B{one[1:]}": [one],
+        "updated_since=2020-01-01": some_numbers(3),
+        "updated_since=2120-01-01": [],
+    }.items():
+        found = await server.ask("GET", f"{path}?columns=phone_number&bom=false&{query}")
+        assert found.text.split() == ["phone_number", *numbers], query
+        listed = await server.ask("GET", f"/batches/{batch['batch_id']}/contacts?{query}")
+        assert [c["phone_number"] for c in json.loads(listed.text)] == numbers, query
+    assert (await server.ask("GET", f"{path}?status=dead")).status == 422
     assert (await server.ask("GET", f"{path}?columns=nothing")).status == 422
     raw = await server.ask("GET", f"{path}?raw=true")
     rows = list(csv.DictReader(io.StringIO(raw.text, newline="")))

@@ -20,7 +20,7 @@ async def api(database_url: str) -> AsyncIterator[ApiWorld]:
 
 
 async def a_batch(api: ApiWorld, many: int = 3, **fields: Any) -> dict[str, Any]:
-    campaign = await api.campaign()
+    campaign = await api.campaign(allowed_countries=["*"])
     contacts = [{"phone_number": number} for number in NUMBERS[:many]]
     body = {"campaign_id": campaign["campaign_id"], "contacts": contacts, **fields}
     made = await api.ask("POST", f"{API}/batches/", json=body)
@@ -198,6 +198,9 @@ async def test_a_batch_is_made_of_those_who_were_not_reached(api: ApiWorld) -> N
     assert [c["phone_number"] for c in await contacts_of(api, made.body)] == NUMBERS[:2]
     again = await api.ask("POST", f"{path}?status=no_answer,busy", headers={"Idempotency-Key": "r"})
     assert again.body["batch_id"] == made.body["batch_id"]
+    other = await api.ask("POST", f"{path}?status=busy", headers={"Idempotency-Key": "r"})
+    assert other.status == 422, "the same key with other statuses is another request"
+    assert "Idempotency-Key" in str(other.body)
     repeated = await api.ask("POST", f"{path}?status=busy")
     assert repeated.status == 422, "who is in the new batch is still to be called there"
     for query in ("", "?status=pending", "?status=busy,x", "?state=busy"):

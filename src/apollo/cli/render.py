@@ -285,7 +285,7 @@ def trial_report(trial: Mapping[str, Any]) -> Text:
         f"The number is in column {read_as['number_column']!r}.",
     ]
     lines += [
-        f"The country of numbers without a plus is in column {column!r}."
+        f"The country or area code of numbers without a plus is in column {column!r}."
         for column in read_as.get("country_columns", ())
     ]
     lines += [

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from apollo.core.list_names import (
+    AREA_KEYS,
     CODE_KEYS,
     COUNTRY_KEYS,
     NUMBER_COLUMNS,
@@ -50,6 +51,8 @@ class Columns(NamedTuple):
     number: int
     # In the order in which they are asked.
     countries: tuple[int, ...]
+    # Where the code of a town or an operator may stand.
+    areas: tuple[int, ...]
     unnamed: tuple[int, ...]
 
 
@@ -81,6 +84,7 @@ def read_header(cells: Sequence[str], choice: ColumnChoice) -> Columns:
         tuple(variables),
         number,
         tuple(countries),
+        tuple(at for at, key in enumerate(keys) if key in AREA_KEYS),
         tuple(at for at, title in enumerate(titles) if not title),
     )
 

@@ -72,6 +72,20 @@ COUNTRY_KEYS: Final = _keys(
 )
 
 
+# The code of a town or an operator in a column of its own; under `indicatif` and `prefijo` may stand
+# the calling code of a country as well, with a plus or 00.
+AREA_KEYS: Final = _keys(
+    """
+    vorwahl ortsvorwahl vorwahlnummer ortsnetz ortsnetzkennzahl telefonvorwahl vorwahlnr
+    areacode phoneareacode phonearea telareacode citycode stdcode std npa trunkcode
+    indicatifregional prefixe prefixeregional
+    prefijo prefijotelefonico prefijolocal codigodearea codigoarea codarea codigodeciudad
+    caracteristica lada ddd codigoddd prefixo codigolocal
+    prefisso prefissotelefonico netnummer kengetal zonenummer riktnummer retningsnummer
+    """
+)
+
+
 def has_number_column(names: Sequence[str]) -> bool:
     """Tell whether one of the names is known as that of a number's column."""
     keys = {key_of(name) for name in names}

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from apollo.core.area_codes import has_country_code
 from apollo.core.countries import is_calling_code, region_of
 from apollo.core.ids import parse_contact_id
 from apollo.core.list_header import REASON_COLUMN, ColumnChoice, Columns, read_header, refused
@@ -59,6 +60,13 @@ class GivenCountry(NamedTuple):
     is_code: bool
 
 
+class GivenArea(NamedTuple):
+    """An area code that a row has in a column of its own."""
+
+    column: str
+    code: str
+
+
 class GivenContact(NamedTuple):
     """A contact as somebody sent it, and in which row; `fault`: which field, or "", and why."""
 
@@ -70,6 +78,7 @@ class GivenContact(NamedTuple):
     # The row as the file has it, and its columns; empty where there is no file.
     cells: Sequence[str] = ()
     columns: Columns | None = None
+    area: GivenArea | None = None
 
 
 class ListRows:
@@ -123,9 +132,10 @@ class ListRows:
                     variables[name] = unarmoured(text)
         if self._is_own:
             variables = _as_they_were(variables)
-        country = self._country(cells, columns) if columns.countries else None
+        country = self._country(cells, columns) if columns.countries or columns.areas else None
+        area = self._area(cells, columns) if columns.areas else None
         number = cells[columns.number]
-        return GivenContact(row, number, variables, None, country, cells, columns)
+        return GivenContact(row, number, variables, None, country, cells, columns, area)
 
     def _settle_origin(self, cells: list[str], columns: Columns) -> None:
         """Tell by the first contact's id whether Apollo itself wrote the file."""
@@ -141,7 +151,8 @@ class ListRows:
     def _country(self, cells: list[str], columns: Columns) -> GivenCountry | None:
         """Give the first country that the row names and that is known; else one that is not."""
         unknown = None
-        for at in columns.countries:
+        abroad = [at for at in columns.areas if has_country_code(cells[at])]
+        for at in (*abroad, *columns.countries):
             if text := cells[at].strip():
                 region = region_of(text)
                 given = GivenCountry(columns.titles[at], region, is_calling_code(text))
@@ -149,6 +160,12 @@ class ListRows:
                     return given
                 unknown = unknown or given
         return unknown
+
+    def _area(self, cells: list[str], columns: Columns) -> GivenArea | None:
+        for at in columns.areas:
+            if (text := cells[at].strip()) and not has_country_code(text):
+                return GivenArea(columns.titles[at], text)
+        return None
 
 
 def _as_they_were(variables: dict[str, Any]) -> dict[str, Any]:

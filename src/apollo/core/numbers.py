@@ -137,7 +137,7 @@ def _in_region(typed: Typed, region: str, country_codes: frozenset[int]) -> Numb
     abroad = _read(f"+{digits}")
     if isinstance(national, str) or isinstance(abroad, str) or national == abroad:
         return _one_of([national, abroad])
-    if _is_mobile(abroad) or not _is_shorter_than_usual(abroad):
+    if is_mobile(abroad) or not _is_shorter_than_usual(abroad):
         raise ValueError(
             _ambiguous(national, abroad, f"nationally in {region}, or with its country code")
         )
@@ -158,7 +158,7 @@ def _of_caller_ids(typed: Typed, country_codes: frozenset[int]) -> Number:
         national = _read(digits, region)
         if isinstance(national, str) or national == number:
             continue
-        if _is_mobile(national) or not _is_mobile(number):
+        if is_mobile(national) or not is_mobile(number):
             how = f"nationally in {region}, or with its country code"
             hint = "write it with a plus, or give default_region if the list's numbers are national"
             raise ValueError(_ambiguous(national, number, how, hint))
@@ -198,9 +198,11 @@ def _refuse_doubled_code(typed: Typed, number: Number) -> None:
     single = _read(f"+{number.national}")
     if isinstance(single, str):
         return
-    usual = _usual_length(number.region, number.type) or 0
-    is_ordinary = len(number.national) <= usual + _LONGER_THAN_USUAL_MAX
-    if not is_explicit or not is_ordinary or (_is_mobile(single) and not _is_mobile(number)):
+    if (
+        not is_explicit
+        or is_longer_than_usual(number)
+        or (is_mobile(single) and not is_mobile(number))
+    ):
         raise ValueError(_ambiguous(number, single, "its country code twice, or once"))
 
 
@@ -231,8 +233,15 @@ def _beginning(number: Number) -> str:
     return f"+{number.country_code} {number.national[:_PREFIX_DIGITS]}"
 
 
-def _is_mobile(number: Number) -> bool:
+def is_mobile(number: Number) -> bool:
+    """Tell whether a number is certainly a mobile one."""
     return number.type == PhoneNumberType.MOBILE
+
+
+def is_longer_than_usual(number: Number) -> bool:
+    """Tell whether a number has more digits than its region's numbers of this type ever need."""
+    usual = _usual_length(number.region, number.type) or 0
+    return len(number.national) > usual + _LONGER_THAN_USUAL_MAX
 
 
 def _is_shorter_than_usual(number: Number) -> bool:

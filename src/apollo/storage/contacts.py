@@ -15,6 +15,15 @@ from apollo.storage.database import Connection, Record, load_queries
 _Q = load_queries("contacts")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContactFilter:
+    """Which contacts of a batch are wanted; None: all."""
+
+    statuses: Sequence[str] | None = None
+    phone_number: str | None = None
+    updated_since: datetime | None = None
+
+
 async def read_page(
     connection: Connection, *, batch_id: uuid.UUID, skip: int = 0, limit: int = 1
 ) -> list[Record]:
@@ -27,9 +36,7 @@ async def read_page_filtered(
     *,
     batch_id: uuid.UUID,
     after: int,
-    statuses: Sequence[str] | None,
-    phone_number: str | None,
-    updated_since: datetime | None,
+    wanted: ContactFilter,
     skip: int,
     limit: int,
 ) -> list[Record]:
@@ -38,11 +45,9 @@ async def read_page_filtered(
         connection,
         batch_id=batch_id,
         after=after,
-        statuses=statuses,
-        phone_number=phone_number,
-        updated_since=updated_since,
         skip=skip,
         limit=limit,
+        **asdict(wanted),
     )
 
 
@@ -50,26 +55,15 @@ async def count_filtered(
     connection: Connection,
     *,
     batch_id: uuid.UUID,
-    statuses: Sequence[str] | None,
-    phone_number: str | None,
-    updated_since: datetime | None,
+    wanted: ContactFilter,
 ) -> int:
     """Count the contacts of a batch that the filters let through."""
     found = await _Q["count_filtered"].value(
         connection,
         batch_id=batch_id,
-        statuses=statuses,
-        phone_number=phone_number,
-        updated_since=updated_since,
+        **asdict(wanted),
     )
     return int(found)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContactFilter:
-    """Which contacts of a batch are wanted; None: all."""
-
-    status: str | None = None
 
 
 async def read_stretch(

@@ -15,8 +15,14 @@ from typing import Any, Final, NamedTuple, Self
 
 import msgspec
 
+from apollo.core.area_codes import has_country_code, read_with_area
 from apollo.core.list_header import COLUMNS_MAX, Columns
-from apollo.core.list_rows import VARIABLES_COLUMN, GivenContact, GivenCountry, as_text
+from apollo.core.list_rows import (
+    VARIABLES_COLUMN,
+    GivenArea,
+    GivenContact,
+    as_text,
+)
 from apollo.core.numbers import Number, country_code_of_region, read_number
 from apollo.core.reach import Reach, fault_of
 from apollo.errors import FieldError, Invalid, TooLarge, Unavailable
@@ -185,14 +191,14 @@ class Intake:
     def _number_of(self, given: GivenContact) -> str:
         """Read a contact's number, in the country that its row names; ValueError says why not."""
         rules, country = self._rules, given.country
-        if country is None:
+        if country is None and given.area is None:
             read = read_number(
                 given.phone_number,
                 country_codes=rules.reach.country_codes,
                 default_region=rules.default_region,
             )
         else:
-            read = _read_in_country(given.phone_number, country, rules)
+            read = _read_with_columns(given, rules)
         if reason := fault_of(read, rules.reach):
             raise ValueError(reason)
         return read.e164
@@ -324,28 +330,40 @@ class _SeenNumbers:
             self._connection.close()
 
 
-def _read_in_country(text: str, country: GivenCountry, rules: Rules) -> Number:
-    is_explicit = "+" in text or text.lstrip(" '").startswith("00")
-    if country.region is None:
-        if not is_explicit:
-            raise ValueError(
-                f"nobody knows the country in column {country.column!r}; write two letters such as"
-                " GB, or a calling code such as 44, or the number with a plus"
-            )
-        region = rules.default_region
-    else:
-        region = country.region
-    codes = rules.reach.country_codes
-    read = read_number(
-        text, country_codes=codes, default_region=rules.default_region, row_region=region
-    )
-    is_bound = country.region is not None and (country.is_code or not is_explicit)
-    if is_bound and country_code_of_region(country.region or "") != read.country_code:
+def _read_with_columns(given: GivenContact, rules: Rules) -> Number:
+    """Read a number whose row has its country or its area code in columns of their own."""
+    text, country = given.phone_number, given.country
+    is_explicit = has_country_code(text)
+    region = None if country is None else country.region
+    if country is not None and region is None and not is_explicit:
+        raise ValueError(
+            f"nobody knows the country in column {country.column!r}; write two letters such as"
+            " GB, or a calling code such as 44, or the number with a plus"
+        )
+    read = _read_in_region(text, region, None if is_explicit else given.area, rules)
+    if country is None or region is None:
+        return read
+    is_bound = country.is_code or not is_explicit
+    if is_bound and country_code_of_region(region) != read.country_code:
         raise ValueError(
             f"it is a number of {read.region}, and column {country.column!r} says"
-            f" {country.region}; correct the one that is wrong"
+            f" {region}; correct the one that is wrong"
         )
     return read
+
+
+def _read_in_region(text: str, region: str | None, area: GivenArea | None, rules: Rules) -> Number:
+    codes, default = rules.reach.country_codes, rules.default_region
+    if area is None:
+        return read_number(text, country_codes=codes, default_region=default, row_region=region)
+    return read_with_area(
+        text,
+        area.code,
+        area.column,
+        country_codes=codes,
+        default_region=default,
+        row_region=region,
+    )
 
 
 def fault_of_variables(value: dict[str, Any], encoded: bytes) -> str | None:

@@ -8,11 +8,10 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from itertools import count, groupby
 from operator import itemgetter
-from typing import Any, Final
+from typing import Final
 
 from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis
-from apollo.core.states import ContactStatus
 from apollo.errors import Invalid, NotFound
 from apollo.storage import batches, call_records, contacts
 from apollo.storage.contacts import ContactFilter
@@ -173,11 +172,9 @@ class ReadBatches:
         principal: Principal,
         batch_id: str,
         form: ResultsForm,
-        *,
-        status: ContactStatus | None = None,
+        wanted: ListFilter,
     ) -> AsyncIterator[bytes]:
         """Give the results as CSV, a page at a time. Raises NotFound, Invalid before all else."""
-        wanted = ContactFilter(status=status)
         async with self._db.transaction(snapshot=True) as connection:
             batch = await find_batch(connection, principal, batch_id)
             first = await contacts.read_stretch(
@@ -185,7 +182,7 @@ class ReadBatches:
             )
             last = await contacts.read_last_position(connection, batch["id"])
         sheet = ResultsSheet(batch["id"], form, first)
-        return self._results_of(sheet, wanted, last)
+        return self._results_of(sheet, _of_contacts(wanted), last)
 
     async def _results_of(
         self, sheet: ResultsSheet, wanted: ContactFilter, last: int
@@ -282,15 +279,11 @@ async def _page_of_contacts(
         if key is None or key.batch_id != batch_id:
             raise _unknown_after()
         behind = key.position
-    filters: dict[str, Any] = {
-        "statuses": wanted.statuses,
-        "phone_number": wanted.phone_number,
-        "updated_since": wanted.updated_since,
-    }
+    filters = _of_contacts(wanted)
     total = None
     if wanted.with_total:
-        total = await contacts.count_filtered(connection, batch_id=batch_id, **filters)
-    if not any(filters.values()):
+        total = await contacts.count_filtered(connection, batch_id=batch_id, wanted=filters)
+    if filters == ContactFilter():
         # Positions have no holes: a page is a range, whatever its depth.
         rows = await contacts.read_page(
             connection, batch_id=batch_id, skip=behind + wanted.skip, limit=wanted.limit
@@ -302,9 +295,17 @@ async def _page_of_contacts(
         after=behind,
         skip=wanted.skip,
         limit=wanted.limit,
-        **filters,
+        wanted=filters,
     )
     return rows, total
+
+
+def _of_contacts(wanted: ListFilter) -> ContactFilter:
+    return ContactFilter(
+        statuses=wanted.statuses,
+        phone_number=wanted.phone_number,
+        updated_since=wanted.updated_since,
+    )
 
 
 def _after(prefix: str, given: str | None) -> uuid.UUID | None:

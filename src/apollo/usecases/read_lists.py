@@ -80,7 +80,7 @@ class ListReader:
         return {
             **self._reader.reading(),
             "number_column": titles[columns.number],
-            "country_columns": [titles[at] for at in columns.countries],
+            "country_columns": [titles[at] for at in (*columns.countries, *columns.areas)],
             "variables": variables,
         }
 

@@ -23,6 +23,8 @@ from apollo.web.schemas import OrganizationQuery, RowsLimit, Skip, answered
 
 BatchId = Annotated[str, Path(description="The batch, `btc_…`.")]
 
+_ToNumber = Annotated[str | None, Query(description="Only to this number.")]
+
 router = APIRouter(tags=["batches"], route_class=StrictRoute)
 
 
@@ -83,7 +85,7 @@ async def list_contacts(
     batch_id: BatchId,
     include_calls: Annotated[bool, Query(description="With every call of each contact.")] = False,
     status: listing.Statuses = None,
-    phone_number: Annotated[str | None, Query(description="Only to this number.")] = None,
+    phone_number: _ToNumber = None,
     updated_since: listing.UpdatedSince = None,
     after: listing.After = None,
     count: listing.Count = False,
@@ -129,7 +131,9 @@ async def download_results(
             examples=["phone_number,policy_id,status"],
         ),
     ] = None,
-    status: Annotated[ContactStatus | None, Query(description="Only in this status.")] = None,
+    status: listing.Statuses = None,
+    phone_number: _ToNumber = None,
+    updated_since: listing.UpdatedSince = None,
     raw: Annotated[
         bool,
         Query(description="For programs: leave cells that a spreadsheet would run as a formula."),
@@ -150,7 +154,12 @@ async def download_results(
         is_raw=raw,
         has_mark=not raw if bom is None else bom,
     )
-    lines = await uses.read_batches.results(caller, batch_id, form, status=status)
+    wanted = ListFilter(
+        statuses=listing.statuses(status, ContactStatus),
+        phone_number=listing.number(phone_number),
+        updated_since=listing.instant("updated_since", updated_since),
+    )
+    lines = await uses.read_batches.results(caller, batch_id, form, wanted)
     headers = {"Content-Disposition": f'attachment; filename="{batch_id}.csv"'}
     return StreamingResponse(lines, headers=headers, media_type="text/csv")
 

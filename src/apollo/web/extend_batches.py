@@ -204,8 +204,8 @@ async def rerun_batch(
         )
         return msgspec.json.encode(made)
 
-    path = f"/batches/{batch_id}/rerun?status={','.join(sorted(wanted_statuses))}"
-    return await answer_once(uses.answers, caller, path, request, work)
+    path, query = f"/batches/{batch_id}/rerun", ",".join(wanted_statuses)
+    return await answer_once(uses.answers, caller, path, request, work, query=query)
 
 
 @router.post(

@@ -42,13 +42,22 @@ Work = Callable[[Store | None], Awaitable[bytes]]
 
 
 async def answer_once(
-    answers: RememberAnswers, caller: Principal, path: str, request: Request, work: Work
+    answers: RememberAnswers,
+    caller: Principal,
+    path: str,
+    request: Request,
+    work: Work,
+    *,
+    query: str = "",
 ) -> Response:
-    """Create by `work`, or repeat the first answer to this key; for bodies held in memory."""
+    """Create by `work`, or repeat the first answer to this key; for bodies held in memory.
+
+    `query` is what the request asks for outside its body: another one is another request.
+    """
     key = request.headers.get(HEADER)
     if key is None:
         return json_answer(await work(None), _CREATED)
-    body_hash = hashlib.sha256(await request.body()).digest()
+    body_hash = hashlib.sha256(query.encode() + await request.body()).digest()
     begun = await answers.begin(caller, path, key, body_hash)
     if isinstance(begun, FirstAnswer):
         return replay(begun, body_hash)

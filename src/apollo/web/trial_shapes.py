@@ -18,7 +18,8 @@ class ReadAs(Answer):
     sheet: str | None = Field(default=None, description="Of a workbook: the sheet that was read.")
     number_column: str | None = Field(default=None, description="The column of the numbers.")
     country_columns: list[str] = Field(
-        default=[], description="Columns that name the country of a number without a plus."
+        default=[],
+        description="Columns with the country or the area code of a number without a plus.",
     )
     variables: dict[str, str] = Field(
         default={}, description="Each call variable, and the column that it comes from."

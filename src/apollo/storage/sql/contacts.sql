@@ -48,7 +48,9 @@ select c.position, c.phone_number, c.call_variables, c.status, c.retry_count, c.
   from contacts c
  where c.batch_id = :batch_id
    and c.position > :after and c.position <= :after + :length
-   and (:status::text is null or c.status = :status)
+   and (:statuses::text[] is null or c.status = any(:statuses))
+   and (:phone_number::text is null or c.phone_number = :phone_number)
+   and (:updated_since::timestamptz is null or c.updated_at >= :updated_since)
  order by c.position;
 
 -- name: read_last_position
