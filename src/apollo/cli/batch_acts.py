@@ -116,7 +116,7 @@ def results(
         Path | None, typer.Option("--output", "-o", help="The file to write; else stdout.")
     ] = None,
     status: Annotated[
-        str | None, typer.Option("--status", help="Only contacts in this status.")
+        str | None, typer.Option("--status", help="Only contacts in these statuses: a,b.")
     ] = None,
     columns: Annotated[
         str | None, typer.Option("--columns", help="Only these columns, with commas between.")

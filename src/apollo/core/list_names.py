@@ -72,7 +72,7 @@ COUNTRY_KEYS: Final = _keys(
 )
 
 
-# The code of a town or an operator in a column of its own; under `indicatif` and `prefijo` may stand
+# The code of a town or an operator in a column of its own; under `indicatif` or `prefijo` may stand
 # the calling code of a country as well, with a plus or 00.
 AREA_KEYS: Final = _keys(
     """
