@@ -59,6 +59,11 @@ def read_with_area(
     # Behind an area code no number begins with the zero that stands before an area code.
     if number.lstrip(" '(").startswith("0"):
         joined = "the number begins with 0"
+    return _chosen(whole, joined, code, column)
+
+
+def _chosen(whole: Number | str, joined: Number | str, code: str, column: str) -> Number:
+    """Give the one reading that the area code allows; ValueError if there is none, or two."""
     has_area = isinstance(whole, Number) and _begins_with(whole, code)
     if isinstance(joined, str):
         if isinstance(whole, Number) and has_area:
