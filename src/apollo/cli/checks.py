@@ -7,6 +7,7 @@ migrated, no webhook is sent, no call is placed.
 import os
 import shutil
 from collections.abc import Sequence
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any, Final
 
@@ -229,7 +230,8 @@ def _is_own_rotary(settings: Settings) -> bool:
 async def webhooks(settings: Settings) -> list[Finding]:
     """Whether the address that the provider reports to leads to our status hook, from here.
 
-    A GET proves the way and is refused there; a POST would count as a wrongly signed webhook.
+    A GET proves the way and is answered by Apollo alone with its own sentence; a POST would count
+    as a wrongly signed webhook.
     """
     name, url = "status webhooks", f"{settings.public_url}/webhooks/call-status"
     async with session() as client:
@@ -237,8 +239,8 @@ async def webhooks(settings: Settings) -> list[Finding]:
     if isinstance(answer, str):
         fix = "set APOLLO_PUBLIC_URL to where the provider reaches `apollo serve`"
         return [Finding(name, State.FAULT, f"nothing answers at {url} ({answer})", fix)]
-    if answer.status != 405:  # noqa: PLR2004 - HTTP's number for "yes, but not with GET"
-        what = f"{url} answers {answer.status} to GET, where Apollo answers 405"
+    if answer.status != HTTPStatus.OK or "This is Apollo" not in await answer.text():
+        what = f"{url} answers {answer.status} to GET, and not with Apollo's own sentence"
         fix = "let the proxy pass /webhooks/ on unchanged, or correct APOLLO_PUBLIC_URL"
         return [Finding(name, State.FAULT, what, fix)]
     if settings.webhook_url is not None and settings.webhook_url != url:

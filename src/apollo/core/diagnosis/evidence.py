@@ -228,6 +228,8 @@ class Blame(NamedTuple):
     rest: Sample | None
     # Whether the rest is good, so that the fault surely lies within.
     is_narrow: bool
+    # Whether others surely fail as well, so that the fault is nobody's own.
+    is_shared: bool = False
 
 
 def blame(nested: Sequence[tuple[Sample, Sample]], need: Need, now: datetime) -> Blame | None:
@@ -237,11 +239,13 @@ def blame(nested: Sequence[tuple[Sample, Sample]], need: Need, now: datetime) ->
     fails as well it is nobody's own; where there is no rest, nobody can tell.
     """
     found: Blame | None = None
+    is_shared = False
     for own, rest in nested:
+        is_shared |= weigh(rest, need, now) is Claim.HOLDS
         if weigh(own, need, now) not in {Claim.SO_FAR, Claim.HOLDS}:
             continue
         is_narrow = rest.of > 0 and weigh(rest, need, now) in {Claim.CLEAR, Claim.OVER}
-        found = Blame(own, rest if rest.of else None, is_narrow)
+        found = Blame(own, rest if rest.of else None, is_narrow, is_shared and not is_narrow)
         if is_narrow:
             return found
     return found

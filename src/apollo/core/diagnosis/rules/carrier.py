@@ -292,11 +292,11 @@ def _contrast(
     if found.is_narrow and rest is not None and scope in _REST_OF:
         good = f"{rest.of - rest.hits} of {count(rest.of, 'call')} of {_REST_OF[scope]}"
         return f" {good} {are_fine}, so look at what is this {scope}'s own: {look_at}."
-    if is_compared:
-        return (
-            " Calls of other campaigns on this connection fare no better, so it is the connection."
-        )
-    return " There are no other calls on this connection to compare with."
+    if rest is None and not is_compared:
+        return " There are no other calls on this connection to compare with."
+    if not found.is_shared:
+        return " Too few calls of others have been made to tell whose fault it is."
+    return " Calls of other campaigns on this connection fare no better, so it is the connection."
 
 
 def _call_hook(view: View) -> CallHook | None:

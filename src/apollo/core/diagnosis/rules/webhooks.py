@@ -135,13 +135,10 @@ def calls_missing(view: View) -> Finding | None:
     Severity.CRITICAL,
     meaning="The provider takes calls and no status webhook comes back for them, or only for some,"
     " so they seem to last until Apollo asks for them.",
-    fix="From the provider's machine, try: curl -i {bare_url} (200 means that Apollo is reached)."
-    " If it fails, look at DNS, firewall and certificate. {unheard} of the last {calls:call} sent"
-    " no status within 10 s, the newest placed at {newest_at}. {reached}{contrast} Apollo asks the"
-    " provider for these calls meanwhile.",
-    so_far="From the provider's machine, try: curl -i {bare_url} (200 means that Apollo is"
-    " reached). So far {unheard} of {calls:call} sent no status within 10 s. {reached}{contrast}"
-    " Apollo asks the provider for these calls meanwhile.",
+    fix="{remedy} {unheard} of the last {calls:call} sent no status within 10 s, the newest placed"
+    " at {newest_at}. {reached}{contrast} Apollo asks the provider for these calls meanwhile.",
+    so_far="{remedy} So far {unheard} of {calls:call} sent no status within 10 s."
+    " {reached}{contrast} Apollo asks the provider for these calls meanwhile.",
     over="Nothing to do: {unheard} of {calls:call} sent no status, the last placed at {newest_at}."
     " Those placed since {good_since} are heard of.",
 )
@@ -171,14 +168,13 @@ def webhooks_not_arriving(view: View) -> Finding | None:
             "elsewhere": None if rest is None else {"unheard": rest.hits, "calls": rest.of},
         },
         words={
-            "bare_url": (_hook_url(view) or "").partition("#")[0],
+            "remedy": _remedy(_hook_url(view) or "", is_own=rest is not None),
             "reached": f"{count(reached, 'request')} reached the hook since the API started."
             if reached
             else "No request has reached the hook since the API started.",
             "contrast": ""
             if rest is None
-            else f" {rest.of - rest.hits} of {count(rest.of, 'call')} of others were heard of, so"
-            " look at how this campaign's calls report: the status hook of its application.",
+            else f" {rest.of - rest.hits} of {count(rest.of, 'call')} of others were heard of.",
         },
         claim=claim,
     )
@@ -247,6 +243,19 @@ def webhook_retry_off(view: View) -> Finding | None:
             "wanted": wanted,
             "checked_at": found.checked_at,
         },
+    )
+
+
+def _remedy(hook_url: str, *, is_own: bool) -> str:
+    """Say what to do: where others are heard of, the way to Apollo is open."""
+    if is_own:
+        return (
+            "Look at how these calls report: the status hook of the campaign's application at the"
+            " provider, which has to be Apollo's."
+        )
+    return (
+        f"From the provider's machine, try: curl -i {hook_url.partition('#')[0]} (200 means that"
+        " Apollo is reached). If it fails, look at DNS, firewall and certificate."
     )
 
 
