@@ -34,13 +34,13 @@ def tip_for(
         return _healthy(view, dialable_now, next_dial_at)
     if first is not None and view.is_live:
         return first.fix
-    if view.is_live and view.snapshot.stale_inputs:
-        unread = ", ".join(view.snapshot.stale_inputs)
-        return f"Ask again in a few seconds: {unread} could not be read, so the cause is not known."
     return _finished(view, first)
 
 
 def _finished(view: View, first: ReasonShown | None) -> str:
+    if view.is_live and view.snapshot.stale_inputs:
+        unread = ", ".join(view.snapshot.stale_inputs)
+        return f"Ask again in a few seconds: {unread} could not be read, so the cause is not known."
     status = view.snapshot.batch.status
     going = count(view.on_call, "call that is|calls that are")
     ending = f" The {going} still up end by themselves." if view.on_call else ""
