@@ -142,6 +142,8 @@ def requests_with(ids: dict[str, str], api: dict[str, Any], random: Random) -> I
                 filled = filled.replace(f"{{{name}}}", value)
             wanted = [p["name"] for p in operation.get("parameters", []) if p["in"] == "query"]
             query = {name: ids[name] for name in wanted if name in ids}
+            if path.endswith("/rerun"):
+                query["status"] = "busy"
             if filled == path.removeprefix("/api/v1") and not query and method == "get":
                 continue  # names nobody
             yield method.upper(), filled, query, bodies(path, method, ids, random)
@@ -154,8 +156,14 @@ def bodies(path: str, method: str, ids: dict[str, str], random: Random) -> Any:
         return {"contacts_count": 10}
     if "follow-up" in path:
         return {"at": "2099-01-02T10:00:00Z"}
+    if path.endswith("/set-back"):
+        return {"reason": "the trunk was unpaid"}
+    number = f"+9198123456{random.randint(10, 99)}"
+    if path.endswith("/contacts"):
+        return {"contacts": [{"phone_number": number}]}
+    if path.endswith("/calls"):
+        return {"campaign_id": ids["campaign_id"], "phone_number": number}
     if path.endswith(("/batches", "/batches/upload")):
-        number = f"+9198123456{random.randint(10, 99)}"
         return {"campaign_id": ids["campaign_id"], "contacts": [{"phone_number": number}]}
     if path.endswith(("/campaigns", "/campaigns/create")):
         return {
@@ -164,6 +172,8 @@ def bodies(path: str, method: str, ids: dict[str, str], random: Random) -> Any:
             "agent_id": "a",
             "phone_numbers": ["+912261234567"],
         }
+    if method == "patch" and "contact_id" in path:
+        return {"call_variables": {"callee_name": "Mine"}}
     if method == "patch":
         return {"name": "Taken over"} if "campaign" in path else {"concurrency_limit": 1}
     return None

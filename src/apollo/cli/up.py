@@ -69,7 +69,6 @@ async def _run_all() -> None:
     # Faults of the configuration are ours to tell: nothing is started yet.
     settings = load(os.environ)
     configure_logging(settings.log, sys.stderr)
-    warn_of_root()
     on_terminal = err.is_terminal
     environ: dict[str, str] = dict(os.environ)
     if on_terminal:
@@ -81,6 +80,7 @@ async def _run_all() -> None:
         is_seen = out.is_terminal
         token = await running.first_token(_FIRST_ORGANIZATION) if is_seen else None
         _announce(running, token, time.monotonic() - began)
+        warn_of_root()
         await running.supervisor.keep_up(_tell_of_end)
 
 

@@ -167,7 +167,7 @@ async def download_results(
 @router.get(
     "/batches/{batch_id}/rejected.csv",
     response_class=StreamingResponse,
-    responses={200: {"content": {"text/csv": {}}}},
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 async def download_rejected(caller: Caller, uses: Uses, batch_id: BatchId) -> Response:
     """Download the rows that were left out, as they were uploaded, and why.

@@ -29,12 +29,12 @@ class ReadAs(Answer):
 class TrialAnswer(Answer):
     """What a dry run found; nothing was created."""
 
-    dry_run: bool
-    campaign_id: str
+    dry_run: bool = Field(description="Always true: nothing was created.")
+    campaign_id: str = Field(description="The campaign, `cmp_…`.")
     would_be_refused: str | None = Field(
         description="Why the list as a whole would be refused; null if a batch would be created."
     )
     total_contacts: int = Field(description="How many people would be called.")
     rejected: list[RejectedRow] = Field(description="Rows left out, up to 1 000.")
     rejected_count: int = Field(description="All rows left out.")
-    read_as: ReadAs
+    read_as: ReadAs = Field(description="How the list was read.")
