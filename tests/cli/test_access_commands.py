@@ -147,5 +147,5 @@ def test_an_audit_of_a_provider_that_is_away_says_what_to_correct(
     ran = run(capsys, monkeypatch, "audit")
     assert (ran.code, ran.out) == (1, "")
     assert "the provider at http://127.0.0.1:9/v1 cannot be asked" in ran.err
-    assert "_ACCOUNT_SID and _API_KEY" in ran.err
+    assert "correct the host and port of APOLLO_JAMBONZ_URL" in ran.err
     assert "sesame" not in ran.err

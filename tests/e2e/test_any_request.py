@@ -31,7 +31,7 @@ CHECKS = (
     "unsupported_method,ignored_auth,use_after_free"
 )
 # How what is against the schema may be refused; 413 is not among those it knows by itself.
-REFUSALS = [400, 401, 403, 404, 406, 413, 422, 428]
+REFUSALS = [400, 401, 403, 404, 406, 409, 413, 422, 428]
 
 
 @dataclass

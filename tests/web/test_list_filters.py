@@ -32,8 +32,10 @@ async def listed(api: ApiWorld, path: str, key: str, **query: Any) -> tuple[list
 
 
 async def test_batches_and_campaigns_are_filtered_by_what_they_are(api: ApiWorld) -> None:
-    first = (await api.campaign(metadata={"owner": "a", "tier": 5}))["campaign_id"]
-    second = (await api.campaign(metadata={"owner": "b"}))["campaign_id"]
+    first = (await api.campaign(allowed_countries=["*"], metadata={"owner": "a", "tier": 5}))[
+        "campaign_id"
+    ]
+    second = (await api.campaign(allowed_countries=["*"], metadata={"owner": "b"}))["campaign_id"]
     one = await a_batch(api, first, NUMBERS[:2], metadata={"source": "crm", "n": 5})
     two = await a_batch(api, first, NUMBERS[2:3], metadata={"source": "crm"})
     three = await a_batch(api, second, NUMBERS[3:4])
@@ -82,7 +84,7 @@ async def test_batches_and_campaigns_are_filtered_by_what_they_are(api: ApiWorld
 
 async def test_no_contact_is_missed_while_the_list_moves(api: ApiWorld) -> None:
     """Paging with skip over a status once showed fifteen of thirty people."""
-    campaign = (await api.campaign())["campaign_id"]
+    campaign = (await api.campaign(allowed_countries=["*"]))["campaign_id"]
     batch = await a_batch(api, campaign, NUMBERS)
     path = f"/batches/{batch}/contacts"
     seen: list[str] = []
@@ -109,7 +111,7 @@ async def test_no_contact_is_missed_while_the_list_moves(api: ApiWorld) -> None:
 
 
 async def test_calls_are_filtered_by_how_they_ended_and_when(api: ApiWorld) -> None:
-    campaign = (await api.campaign())["campaign_id"]
+    campaign = (await api.campaign(allowed_countries=["*"]))["campaign_id"]
     batch = await a_batch(api, campaign, NUMBERS[:3])
     await api.sql(
         "insert into calls (id, organization_id, campaign_id, batch_id, position, attempt, kind,"
@@ -167,7 +169,7 @@ async def test_calls_are_filtered_by_how_they_ended_and_when(api: ApiWorld) -> N
 async def test_a_filter_that_cannot_be_read_is_refused_with_the_right_form(
     api: ApiWorld, path: str, query: str, field: str, says: str
 ) -> None:
-    campaign = (await api.campaign())["campaign_id"]
+    campaign = (await api.campaign(allowed_countries=["*"]))["campaign_id"]
     batch = await a_batch(api, campaign, NUMBERS[:1])
     reply = await api.ask(
         "GET", f"{API}{path.replace('B', batch)}?{query.replace('=B', '=' + batch)}"

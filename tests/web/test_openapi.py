@@ -14,6 +14,7 @@ from openapi_spec_validator import validate
 from scripts.draw_openapi import document, page
 from tests.web.api_world import ApiWorld
 
+WORKBOOK = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 ROOT = Path(__file__).parents[2]
 DOCUMENT = document()
 OPERATIONS = [
@@ -91,8 +92,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     folder = tmp_path_factory.mktemp("client")
     settings = {
         "post_hooks": [],
-        # The generator knows no CSV: the file is sent as it is.
-        "content_type_overrides": {"text/csv": "application/octet-stream"},
+        # The generator knows neither CSV nor workbooks: a file is sent as it is.
+        "content_type_overrides": dict.fromkeys(("text/csv", WORKBOOK), "application/octet-stream"),
     }
     (folder / "settings.json").write_text(json.dumps(settings))
     described = folder / "openapi.json"

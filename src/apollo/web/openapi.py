@@ -101,6 +101,19 @@ def _webhooks(schemas: dict[str, Any]) -> dict[str, Any]:
     schemas["CallStatus"] = _STATUS
     return {
         "/webhooks/call-status": {
+            "get": _NO_TOKEN
+            | {
+                "operationId": "reach_call_status",
+                "summary": "Answer that this is the hook for status webhooks",
+                "description": "For a person or a check that wants to know whether the provider"
+                " would reach Apollo here: 200 and a sentence.",
+                "responses": {
+                    "200": {
+                        "description": "This is Apollo.",
+                        "content": {"text/plain": {"schema": {"type": "string"}}},
+                    }
+                },
+            },
             "post": _NO_TOKEN
             | {
                 "operationId": "receive_call_status",
@@ -111,7 +124,7 @@ def _webhooks(schemas: dict[str, Any]) -> dict[str, Any]:
                 "parameters": [_SIGNATURE],
                 "requestBody": _json_body("CallStatus"),
                 "responses": _ANSWERS,
-            }
+            },
         },
         "/webhooks/call-result": {
             "post": _NO_TOKEN
