@@ -10,8 +10,10 @@ from tests.usecases.batch_world import ACME, NOW, OTHER, BatchWorld
 
 from apollo.core import ids
 from apollo.core.diagnosis.snapshot import Settings as Explained
+from apollo.core.states import ContactStatus
 from apollo.errors import NotAllowedNow, NotFound
 from apollo.usecases.change_lifecycle import ChangeLifecycle
+from apollo.usecases.check_contacts import OnDuplicate
 from apollo.usecases.explain_batch import ExplainBatch
 from apollo.usecases.manage_campaigns import ManageCampaigns
 
@@ -134,9 +136,9 @@ async def test_a_campaign_takes_its_batches_along_except_those_paused_on_their_o
 ) -> None:
     campaign = await world.campaign()
     running, own, scheduled = (
-        await world.batch(campaign),
-        await world.batch(campaign),
-        await world.batch(campaign, scheduled_start=FAR_AHEAD),
+        await world.batch(campaign, on_duplicate=OnDuplicate.KEEP),
+        await world.batch(campaign, on_duplicate=OnDuplicate.KEEP),
+        await world.batch(campaign, on_duplicate=OnDuplicate.KEEP, scheduled_start=FAR_AHEAD),
     )
     await lifecycle.pause_batch(ACME, own["batch_id"])
     paused = await lifecycle.pause_campaign(ACME, campaign)
@@ -200,7 +202,7 @@ async def test_cancelling_a_campaign_cancels_every_live_batch_and_no_other(
     world: BatchWorld, lifecycle: ChangeLifecycle
 ) -> None:
     campaign, other = await world.campaign(), await world.campaign()
-    live = [await world.batch(campaign) for _ in range(3)]
+    live = [await world.batch(campaign, on_duplicate=OnDuplicate.KEEP) for _ in range(3)]
     await lifecycle.pause_batch(ACME, live[0]["batch_id"])
     elsewhere = await world.batch(other, ["+919876511111"])
     await world.sql(
@@ -386,7 +388,7 @@ async def test_the_numbers_of_a_campaign_come_from_one_count(
         "retrying": 1,
         "followup_scheduled": 1,
     }
-    assert len(stats.contact_counts) == 11
+    assert len(stats.contact_counts) == len(ContactStatus)
     assert stats.batch_counts["in_progress"] == 1
     assert stats.retry_breakdown == {"retry_1": 1, "retry_2": 0, "retry_3": 0}
     assert stats.in_flight_contacts == 3

@@ -18,6 +18,9 @@ QUORUM: Final = 3
 # One-sided, one in twenty: three of three are surely more than half, and three good ones in a row
 # surely fewer.
 _SURE_Z: Final = 1.645
+# A finding that speaks \"so far\" is right more often than not: five of six such shares are real.
+_LIKELY_Z: Final = 1.0
+_MOST: Final = 0.5
 # Where earlier results were good, the newest have to differ for more than an accident of one in a
 # hundred: six in a row. A poor list has three in a row now and then.
 _TURNED_Z: Final = 2.326
@@ -215,8 +218,10 @@ def _decide(bad: Sequence[bool], need: Need) -> Claim:
             return Claim.HOLDS
         if newest.at_most(_SURE_Z) < max(need.above, older.value / 2):
             return Claim.CLEAR
-    # One among others is an accident, whatever share of them it is.
-    is_told = every.hits == every.of or every.hits > 1
+    # One among others is an accident, whatever share of them it is. So are a few among many while
+    # their share could still be a usual one.
+    is_most = every.value > _MOST or every.at_least(_LIKELY_Z) > need.above
+    is_told = every.hits == every.of or (every.hits > 1 and is_most)
     return Claim.SO_FAR if is_told and every.value > need.above else Claim.CLEAR
 
 
