@@ -52,7 +52,7 @@ CAUGHT_BY = {
     "numbers never rest": 8,
     "follow-ups have no bound": 34,
     "calls without a name are strangers": 42,
-    "dials on after a restore": 162,
+    "dials on after a restore": 395,
     "records are waited for for ever": 25,
     "a stale queue entry is written back": 20,
     "a blind look is believed": 98,
