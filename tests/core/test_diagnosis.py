@@ -569,7 +569,7 @@ CASES[Reason.HOW_IT_ENDED] = (
     ),
     Verdict.FINISHED,
     20,
-    ["20 of 20 calls failed with SIP 488", "codec"],
+    ["20 of the last 20 calls failed with SIP 488", "codec"],
 )
 CASES |= {
     code: (snapshot(pending(30), dispatched(1), **known), verdict, contacts, texts)

@@ -147,15 +147,15 @@ def how_it_ended(view: View) -> Finding | None:
     is_failed, is_unanswered = Share(failed, calls).value > _MOST, rang_out.at_least(_SURE_Z) > _FEW
     code, reason = cause
     shares = ", ".join(f"{number} {outcome}" for outcome, number in outcomes.most_common())
-    said = f"Nothing to do: {count(calls, 'call')} ended as follows: {shares}."
+    said = f"Nothing to do. The last {count(calls, 'call')} ended as follows: {shares}."
     if is_failed:
         how = f"SIP {sip.spoken(code)}: {sip.read(code).meaning}" if code else reason
         remedy = f"{sip.read(code).remedy} " if code else ""
-        said = f"{remedy}{failed} of {count(calls, 'call')} failed with {how}. All calls: {shares}."
+        said = f"{remedy}{failed} of the last {count(calls, 'call')} failed with {how}: {shares}."
     elif is_unanswered:
         said = (
-            f"Review working_hours and the caller ids. {rang_out.hits} of {count(calls, 'call')}"
-            f" were not answered. All calls: {shares}."
+            f"Review working_hours and the caller ids. {rang_out.hits} of the last"
+            f" {count(calls, 'call')} were not answered: {shares}."
         )
     return Finding(
         reason=Reason.HOW_IT_ENDED,
