@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import AnyStr
@@ -55,8 +55,10 @@ class Up:
             assert time.monotonic() < deadline, f"no other {role}"
 
     def children(self) -> dict[int, str]:
-        running = psutil.Process(self.process.pid).children()
-        found = {child.pid: " ".join(child.cmdline()) for child in running}
+        found = {}
+        for child in psutil.Process(self.process.pid).children():
+            with suppress(psutil.NoSuchProcess):  # it may end while it is looked at
+                found[child.pid] = " ".join(child.cmdline())
         return {pid: args for pid, args in found.items() if "apollo.cli" in args}
 
 
