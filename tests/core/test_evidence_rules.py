@@ -46,10 +46,10 @@ from apollo.core.diagnosis.snapshot import (
     Snapshot,
     Tally,
 )
-from apollo.core.diagnosis.words import fill
 from apollo.core.reasons import Reason
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.core.windows import parse_working_hours
+from apollo.core.words import fill
 
 # An API that has been listening all the time.
 WEB = worker(role="web", started_at=ago(9_000), provider=None, last_claim_at=None)

@@ -17,7 +17,7 @@ from apollo.cli.listening import fault_of_port
 from apollo.config import Settings
 from apollo.core import ids
 from apollo.core.diagnosis.view import ALIVE_WITHIN
-from apollo.core.diagnosis.words import stamp
+from apollo.core.words import stamp
 from apollo.errors import ApolloError, Misconfigured
 from apollo.ports import AgentRoute
 from apollo.storage import agents, campaigns, heartbeats, lifecycle, recovery

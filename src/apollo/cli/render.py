@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apollo.cli.bars import Bar
-from apollo.core.diagnosis.words import stamp
+from apollo.core.words import stamp
 
 # In the order in which a contact goes through them; counter, words, colour.
 COUNTERS: Final = (

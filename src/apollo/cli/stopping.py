@@ -15,8 +15,8 @@ from apollo.cli.access import in_office
 from apollo.cli.operating import Desk, at_desk
 from apollo.cli.terminal import AsJson, err, out, print_json
 from apollo.core import ids
-from apollo.core.diagnosis.words import stamp
 from apollo.core.ids import ContactKey
+from apollo.core.words import stamp
 from apollo.usecases.hang_up_calls import HungUp, NotEnded
 from apollo.usecases.hang_up_calls import Progress as HowFar
 from apollo.usecases.stop_dialling import DiallingStopped

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from apollo.core.diagnosis.words import stamp
+from apollo.core.words import stamp
 from apollo.errors import ApolloError, Misconfigured
 
 out: Final = Console(highlight=False)

@@ -13,7 +13,7 @@ from apollo.core import ids
 from apollo.core.diagnosis import Diagnosis, ReasonShown, explain, wants_comparison
 from apollo.core.diagnosis.reported import WriteFault
 from apollo.core.diagnosis.snapshot import Settings, Snapshot
-from apollo.core.diagnosis.words import stamp
+from apollo.core.words import stamp
 from apollo.errors import NotFound, Unavailable
 from apollo.ports import Clock
 from apollo.storage import diagnosis as storage

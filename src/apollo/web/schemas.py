@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from apollo.core.diagnosis.words import stamp
+from apollo.core.words import stamp
 from apollo.errors import FieldError, Invalid
 
 SKIP_MAX: Final = 10**9  # the schema's positions end before

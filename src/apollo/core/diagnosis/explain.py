@@ -19,10 +19,10 @@ from apollo.core.diagnosis.rules.no_answer import is_suspicious
 from apollo.core.diagnosis.snapshot import Snapshot
 from apollo.core.diagnosis.tips import held_note, tip_for
 from apollo.core.diagnosis.view import WISHES, View, look, next_opening
-from apollo.core.diagnosis.words import fill
 from apollo.core.model import Turn
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import ON_CALL, BatchStatus, ContactStatus
+from apollo.core.words import fill
 
 _SAMPLE: Final = 3
 _SHOWN_ALWAYS: Final = (ContactStatus.PENDING, ContactStatus.DISPATCHED, ContactStatus.COMPLETED)

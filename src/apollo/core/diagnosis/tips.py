@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from apollo.core import ids
 from apollo.core.diagnosis.answer import ReasonShown
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count, span, stamp
 from apollo.core.reasons import Severity
 from apollo.core.states import CLOSED_BATCH
+from apollo.core.words import count, span, stamp
 
 
 def tip_for(

@@ -15,8 +15,8 @@ from apollo.core.diagnosis.reported import (
 )
 from apollo.core.diagnosis.rule import symptom
 from apollo.core.diagnosis.view import ALIVE_WITHIN, View
-from apollo.core.diagnosis.words import span, stamp
 from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.words import span, stamp
 
 # A group that forms, or gives away a dead worker's share, is done within half of this.
 _ASSIGNED_WITHIN_S: Final = 20.0

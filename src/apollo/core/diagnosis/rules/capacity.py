@@ -15,9 +15,9 @@ from apollo.core.diagnosis.reported import (
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.rules.provider import in_state
 from apollo.core.diagnosis.view import Limit, View
-from apollo.core.diagnosis.words import count, span
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus
+from apollo.core.words import count, span
 
 # The list is read every 15 s; a few missed readings are no news.
 _LISTED_WITHIN: Final = timedelta(seconds=30)

@@ -36,8 +36,8 @@ from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.rules.caller_ids import MOST, REFUSED, refused_caller_id
 from apollo.core.diagnosis.snapshot import HeldByCarrier
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count, stamp
 from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.words import count, stamp
 
 # An agent that works hangs up on hardly anybody within two seconds.
 _DROPS: Final = Need(above=0.1)

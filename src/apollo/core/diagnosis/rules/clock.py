@@ -7,9 +7,9 @@ from apollo.core import ids
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count, local, span, stamp
 from apollo.core.model import Turn
 from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.words import count, local, span, stamp
 
 
 @gate(

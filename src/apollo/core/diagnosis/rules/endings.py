@@ -11,10 +11,10 @@ from apollo.core.diagnosis.reported import EndedCall, LiveCall
 from apollo.core.diagnosis.rule import symptom
 from apollo.core.diagnosis.rules.webhooks import LOST, NOT_TOLD, batch_sample, wanted_hook
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count
 from apollo.core.held import OUTCOME_UNKNOWN
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import Outcome
+from apollo.core.words import count
 
 # One cause took most of the calls.
 _MOST: Final = 0.5

@@ -8,9 +8,9 @@ from apollo.core import ids
 from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.rule import gate
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import stamp
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, ContactStatus, PausedBy
+from apollo.core.words import stamp
 
 
 @gate(

@@ -7,8 +7,8 @@ from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.reported import Process, ProviderHealth
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import stamp
 from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.words import stamp
 
 # A probe leaves within a second of its time where somebody is due.
 _TRIED_WITHIN: Final = timedelta(seconds=5)

@@ -22,10 +22,10 @@ from apollo.core.diagnosis.finding import Finding
 from apollo.core.diagnosis.reported import ApplicationHook, LiveCall
 from apollo.core.diagnosis.rule import symptom
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count
 from apollo.core.events import Evidence
 from apollo.core.held import OUTCOME_UNKNOWN
 from apollo.core.reasons import Layer, Reason, Severity
+from apollo.core.words import count
 
 # A provider's first status event comes within milliseconds: ten seconds of nothing is no delay.
 HEARD_WITHIN: Final = timedelta(seconds=10)

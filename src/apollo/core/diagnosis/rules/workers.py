@@ -10,9 +10,9 @@ from apollo.core.diagnosis.reported import (
 from apollo.core.diagnosis.rule import gate, symptom
 from apollo.core.diagnosis.rules.database import waits_for_database
 from apollo.core.diagnosis.view import View
-from apollo.core.diagnosis.words import count, span, stamp
 from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus
+from apollo.core.words import count, span, stamp
 
 # A turn of the event loop takes milliseconds; heartbeats are due every five seconds.
 _LAG_S: Final = 5.0
