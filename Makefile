@@ -15,6 +15,9 @@ WITH_KAFKA = scripts/kafka-jars $(VENV)/kafka; got=$$?; \
 	if [ $$got = 0 ]; then export KAFKA_JARS=$(VENV)/kafka; \
 	elif [ $$got != 3 ]; then exit $$got; fi;
 
+# Tests start hundreds of processes: each loads what was compiled once, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help venv dev demo test test-types test-fresh faults test-kafka cluster bench-quick diagnose \
 	lock fmt clean

@@ -15,10 +15,12 @@ ApolloError
     NotPlaced          certainly no call; it may be tried again, not before `retry_after_s`
     WillNeverWork      certainly no call, and the same request will be refused again
     OutcomeUnknown     there may be a call; never ask again before that is known
+    ProviderForgot     it lacks calls of ours, so that its silence about others proves nothing
   Misconfigured        a setting is wrong: which one, and what would be right
   Broken               an invariant failed: stop, alarm, do not guess
 """
 
+from datetime import datetime
 from typing import ClassVar
 
 
@@ -130,6 +132,17 @@ class DriverError(ApolloError):
         super().__init__(msg)
         self.status = status
         self.cause = cause
+
+
+class ProviderForgot(DriverError):
+    """The provider's lists lack calls of ours that they must know, so they prove nothing.
+
+    `until` is when every call that may be up unseen is over.
+    """
+
+    def __init__(self, msg: str, *, until: datetime) -> None:
+        super().__init__(msg, cause="forgot")
+        self.until = until
 
 
 class NotPlaced(DriverError):

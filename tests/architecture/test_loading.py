@@ -17,12 +17,17 @@ HEAVY = {"fastapi", "starlette", "uvicorn", "aiohttp", "asyncpg", "pydantic", "c
 
 def loaded_by(program: str) -> set[str]:
     """The packages, and the parts of Apollo, that a new process has loaded after the program."""
+    names = loaded_modules(program)
+    return {".".join(name.split(".")[: 2 if name.startswith("apollo.") else 1]) for name in names}
+
+
+def loaded_modules(program: str) -> set[str]:
+    """All modules that a new process has loaded after the program."""
     shown = "import sys; print(*sys.modules, file=sys.__stdout__)"
     run = subprocess.run(
         [sys.executable, "-c", f"{program}\n{shown}"], capture_output=True, text=True, check=True
     )
-    names = run.stdout.splitlines()[-1].split()
-    return {".".join(name.split(".")[: 2 if name.startswith("apollo.") else 1]) for name in names}
+    return set(run.stdout.splitlines()[-1].split())
 
 
 def command(*words: str) -> str:
@@ -45,6 +50,9 @@ def test_the_api_does_not_load_what_only_a_worker_or_the_command_line_runs() -> 
     loaded = loaded_by("import apollo.wiring.serve")
     assert "fastapi" in loaded
     assert not loaded & {"confluent_kafka", "apollo.worker", "apollo.rotary", "apollo.cli"}
+    # Seldom used, and large: for workbooks, and the places of all phone numbers.
+    assert not loaded & {"openpyxl"}
+    assert "phonenumbers.geodata" not in loaded_modules("import apollo.wiring.serve")
 
 
 @pytest.mark.parametrize("words", [["--help"], []])

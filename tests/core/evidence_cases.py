@@ -22,6 +22,7 @@ from apollo.core.diagnosis.reported import (
     ProviderHealth,
     Queue,
     Restarts,
+    Wait,
     WriteFault,
 )
 from apollo.core.diagnosis.snapshot import OpenCalls, Settings
@@ -379,6 +380,20 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
             Verdict.HEALTHY,
             0,
             ["not running until 2026-05-12T09:59:00Z", "4 calls"],
+        ),
+        Reason.PROVIDER_FORGOT: (
+            {
+                "processes": (
+                    worker(
+                        is_cleared=False,
+                        started_at=ago(40),
+                        waits=Wait(until=ago(-1_800), why="its list lacks calls"),
+                    ),
+                )
+            },
+            Verdict.BLOCKED,
+            30,
+            ["Wait until 2026-05-12T10:30:00Z", "and its list lacks calls"],
         ),
         Reason.WORKER_COMPARING: (
             {"processes": (worker(is_cleared=False, started_at=ago(40)),)},

@@ -14,6 +14,7 @@ from apollo.core.absence import (
     conclude,
     needs_proof,
     worth,
+    worth_of_list,
 )
 from apollo.core.events import CallVanished, QuarantineOver
 from apollo.core.model import Deadlines, OnUnresolved
@@ -104,6 +105,29 @@ def test_half_of_two_is_not_most() -> None:
     assert look(Place.LIVE_LIST, "b1 a1", *others) is Look.BLIND
 
 
+@pytest.mark.parametrize(
+    ("listed", "look_is"),
+    [
+        ("e1 e2 e3", Look.SIGHTED),
+        ("e2 e3 old", Look.SIGHTED),
+        ("e3 old", Look.BLIND),
+        ("up", Look.BLIND),
+    ],
+)
+def test_after_a_restore_the_list_has_to_know_the_calls_that_ended_last(
+    listed: str, look_is: Look
+) -> None:
+    ended = [other(f"e{n}", -90 - n, -10.0 * n) for n in (1, 2, 3)]
+    others = [*ended, other("old", -200, -150), other("up", -60)]
+    assert worth_of_list(others, set(listed.split()), NOW) is look_is
+
+
+def test_a_database_without_calls_of_late_can_judge_no_list() -> None:
+    long_over = other("over", -90, -20)
+    now = ASKED_AT + LISTED_FOR
+    assert worth_of_list([long_over, other("up", -60)], {"over", "up"}, now) is Look.ALONE
+
+
 @pytest.mark.parametrize("others", [(), (other("b1", -90, -10),), (other("a1", 5, 6),)])
 def test_the_only_call_of_a_time_is_alone(others: tuple[OtherCall, ...]) -> None:
     for place in Place:
@@ -163,21 +187,19 @@ def test_an_unknown_call_is_released_by_policy_only_with_proof(
             is_proven=is_proven,
         )
 
-    assert after(RULES.quarantine - SECOND) is None
-    event = after(RULES.quarantine)
+    over_at = RULES.quarantine if is_proven else LONGEST
+    assert after(over_at - SECOND) is None
+    event = after(over_at)
     assert isinstance(event, QuarantineOver)
     assert event.may_retry == (is_proven and policy is OnUnresolved.RELEASE)
 
 
-def test_proof_is_asked_for_only_where_a_retry_may_follow() -> None:
+def test_proof_is_asked_for_unless_somebody_had_answered() -> None:
     asked = {
-        (state, was_answered, policy)
+        (state, was_answered)
         for state in (CallState.ACCEPTED, CallState.ANSWERED, CallState.UNKNOWN)
         for was_answered in (True, False)
-        for policy in OnUnresolved
-        if needs_proof(state, was_answered=was_answered, policy=policy)
+        if needs_proof(state, was_answered=was_answered)
     }
-    assert all(not answered or state is CallState.UNKNOWN for state, answered, _ in asked)
-    assert (CallState.ACCEPTED, False, OnUnresolved.HOLD) in asked
-    assert (CallState.UNKNOWN, False, OnUnresolved.RELEASE) in asked
-    assert (CallState.UNKNOWN, False, OnUnresolved.HOLD) not in asked
+    assert all(not answered or state is CallState.UNKNOWN for state, answered in asked)
+    assert {(CallState.ACCEPTED, False), (CallState.UNKNOWN, False)} <= asked

@@ -127,11 +127,17 @@ class Site:
         )
 
     def detect(self) -> DetectRestore:
-        return DetectRestore(db=self.world.db, driver=self.driver, clock=self.clock)
+        return DetectRestore(
+            db=self.world.db, driver=self.driver, clock=self.clock, deadlines=DEADLINES
+        )
 
     def recover(self) -> RecoverCalls:
         return RecoverCalls(
-            db=self.world.db, driver=self.driver, clock=self.clock, record=self.record
+            db=self.world.db,
+            driver=self.driver,
+            clock=self.clock,
+            record=self.record,
+            deadlines=DEADLINES,
         )
 
     def hang_up(self, *, patience_s: float = 60.0) -> HangUpCalls:

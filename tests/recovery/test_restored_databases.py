@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import asyncpg
 import pytest
-from tests.builders import CALLER_IDS, ended, some_numbers
+from tests.builders import CALLER_IDS, DEADLINES, ended, some_numbers
 from tests.recovery.site import (
     ACCOUNT,
     KEY,
@@ -27,6 +27,7 @@ from tests.recovery.site import (
 from apollo import embedded
 from apollo.core import ids
 from apollo.core.events import CallAccepted, Evidence
+from apollo.errors import ProviderForgot
 from apollo.ports import DialRequest
 from apollo.rotary import RotaryRouter
 
@@ -275,6 +276,52 @@ async def test_an_ordinary_restart_needs_nobody(site: Site) -> None:
     )
     assert (await site.detect().run()).unknown_calls == 0
     assert not await is_held(site)
+
+
+async def test_a_restored_database_waits_while_the_list_may_have_forgotten_calls(
+    site: Site,
+) -> None:
+    await site.world.a_campaign()
+    detect = site.detect()
+    await detect.run()
+    restarted = "update installation set compared_identity = 'before it was restarted'"
+    await site.world.sql(restarted)
+    # Restarted over night: it has no call of late, and need not have any.
+    await detect.run()
+    await site.world.sql(restarted + ", compared_lineage = 'of the dump'")
+    with pytest.raises(ProviderForgot, match="may be up until") as waits:
+        await detect.run()
+    assert waits.value.until - site.clock.now() > DEADLINES.time_limit
+    said = await site.recover().run(confirm=True)
+    assert (said.since, said.is_unsure, said.is_lifted) == (None, True, False)
+    assert said.waits_until is not None
+    # An operator who knows better, and what comes after.
+    await site.recover().run(confirm=True, even_if_unsure=True)
+    assert (await detect.run()).unknown_calls == 0
+
+
+async def test_a_list_without_our_last_calls_holds_a_database_that_was_only_restarted(
+    site: Site,
+) -> None:
+    campaign_id = await site.world.a_campaign()
+    await site.world.a_batch(campaign_id, 1)
+    (job,) = (await site.world.claim(campaign_id)).calls
+    await site.detect().run()
+    named = await place(site, job.call.phone_number, job.call.from_number, job.call.id)
+    ended = """
+        update calls
+           set state = 'ended', ended_at = now(), outcome = 'no_answer', heard_at = now(),
+               provider_call_id = $1
+    """
+    await site.world.sql(ended, named)
+    await site.world.sql("update installation set compared_identity = 'before it was restarted'")
+    await site.detect().run()
+    await forget(site, named)
+    # The same server as it was compared last: nothing can be lacking.
+    await site.detect().run()
+    await site.world.sql("update installation set compared_identity = 'before it was restarted'")
+    with pytest.raises(ProviderForgot, match="lacks those of ours that ended last"):
+        await site.detect().run()
 
 
 async def test_somebody_else_on_the_account_holds_nothing(site: Site) -> None:

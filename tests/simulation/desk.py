@@ -38,7 +38,9 @@ class Desk:
         db = cast("Database", MemoryDatabase(world.server, STATEMENTS, wire))
         driver = SimDriver(world.provider, self.process)
         record = RecordCallEvents(db=db, deadlines=world.rules, wakes_by_notify=True)
-        self._recover = RecoverCalls(db=db, driver=driver, clock=clock, record=record)
+        self._recover = RecoverCalls(
+            db=db, driver=driver, clock=clock, record=record, deadlines=world.rules
+        )
         self._stops = StopDialling(db=db, bus=PostgresBus(db, clock))
 
     async def stop(self, organization: str | None) -> None:
@@ -80,6 +82,9 @@ class Desk:
 
     async def _recover_once(self) -> Any:
         try:
+            # It says until when calls may be up that nothing shows, and is believed.
+            if (await self._recover.run(confirm=False)).waits_until is not None:
+                return None
             # Who has waited long enough dials on, whatever the look-ups are worth by then.
             return await self._recover.run(confirm=True, even_if_unsure=self.world.weather.is_calm)
         except DriverError:

@@ -191,6 +191,8 @@ class Server:
         self.on_claim: Callable[[str], None] | None = None
         # Another one after each restart.
         self.identity = "server 1"
+        # Another one after each restore of a dump.
+        self.lineage = "history 1"
         # Mutant switch: the unique index on open (provider, number).
         self.has_number_index = True
 

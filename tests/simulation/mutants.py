@@ -49,6 +49,7 @@ from apollo.usecases import (
     record_call_events,
     record_call_result,
 )
+from apollo.usecases.detect_restore import DetectRestore
 from apollo.usecases.dial_contacts import Claimed, DialContacts, ToPlace
 from apollo.usecases.prove_absence import ProveAbsence
 from apollo.usecases.reconcile_calls import ReconcileCalls
@@ -363,6 +364,16 @@ def dials_on_after_a_restore() -> Iterator[None]:
         yield
 
 
+def a_list_that_forgot_is_believed() -> Iterator[None]:
+    """A restored database is dialled from, though the provider's list lost the calls it lacks."""
+
+    async def see(*_: Any) -> None:
+        return None
+
+    with _replaced(DetectRestore, "_see", see):
+        yield
+
+
 def what_looks_unsent_is_given_back() -> Iterator[None]:
     """Past failure: after a restore, calls that were made were given back as never sent."""
     real = DialContacts.find_unsent
@@ -445,6 +456,7 @@ PROTOCOL: Final[dict[str, Callable[[], Iterator[None]]]] = {
     "follow-ups have no bound": follow_ups_have_no_bound,
     "calls without a name are strangers": calls_without_a_name_are_strangers,
     "dials on after a restore": dials_on_after_a_restore,
+    "a list that forgot is believed": a_list_that_forgot_is_believed,
     "a blind look is believed": a_blind_look_is_believed,
 }
 # What seeds once found in Apollo: each takes the mend out again.

@@ -27,7 +27,23 @@ def read_reach(t: Transaction, now: datetime) -> Rows:
         if h["role"] == "worker" and h["report"].get("is_cleared")
     ]
     knows_until = max(claims, default=min(workers, default=None))
-    return [{"identity": t.server.identity, "knows_until": knows_until}]
+    noted = ("compared_identity", "compared_lineage")
+    installation = t.get("installation", True) or dict.fromkeys(noted)
+    return [
+        {
+            "identity": t.server.identity,
+            "lineage": t.server.lineage,
+            "knows_until": knows_until,
+            **{name: installation[name] for name in noted},
+        }
+    ]
+
+
+def note_compared(t: Transaction, now: datetime, identity: str, lineage: str) -> Rows:
+    del now
+    if t.get("installation", True) is not None:
+        t.change("installation", True, compared_identity=identity, compared_lineage=lineage)
+    return [{}]
 
 
 def read_recovery(t: Transaction, now: datetime) -> Rows:
@@ -212,7 +228,7 @@ STATEMENTS = {
     name: globals()[name]
     for name in (
         *("read_reach", "read_recovery", "read_caller_ids", "read_our_calls"),
-        *("enter_recovery", "note_read_in", "leave_recovery", "note_everywhere"),
+        *("enter_recovery", "note_compared", "note_read_in", "leave_recovery", "note_everywhere"),
         *("find_contacts", "adopt_call", "read_open_calls"),
     )
 }

@@ -165,7 +165,7 @@ class World:
         driver = SimDriver(self.provider, process)
         record = RecordCallEvents(db=db, deadlines=self.rules, wakes_by_notify=True)
         bus = PostgresBus(db, clock)
-        detect = DetectRestore(db=db, driver=driver, clock=clock)
+        detect = DetectRestore(db=db, driver=driver, clock=clock, deadlines=self.rules)
         worker = Worker(
             dial=DialContacts(
                 db=db,
@@ -374,6 +374,7 @@ class World:
         calls = self.server.tables["calls"]
         self.restart_database()
         self.server.restore(dump)
+        self.server.lineage = f"history {self.database_epoch + 1}"
         self.restored_at = at
         self.forgotten = {i: c for i, c in calls.items() if i not in dump.tables["calls"]}
         for command in self.commands:

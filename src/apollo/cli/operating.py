@@ -50,7 +50,13 @@ async def open_desk(settings: Settings) -> AsyncGenerator[Desk]:
             yield Desk(
                 office=office,
                 hang_up_calls=HangUpCalls(db=office.db, driver=driver, clock=clock),
-                recover_calls=RecoverCalls(db=office.db, driver=driver, clock=clock, record=record),
+                recover_calls=RecoverCalls(
+                    db=office.db,
+                    driver=driver,
+                    clock=clock,
+                    record=record,
+                    deadlines=parts.deadlines(settings),
+                ),
             )
     finally:
         await driver.close()

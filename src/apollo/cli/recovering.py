@@ -16,6 +16,7 @@ from apollo.cli.stopping import me
 from apollo.cli.terminal import AsJson, out, print_json, print_table
 from apollo.config.log import masked
 from apollo.core import ids
+from apollo.core.words import stamp
 from apollo.usecases.recover_calls import FoundCall, Recovered
 
 # A screen of them is enough to see what they are; --json has them all.
@@ -66,6 +67,13 @@ def recover(
         _write_numbers(numbers, done)
     if as_json:
         print_json(_as_json(done))
+    elif done.since is None and done.waits_until is not None:
+        out.print(
+            f"Workers call nobody until {stamp(done.waits_until)} at the latest. The provider was"
+            f" asked, and {done.waits_for}. If you are certain that the database was not restored"
+            " from a backup, resume now: apollo recover --confirm --even-if-unsure",
+            soft_wrap=True,
+        )
     elif done.since is None:
         out.print("Nothing to recover: the database lacks no call since its last heartbeat.")
     else:
@@ -101,12 +109,27 @@ def _show(done: Recovered) -> None:
         out.print("Dialling goes on.")
     elif done.is_unsure:
         out.print(
-            "Not confirmed: a person whose call the provider forgot would be called again. Run this"
-            " again once its look-ups are complete, or add --even-if-unsure to dial on anyway.",
+            "Not confirmed: a person whose call the provider forgot would be called again."
+            f" {_when_sure(done)}, or add --even-if-unsure to resume dialling anyway.",
             soft_wrap=True,
         )
     else:
+        if done.waits_until is not None:
+            out.print(
+                "A call that is up may be in no list: wait until"
+                f" {stamp(done.waits_until)} to be certain that every such call is over.",
+                soft_wrap=True,
+            )
         out.print("Nobody is called yet. To go on: apollo recover --confirm")
+
+
+def _when_sure(done: Recovered) -> str:
+    if done.waits_until is None:
+        return "Run this again once its look-ups are complete"
+    return (
+        "Its list does not show the last calls that the database has, so a call may be up unseen."
+        f" Run this again at {stamp(done.waits_until)}, when every such call is over"
+    )
 
 
 def _how_sure(done: Recovered) -> list[str]:
@@ -161,6 +184,7 @@ def _row(one: FoundCall) -> list[Any]:
 def _as_json(done: Recovered) -> dict[str, Any]:
     return {
         "held_since": done.since,
+        "waits_until": done.waits_until,
         "compared_from": done.compared_from,
         "has_records": done.has_records,
         "given_before": done.given_before,

@@ -93,11 +93,28 @@ def worth(beside: tuple[Sequence[OtherCall], Sequence[OtherCall]], known: Collec
     return Look.SIGHTED
 
 
-def needs_proof(state: CallState, *, was_answered: bool, policy: OnUnresolved) -> bool:
-    """Tell whether it matters if the absence of a call is proven: only where a retry may follow."""
-    if state is CallState.UNKNOWN:
-        return policy is OnUnresolved.RELEASE
-    return not was_answered
+def worth_of_list(others: Iterable[OtherCall], listed: Collection[str], now: datetime) -> Look:
+    """Judge what the live list is worth for calls that nobody can name, as after a restore.
+
+    It has to know most of the calls that ended last: what was lost with a store was lost with all
+    that ended before. A call that is up would not do, as above.
+    """
+    ended = [
+        other
+        for other in others
+        if other.ended_at is not None and must_be_known(Place.LIVE_LIST, other, now)
+    ]
+    ended.sort(key=lambda other: (other.ended_at, other.provider_call_id), reverse=True)
+    latest = ended[:NEAREST]
+    if not latest:
+        return Look.ALONE
+    shown = sum(other.provider_call_id in listed for other in latest)
+    return Look.SIGHTED if shown * 2 > len(latest) else Look.BLIND
+
+
+def needs_proof(state: CallState, *, was_answered: bool) -> bool:
+    """Tell whether it matters if the absence of a call is proven: not where it was answered."""
+    return state is CallState.UNKNOWN or not was_answered
 
 
 def conclude(
@@ -113,19 +130,20 @@ def conclude(
 
     `age` is the time since it was asked for. `is_proven`: the provider said that its session is
     over, or both places are sighted. Only then may the person be called again. Without proof a call
-    stays open until it would be over even if somebody had answered it, and is then held.
+    stays open until it would be over even if somebody had answered it, and is then held: as long
+    as it is open no other contact with its number is called either.
     """
+    if needs_proof(state, was_answered=was_answered) and not is_proven and age < longest(deadlines):
+        return None
     if state is CallState.UNKNOWN:
         if age < deadlines.quarantine:
             return None
         may_retry = is_proven and deadlines.on_unresolved is OnUnresolved.RELEASE
         return QuarantineOver(at=read_at, evidence=Evidence.ASSUMED, may_retry=may_retry)
-    if not (was_answered or is_proven) and age < _longest(deadlines):
-        return None
     return CallVanished(at=read_at, evidence=Evidence.ASSUMED, may_retry=is_proven)
 
 
-def _longest(deadlines: Deadlines) -> timedelta:
+def longest(deadlines: Deadlines) -> timedelta:
     """Return how long a call lasts at most: it rings, is answered and talks to its end."""
     return deadlines.ring_timeout + deadlines.time_limit + deadlines.grace
 

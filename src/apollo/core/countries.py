@@ -4,10 +4,12 @@ Owns how such a cell is understood. Must never guess: what it does not know has 
 """
 
 from functools import lru_cache
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import phonenumbers
-from phonenumbers.geodata.locale import LOCALE_DATA
 
 from apollo.core.typed_numbers import without_invisible
 
@@ -65,7 +67,12 @@ def _plain(text: str) -> str:
 def _names() -> dict[str, str]:
     """Give every country's names in every language that the library knows, to its region."""
     names: dict[str, str] = {}
-    for region, by_language in LOCALE_DATA.items():
+    # Its package would load the places of all numbers with it: 40 MB, which nobody here asks for.
+    file = Path(phonenumbers.__file__).parent / "geodata/locale.py"
+    library = ModuleType("phonenumbers.geodata.locale")
+    library.__package__ = "phonenumbers.geodata"
+    SourceFileLoader(library.__name__, str(file)).exec_module(library)
+    for region, by_language in library.LOCALE_DATA.items():
         if region in phonenumbers.SUPPORTED_REGIONS:
             for name in by_language.values():
                 if not name.startswith("*"):

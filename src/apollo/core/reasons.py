@@ -79,6 +79,7 @@ class Reason(enum.StrEnum):
     WEBHOOKS_LATE = "webhooks_late"  # the first status of a call comes late
     API_WAS_AWAY = "api_was_away"  # our own API was down when the provider reported
     WORKER_COMPARING = "worker_comparing"  # a worker compares with the provider before it dials
+    PROVIDER_FORGOT = "provider_forgot"  # the provider lost calls, so the database is not compared
     HOW_IT_ENDED = "how_it_ended"  # what became of the calls of a finished batch
     WEBHOOKS_REJECTED_SIGNATURE = "webhooks_rejected_signature"  # status hooks fail the signature
     STATUS_HOOK_OVERRIDDEN = "status_hook_overridden"  # the provider reports somewhere else

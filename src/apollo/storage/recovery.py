@@ -20,10 +20,27 @@ _FIND_WITHIN_S: Final = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """Which database this is, and how far it knows; None: nothing was ever dialled from it."""
+    """Which database this is, and which one was last compared with the provider.
+
+    `identity` changes with every restart of the server, `lineage` only when a dump is restored or a
+    replica promoted. `knows_until`: how far it knows; None: nothing was ever dialled from it.
+    """
 
     identity: str
+    lineage: str
     knows_until: datetime | None
+    compared_identity: str | None = None
+    compared_lineage: str | None = None
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether this very database, not restarted since, was compared before."""
+        return self.compared_identity == self.identity and self.compared_lineage == self.lineage
+
+    @property
+    def is_restored(self) -> bool:
+        """Whether it certainly came out of a dump or a replica since it was last compared."""
+        return self.compared_lineage not in {None, self.lineage}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +79,12 @@ class WaitingContact:
 async def read_reach(connection: Connection) -> Reach:
     """Read which database this is, and how far it knows."""
     (row,) = await _Q["read_reach"].rows(connection)
-    return Reach(row["identity"], row["knows_until"])
+    return Reach(**row)
+
+
+async def note_compared(connection: Connection, reach: Reach) -> None:
+    """Note that this database was compared with the provider."""
+    await _Q["note_compared"].run(connection, identity=reach.identity, lineage=reach.lineage)
 
 
 async def read_recovery(connection: Connection) -> Recovery:

@@ -21,6 +21,7 @@ from apollo.core.diagnosis.reported import (
     ProviderHealth,
     Queue,
     Restarts,
+    Wait,
     WriteFault,
 )
 
@@ -96,6 +97,11 @@ class _Restarts(msgspec.Struct):
     ending: str = ""
 
 
+class _Wait(msgspec.Struct):
+    until: datetime
+    why: str
+
+
 class _Report(msgspec.Struct):
     """The part of a heartbeat's report that the diagnosis reads."""
 
@@ -118,6 +124,7 @@ class _Report(msgspec.Struct):
     database_faults: list[_Fault] = []
     restarts: _Restarts | None = None
     is_cleared: bool = True
+    waits: _Wait | None = None
 
 
 class _Heartbeat(msgspec.Struct):
@@ -154,6 +161,7 @@ def read_process(row: Mapping[str, Any]) -> Process:
         last_claim_at=ours.maybe(report.last_claim_at),
         slowest_claim_s=report.slowest_claim_s,
         is_cleared=report.is_cleared,
+        waits=ours.wait(report.waits),
         schema_version=report.schema_version,
         clock_skew_s=report.clock_skew_s,
         pool=_queue(report.pool),
@@ -198,6 +206,9 @@ class _Dated(NamedTuple):
 
     def maybe(self, at: datetime | None) -> datetime | None:
         return None if at is None else self.at(at)
+
+    def wait(self, wait: _Wait | None) -> Wait | None:
+        return None if wait is None else Wait(until=self.at(wait.until), why=wait.why)
 
     def provider(
         self, health: _Provider | None, clock_offset_s: float | None

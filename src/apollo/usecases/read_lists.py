@@ -12,9 +12,6 @@ from collections.abc import Iterator
 from datetime import datetime, time
 from typing import Any, Final
 
-from openpyxl import load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
-
 from apollo.core.csv_rows import CsvReader
 from apollo.core.list_header import COLUMNS_MAX, ColumnChoice, refused
 from apollo.core.list_rows import GivenContact, ListRows
@@ -118,6 +115,10 @@ class _Workbook:
 
     def open(self, sheet: str | None) -> None:
         """Open the sheet with this name, or the only one with rows. Raises Invalid."""
+        # Loaded by who reads a workbook: few do, and it takes a fifth of a second.
+        from openpyxl import load_workbook  # noqa: PLC0415
+        from openpyxl.utils.exceptions import InvalidFileException  # noqa: PLC0415
+
         self._file.seek(0)
         try:
             self._refuse_bombs()

@@ -13,11 +13,13 @@ from typing import Any, Final
 
 import structlog
 
-from apollo.core.absence import Place
+from apollo.core.absence import Look, Place, longest, worth_of_list
 from apollo.core.certainty import Certainty, measure
 from apollo.core.events import Evidence
 from apollo.core.ids import ContactKey
+from apollo.core.model import Deadlines
 from apollo.core.states import Outcome
+from apollo.errors import ProviderForgot
 from apollo.ports import Clock, LiveCall, TelephonyDriver
 from apollo.storage import calls as calls_storage
 from apollo.storage import lifecycle, overdue
@@ -78,6 +80,9 @@ class Recovered:
     is_lifted: bool = False
     # Confirmed, and not lifted: the look-ups prove nothing.
     is_unsure: bool = False
+    # Until when calls may be up that the provider has forgotten; and of what it shows that.
+    waits_until: datetime | None = None
+    waits_for: str = ""
 
     @property
     def nobodys(self) -> list[FoundCall]:
@@ -94,12 +99,20 @@ class RecoverCalls:
     """Brings a restored database up to date with the provider."""
 
     def __init__(
-        self, *, db: Database, driver: TelephonyDriver, clock: Clock, record: RecordCallEvents
+        self,
+        *,
+        db: Database,
+        driver: TelephonyDriver,
+        clock: Clock,
+        record: RecordCallEvents,
+        deadlines: Deadlines,
     ) -> None:
+        self._detect = DetectRestore(db=db, driver=driver, clock=clock, deadlines=deadlines)
         self._db = db
         self._driver = driver
         self._clock = clock
         self._record = record
+        self._deadlines = deadlines
 
     async def run(
         self, *, confirm: bool, even_if_unsure: bool = False, actor: str = "operator"
@@ -110,16 +123,16 @@ class RecoverCalls:
         asked for: everybody they forgot would be called again.
 
         Where no worker has noticed a restore yet, it looks for one itself; what it then finds is
-        held, and not let go before it was seen. May be run any number of times. Raises DriverError
-        when the provider cannot be asked.
+        held, and not let go before it was seen. While the provider has forgotten calls there is
+        nothing to read in: workers wait, unless both flags say that no call is up unseen. May be
+        run any number of times. Raises DriverError when the provider cannot be asked.
         """
         held = await self._read_held()
         if held.since is None:
-            detect = DetectRestore(db=self._db, driver=self._driver, clock=self._clock)
-            await detect.run()
+            found = await self._look(is_trusted=confirm and even_if_unsure)
             held, confirm = await self._read_held(), False
-        if held.since is None:
-            return Recovered(None)
+            if held.since is None:
+                return found
         async with self._db.connection() as connection:
             caller_ids = await storage.read_caller_ids(connection)
         compared_from = datetime.fromisoformat(held.evidence["compared_from"])
@@ -137,14 +150,30 @@ class RecoverCalls:
                 compared_from,
                 at_most=_MEASURED_BY_MAX,
             )
-        done.certainty = measure(before, history.listed, history.recorded, self._clock.now())
+        now = self._clock.now()
+        done.certainty = measure(before, history.listed, history.recorded, now)
+        if worth_of_list(before, history.listed, now) is not Look.SIGHTED:
+            # What is up has no record yet, and may be in no list.
+            over_at = held.since + longest(self._deadlines)
+            done.waits_until = over_at if over_at > now else None
         await self._read_in(history, since, compared_from, done)
-        done.is_unsure = confirm and done.certainty.is_blind and not even_if_unsure
+        is_blind = done.certainty.is_blind or (
+            done.waits_until is not None and done.certainty.live_list.of > 0
+        )
+        done.is_unsure = confirm and is_blind and not even_if_unsure
         if confirm and not done.is_unsure:
             await self._lift(held, done, actor)
         else:
             await self._note(held, done)
         return done
+
+    async def _look(self, *, is_trusted: bool) -> Recovered:
+        """Look for a restore; gives what is known when there is none."""
+        try:
+            await self._detect.run(is_trusted=is_trusted)
+        except ProviderForgot as forgot:
+            return Recovered(None, is_unsure=True, waits_until=forgot.until, waits_for=str(forgot))
+        return Recovered(None)
 
     async def _read_held(self) -> Recovery:
         async with self._db.connection() as connection:
@@ -223,6 +252,7 @@ class RecoverCalls:
             "settled": sorted(left | set(held.evidence.get("settled", ())))
         }
         async with self._db.transaction() as connection:
+            await storage.note_compared(connection, await storage.read_reach(connection))
             await storage.leave_recovery(
                 connection,
                 evidence,

@@ -62,7 +62,9 @@ async def _work(settings: Settings, restarts: Restarts | None) -> None:
             bus=line.bus,
             driver=driver,
             clock=clock,
-            before_dialling=DetectRestore(db=db, driver=driver, clock=clock).run,
+            before_dialling=DetectRestore(
+                db=db, driver=driver, clock=clock, deadlines=parts.deadlines(settings)
+            ).run,
         )
         watch = _watch(settings, db, driver, clock, worker)
         explain = ExplainBatch(db=db, settings=diagnosis_settings(settings))

@@ -17,7 +17,7 @@ from apollo.core.breaker import GateState
 from apollo.core.events import CallEvent, Evidence, RequestNotPlaced
 from apollo.core.states import Off
 from apollo.core.turns import Turns
-from apollo.errors import DriverError, Stale, Unavailable
+from apollo.errors import DriverError, ProviderForgot, Stale, Unavailable
 from apollo.ports import Bus, Clock, TelephonyDriver
 from apollo.usecases.advance_time import AdvanceTime
 from apollo.usecases.collector import Collector
@@ -47,6 +47,8 @@ _LOCKED_AGAIN_S: Final = 0.01
 _AWAY_AGAIN_S: Final = 0.5
 # A provider that does not answer before the first claim is asked again this often.
 _CLEAR_AGAIN_S: Final = 2.0
+# A provider that has forgotten calls: it may be a long list that is read for nothing.
+_FORGOT_AGAIN_S: Final = 15.0
 # When the database turns out to be another one, what was claimed before is sent within two seconds.
 _SETTLED_AFTER_S: Final = SEND_WITHIN_S + 1.0
 # Requests under way get this long when the worker is told to stop: none takes longer. With their
@@ -81,6 +83,8 @@ class Worker:
         # Has to come to its end before anything is claimed from a database.
         self._before_dialling = before_dialling
         self._is_cleared = before_dialling is None
+        # Why it is not cleared yet, where the provider has forgotten calls.
+        self._waits: ProviderForgot | None = None
         self._recorder: Collector[Arrival, Off | None] = Collector(self._write)
         self._pending = Turns()
         self._work = asyncio.Event()
@@ -134,6 +138,7 @@ class Worker:
         slowest = self._dial.claim_times.took(asyncio.get_running_loop().time(), nth=3)
         return {
             "is_cleared": self._is_cleared,
+            "waits": self._waits and {"until": _iso(self._waits.until), "why": str(self._waits)},
             "in_flight": len(self._in_flight),
             "request_slots": REQUEST_SLOTS,
             "last_claim_at": _iso(self._last_claim_at),
@@ -194,13 +199,16 @@ class Worker:
         while self._before_dialling is not None and not self._is_cleared:
             try:
                 compared = await self._before_dialling()
+            except ProviderForgot as e:
+                self._waits = e
+                await asyncio.sleep(_FORGOT_AGAIN_S)
             except DriverError as e:
                 # Nobody could be called now anyhow, and the diagnosis has to say why.
                 self._gate.failed(e)
                 await asyncio.sleep(_CLEAR_AGAIN_S)
             else:
                 self._dial.database = compared.database
-                self._is_cleared = True
+                self._is_cleared, self._waits = True, None
                 if breaker.state is not GateState.OK:
                     breaker.succeeded(self._clock.monotonic())
 

@@ -129,6 +129,14 @@ class Restarts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """Why a worker dials nobody, and when that ends by itself."""
+
+    until: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """A heartbeat: a process that is, or was, alive. What it did not report is None."""
 
@@ -147,8 +155,10 @@ class Process:
     # Workers: when it last asked for contacts, and the slowest of the last hundred times.
     last_claim_at: datetime | None = None
     slowest_claim_s: float | None = None
-    # Workers: whether it has compared the database with the provider, before which it dials nobody.
+    # Workers: whether it has compared the database with the provider, before which it dials nobody;
+    # and until when it waits at the longest, and why, where the provider has forgotten calls.
     is_cleared: bool = True
+    waits: Wait | None = None
     # The schema its program was made for.
     schema_version: int | None = None
     # Its clock minus the database's.

@@ -123,6 +123,35 @@ def worker_stuck(view: View) -> Finding | None:
 
 
 @gate(
+    Reason.PROVIDER_FORGOT,
+    Layer.PIPELINE,
+    Severity.CRITICAL,
+    meaning="The database was restored or its server restarted, and the provider's lists lack calls"
+    " that they must have. A call that the database does not know could be up and in no list, so"
+    " workers call nobody until it would be over in any case.",
+    fix="Wait until {until}: dialling resumes then by itself. If you are certain that the database"
+    " was not restored from a backup, resume now, on the server: apollo recover --confirm"
+    " --even-if-unsure. The workers compared the database with the provider, and {why}.",
+)
+def provider_forgot(view: View) -> Finding | None:
+    """No worker that is alive may dial, for the provider's silence proves nothing."""
+    workers = view.processes("worker")
+    waits = [one.waits for one in workers if not one.is_cleared and one.waits is not None]
+    if not view.is_waiting_for_us or not waits or any(one.is_cleared for one in workers):
+        return None
+    last = max(waits, key=lambda wait: wait.until)
+    if last.until <= view.now:
+        return None
+    return Finding(
+        reason=Reason.PROVIDER_FORGOT,
+        contacts=view.claimable,
+        evidence={"until": last.until, "workers": len(waits)},
+        words={"why": last.why},
+        is_holding=True,
+    )
+
+
+@gate(
     Reason.WORKER_COMPARING,
     Layer.PIPELINE,
     Severity.WARNING,
@@ -139,7 +168,7 @@ def worker_comparing(view: View) -> Finding | None:
     if not view.is_waiting_for_us or not workers or len(waiting) < len(workers):
         return None
     # What keeps it from asking is the reason then.
-    if view.holds.of(Reason.PROVIDER_DOWN, Reason.PROVIDER_UNAUTHORISED):
+    if view.holds.of(Reason.PROVIDER_DOWN, Reason.PROVIDER_UNAUTHORISED, Reason.PROVIDER_FORGOT):
         return None
     since = min((one.started_at for one in waiting if one.started_at), default=None)
     return Finding(
@@ -345,6 +374,7 @@ def _sentence(parts: list[str]) -> str:
 
 RULES: Final = (
     no_worker_alive,
+    provider_forgot,
     worker_comparing,
     worker_stuck,
     process_restarted,
