@@ -57,7 +57,7 @@ ELSEWHERE: Final = {
     "webhooks_late": "tests/core/evidence_cases.py",
     "api_was_away": "tests/core/evidence_cases.py",
     "worker_comparing": "tests/core/evidence_cases.py",
-    "provider_forgot": "tests/core/evidence_cases.py, and tests/recovery on a real provider",
+    "provider_forgot": "tests/core/evidence_cases.py",
     "how_it_ended": "tests/core/test_diagnosis.py",
 }
 

@@ -12,6 +12,7 @@ from tests.cli.running import Ran, run
 from tests.cli.shapes import batch, debug
 
 from apollo.cli import batches
+from apollo.web.batch_shapes import UploadQuery
 
 Apollo = Callable[..., Ran]
 BATCH = "btc_5rBL7SZke20LxgOBlS8ExY"
@@ -50,6 +51,54 @@ def test_an_upload_streams_the_file_and_lists_the_rows_left_out(
     assert headers["Content-Type"] == "text/csv"
     assert headers["Authorization"] == f"Bearer {TOKEN}"
     assert len(headers["Idempotency-Key"]) == 36
+
+
+def test_every_key_of_an_upload_is_an_option(api: StandIn, apollo: Apollo, contacts: Path) -> None:
+    api.answer("/api/v1/batches/csv", (201, batch()))
+    given = {
+        "--across": "none",
+        "--within": "P30D",
+        "--on-barred": "keep",
+        "--on-mostly-invalid": "accept",
+        "--phone-column": "Tel",
+        "--map": "callee_name=Name",
+        "--sheet": "One",
+        "--start": "2026-07-01T09:00:00",
+        "--end": "2026-07-02T09:00:00",
+        "--concurrency": "5",
+        "--max-retries": "1",
+        "--default-region": "IN",
+        "--context": '{"a": 1}',
+        "--metadata": '{"b": 2}',
+    }
+    options = [word for pair in given.items() for word in pair]
+    ran = apollo("batch", "create", "--campaign", "cmp_1", str(contacts), *options)
+    assert ran.code == 0, ran.err
+    query = api.requests[0][2]
+    # The token says whose the batch is.
+    assert set(query) == set(UploadQuery.model_fields) - {"organization_id", "dry_run"}
+    assert (query["across"], query["within"], query["on_barred"]) == ("none", "P30D", "keep")
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (["batch", "rerun", BATCH], f"{PATH}/rerun"),
+        (["call", "test", "+14155550123", "--campaign", "cmp_1"], "/api/v1/calls"),
+    ],
+)
+def test_any_other_key_is_given_by_its_name(
+    api: StandIn, apollo: Apollo, words: list[str], path: str
+) -> None:
+    made = batch() | {"contact_id": "con_1", "batch_status": "pending"}
+    api.answer(path, (201, made), (201, made))
+    ran = apollo(*words, "--set", 'metadata={"b": 2}', "--set", 'on_barred="keep"')
+    assert ran.code == 0, ran.err
+    sent = json.loads(api.requests[0][4])
+    assert (sent["metadata"], sent["on_barred"]) == ({"b": 2}, "keep")
+    ran = apollo(*words, "--set", "on_barred=keep")
+    assert (ran.code, len(api.requests)) == (1, 1)
+    assert "keep is not JSON" in ran.err
 
 
 def test_json_prints_what_the_api_answered(api: StandIn, apollo: Apollo, contacts: Path) -> None:

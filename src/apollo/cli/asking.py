@@ -1,18 +1,20 @@
-"""One question to the API from a command, and the ids that a shell completes.
+"""One question to the API from a command, the ids that a shell completes, and keys given by name.
 
 Owns how a command reaches the API once. Must not know what it asks for.
 """
 
 import asyncio
+import json
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import aiohttp
+import typer
 
 from apollo.cli.api_client import ApiClient, Query, connect
 from apollo.config import load
-from apollo.errors import ApolloError
+from apollo.errors import ApolloError, Misconfigured
 
 # As many as a person looks through.
 _COMPLETED: Final = 50
@@ -63,3 +65,24 @@ def _ids(path: str, key: str, words: Sequence[str], incomplete: str) -> list[tup
         for one in found
         if one[key].startswith(incomplete)
     ]
+
+
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=JSON", help="Any other key of the API; repeat it."),
+]
+
+
+def settings_given(settings: Sequence[str] | None) -> dict[str, Any]:
+    """Return what `--set` names, by key. Raises Misconfigured for what is no KEY=JSON."""
+    given: dict[str, Any] = {}
+    for one in settings or ():
+        key, separator, value = one.partition("=")
+        if not separator:
+            raise Misconfigured([f"--set {one}: write KEY=JSON, such as amd=true"])
+        try:
+            given[key] = json.loads(value)
+        except ValueError as wrong:
+            text = f'--set {key}: {value} is not JSON; write a text in quotes, such as "en"'
+            raise Misconfigured([text]) from wrong
+    return given

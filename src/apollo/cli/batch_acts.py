@@ -10,7 +10,15 @@ from typing import Annotated, Final
 
 import typer
 
-from apollo.cli.asking import ask, batch_ids, campaign_ids, read, send
+from apollo.cli.asking import (
+    Settings,
+    ask,
+    batch_ids,
+    campaign_ids,
+    read,
+    send,
+    settings_given,
+)
 from apollo.cli.render import batch_view, finished_contacts, listing
 from apollo.cli.terminal import AsJson, out, print_json, print_table, say
 
@@ -139,10 +147,11 @@ def rerun(
     start: Annotated[
         str | None, typer.Option("--start", metavar="TIME", help="Begin then; else at once.")
     ] = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a new batch of the contacts that ended in these statuses."""
-    body = {"scheduled_start": start} if start else {}
+    body = ({"scheduled_start": start} if start else {}) | settings_given(settings)
     made = ask(
         lambda api: api.send(
             f"{_PATH}/{batch}/rerun", body, {"status": status}, idempotency_key=str(uuid.uuid4())

@@ -26,7 +26,6 @@ from rich.progress import (
 from rich.text import Text
 
 from apollo.cli.api_client import ApiClient, BrokenUpload, Query, connect
-from apollo.cli.asking import campaign_ids
 from apollo.cli.batch_acts import BatchId, add_acts
 from apollo.cli.render import (
     FINISHED,
@@ -40,6 +39,29 @@ from apollo.cli.render import (
     verdict_line,
 )
 from apollo.cli.terminal import AsJson, err, out, print_json, print_table, say
+from apollo.cli.upload_options import (
+    AcrossBatches,
+    CallContext,
+    CampaignId,
+    Concurrency,
+    CsvFile,
+    DryRun,
+    End,
+    IdempotencyKey,
+    Mapped,
+    MaxRetries,
+    Metadata,
+    OnBarred,
+    OnDuplicate,
+    OnInvalid,
+    OnMostlyInvalid,
+    PhoneColumn,
+    Region,
+    SaveRejected,
+    Sheet,
+    Start,
+    Within,
+)
 from apollo.config import load
 from apollo.errors import Unavailable
 
@@ -53,96 +75,6 @@ _RATE_OVER_S: Final = 10.0
 # A screenful; all of them are in --json.
 _REJECTED_SHOWN: Final = 20
 
-CampaignId = Annotated[
-    str,
-    typer.Option(
-        "--campaign",
-        metavar="CAMPAIGN",
-        help="The campaign's id, such as cmp_….",
-        autocompletion=campaign_ids,
-    ),
-]
-CsvFile = Annotated[
-    Path,
-    typer.Argument(
-        metavar="FILE",
-        exists=True,
-        dir_okay=False,
-        readable=True,
-        help="CSV or .xlsx, its columns named: one holds the number, the others are variables.",
-    ),
-]
-OnInvalid = Annotated[
-    str,
-    typer.Option(
-        "--on-invalid",
-        metavar="skip|reject",
-        help="Leave bad rows out and list them, or refuse the whole file.",
-    ),
-]
-OnDuplicate = Annotated[
-    str,
-    typer.Option(
-        "--on-duplicate",
-        metavar="skip|keep",
-        help="Keep the first row of a number, or call it once for each row.",
-    ),
-]
-OnMostlyInvalid = Annotated[
-    str,
-    typer.Option(
-        "--on-mostly-invalid",
-        metavar="reject|accept",
-        help="What to do if more than half of the rows are bad.",
-    ),
-]
-PhoneColumn = Annotated[
-    str | None,
-    typer.Option("--phone-column", metavar="NAME", help="The column that holds the number."),
-]
-Mapped = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--map",
-        metavar="VARIABLE=COLUMN",
-        help="The call variable that a column becomes; may be repeated.",
-    ),
-]
-Sheet = Annotated[
-    str | None, typer.Option("--sheet", metavar="NAME", help="The sheet of a workbook.")
-]
-DryRun = Annotated[
-    bool,
-    typer.Option("--dry-run", help="Create nothing; say how the file is read and what is taken."),
-]
-SaveRejected = Annotated[
-    Path | None,
-    typer.Option(
-        "--save-rejected",
-        metavar="FILE.csv",
-        dir_okay=False,
-        writable=True,
-        help="Write the rows that were left out there, to be corrected and uploaded again.",
-    ),
-]
-Start = Annotated[
-    str | None,
-    typer.Option("--start", metavar="TIME", help="Begin then; without an offset, campaign's time."),
-]
-Concurrency = Annotated[
-    int | None, typer.Option("--concurrency", min=1, help="At most so many calls at a time.")
-]
-MaxRetries = Annotated[
-    int | None, typer.Option("--max-retries", min=0, help="Instead of the campaign's retries.")
-]
-Region = Annotated[
-    str | None,
-    typer.Option("--default-region", metavar="IN", help="The country of numbers without a +."),
-]
-IdempotencyKey = Annotated[
-    str | None,
-    typer.Option("--idempotency-key", help="Repeating an upload with its key makes no second one."),
-]
 Verify = Annotated[
     bool, typer.Option("--verify", help="Count every contact again and compare the counters.")
 ]
@@ -171,6 +103,9 @@ def create(
     campaign: CampaignId,
     on_invalid: OnInvalid = "skip",
     on_duplicate: OnDuplicate = "skip",
+    across: AcrossBatches = None,
+    within: Within = None,
+    on_barred: OnBarred = None,
     on_mostly_invalid: OnMostlyInvalid = "reject",
     phone_column: PhoneColumn = None,
     mapped: Mapped = None,
@@ -178,43 +113,60 @@ def create(
     dry_run: DryRun = False,
     save_rejected: SaveRejected = None,
     start: Start = None,
+    end: End = None,
     concurrency: Concurrency = None,
     max_retries: MaxRetries = None,
     default_region: Region = None,
+    call_context: CallContext = None,
+    metadata: Metadata = None,
     idempotency_key: IdempotencyKey = None,
     as_json: AsJson = False,
 ) -> None:
     """Upload contacts as a new batch of a campaign; it starts at once unless --start is given."""
-    key = idempotency_key or str(uuid.uuid4())
     query: Query = {
         "campaign_id": campaign,
         "on_invalid": on_invalid,
         "on_duplicate": on_duplicate,
+        "across": across,
+        "within": within,
+        "on_barred": on_barred,
         "scheduled_start": start,
+        "ends_at": end,
         "concurrency_limit": concurrency,
         "max_retries_override": max_retries,
         "default_region": default_region,
+        "call_context": call_context,
+        "metadata": metadata,
         "phone_column": phone_column,
         "map": mapped or [],
         "sheet": sheet,
         "dry_run": "true" if dry_run else None,
         "on_mostly_invalid": None if on_mostly_invalid == "reject" else on_mostly_invalid,
     }
-
-    try:
-        made = asyncio.run(_upload(file, query, key, None if dry_run else save_rejected))
-    except BrokenUpload as fault:
-        again = f"repeat the command with --idempotency-key {key}, which makes it at most once"
-        raise Unavailable(f"{fault}; whether the batch exists is not known: {again}") from fault
+    made = _made(file, query, idempotency_key, None if dry_run else save_rejected)
     if as_json:
         print_json(made)
-        return
+    else:
+        _print_made(made, dry_run=dry_run, saved_to=save_rejected)
+
+
+def _print_made(made: Mapping[str, Any], *, dry_run: bool, saved_to: Path | None) -> None:
     if dry_run:
         out.print(trial_report(made))
         print_left_out(made)
-        return
-    print_created(made, saved_to=save_rejected)
-    out.print(f"Watch it with: apollo batch watch {made['batch_id']}", markup=False)
+    else:
+        print_created(made, saved_to=saved_to)
+        out.print(f"Watch it with: apollo batch watch {made['batch_id']}", markup=False)
+
+
+def _made(file: Path, query: Query, given_key: str | None, save_rejected: Path | None) -> Any:
+    """Return what became of an upload. Raises Unavailable if that is not known."""
+    key = given_key or str(uuid.uuid4())
+    try:
+        return asyncio.run(_upload(file, query, key, save_rejected))
+    except BrokenUpload as fault:
+        again = f"repeat the command with --idempotency-key {key}, which makes it at most once"
+        raise Unavailable(f"{fault}; whether the batch exists is not known: {again}") from fault
 
 
 async def _upload(file: Path, query: Query, key: str, save_rejected: Path | None) -> Any:

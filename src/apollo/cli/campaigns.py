@@ -3,7 +3,6 @@
 They speak to the HTTP API only. Must not judge anything: the API does.
 """
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
@@ -12,7 +11,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from apollo.cli.asking import campaign_ids, change, read, send
+from apollo.cli.asking import Settings, campaign_ids, change, read, send, settings_given
 from apollo.cli.render import facts, listing, rejected_table
 from apollo.cli.terminal import AsJson, err, out, print_json, print_table
 from apollo.core.windows import WEEKDAYS
@@ -48,10 +47,6 @@ MaxRetries = Annotated[
 ]
 Cooldown = Annotated[
     float | None, typer.Option("--cooldown", min=0, help="Minutes before a retry.")
-]
-Settings = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY=JSON", help="Any other key of the API; repeat it."),
 ]
 Status = Annotated[str | None, typer.Option("--status", help="Only campaigns in this status.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, max=500, help="The most to show.")]
@@ -273,16 +268,7 @@ def _given(
         "retry_policy": {**before.get("retry_policy", {}), **retry} if retry else None,
         "metadata": {**before.get("metadata", {}), **limit} if limit else None,
     }
-    for one in settings or ():
-        key, separator, value = one.partition("=")
-        if not separator:
-            raise Misconfigured([f"--set {one}: write KEY=JSON, such as amd=true"])
-        try:
-            body[key] = json.loads(value)
-        except ValueError as wrong:
-            text = f'--set {key}: {value} is not JSON; write a text in quotes, such as "en"'
-            raise Misconfigured([text]) from wrong
-    return body
+    return body | settings_given(settings)
 
 
 def _filled(body: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,15 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from apollo.cli.asking import ask, batch_ids, campaign_ids, read, send
+from apollo.cli.asking import (
+    Settings,
+    ask,
+    batch_ids,
+    campaign_ids,
+    read,
+    send,
+    settings_given,
+)
 from apollo.cli.stories import contact_story
 from apollo.cli.terminal import AsJson, out, print_json
 from apollo.errors import Misconfigured
@@ -65,10 +73,12 @@ def place_test_call(
     variables: Annotated[
         str | None, typer.Option("--variables", metavar="JSON", help="What the agent is told.")
     ] = None,
+    settings: Settings = None,
     as_json: AsJson = False,
 ) -> None:
     """Call one number once; hours, limits and pauses hold as for every call."""
     body: dict[str, Any] = {"campaign_id": campaign, "phone_number": number}
+    body |= settings_given(settings)
     if variables is not None:
         try:
             body["call_variables"] = json.loads(variables)

@@ -85,6 +85,14 @@ class Recovered:
     waits_for: str = ""
 
     @property
+    def is_blind(self) -> bool:
+        """Whether the provider does not show calls of ours that it must know."""
+        sure = self.certainty
+        return sure is not None and (
+            sure.is_blind or (self.waits_until is not None and sure.live_list.of > 0)
+        )
+
+    @property
     def nobodys(self) -> list[FoundCall]:
         """Those that belong to nobody who waits."""
         return [one for one in self.found if one.contact is None]
@@ -142,6 +150,19 @@ class RecoverCalls:
         history = await read_history(self._driver, since, caller_ids)
         done = Recovered(held.since, compared_from, history.has_records)
         done.given_before = held.evidence.get("read_in", {}).get("given", 0)
+        await self._judge(held.since, compared_from, history, done)
+        await self._read_in(history, since, compared_from, done)
+        done.is_unsure = confirm and done.is_blind and not even_if_unsure
+        if confirm and not done.is_unsure:
+            await self._lift(held, done, actor)
+        else:
+            await self._note(held, done)
+        return done
+
+    async def _judge(
+        self, held_since: datetime, compared_from: datetime, history: History, done: Recovered
+    ) -> None:
+        """Measure how sure the look-ups are, by the calls before those that are lost."""
         async with self._db.connection() as connection:
             before = await overdue.read_existing_between(
                 connection,
@@ -154,18 +175,8 @@ class RecoverCalls:
         done.certainty = measure(before, history.listed, history.recorded, now)
         if worth_of_list(before, history.listed, now) is not Look.SIGHTED:
             # What is up has no record yet, and may be in no list.
-            over_at = held.since + longest(self._deadlines)
+            over_at = held_since + longest(self._deadlines)
             done.waits_until = over_at if over_at > now else None
-        await self._read_in(history, since, compared_from, done)
-        is_blind = done.certainty.is_blind or (
-            done.waits_until is not None and done.certainty.live_list.of > 0
-        )
-        done.is_unsure = confirm and is_blind and not even_if_unsure
-        if confirm and not done.is_unsure:
-            await self._lift(held, done, actor)
-        else:
-            await self._note(held, done)
-        return done
 
     async def _look(self, *, is_trusted: bool) -> Recovered:
         """Look for a restore; gives what is known when there is none."""

@@ -46,7 +46,8 @@ async def _work(settings: Settings, restarts: Restarts | None) -> None:
         open_line(settings.kafka_client(), settings.kafka_topics(), db=db, clock=clock) as line,
     ):
         process = this_process("worker", __version__, clock.now())
-        record = parts.make_record(settings, db, line)
+        record, deadlines = parts.make_record(settings, db, line), parts.deadlines(settings)
+        detect = DetectRestore(db=db, driver=driver, clock=clock, deadlines=deadlines)
         worker = Worker(
             dial=await _dial(settings, db, driver, clock, process),
             record=record,
@@ -54,7 +55,7 @@ async def _work(settings: Settings, restarts: Restarts | None) -> None:
                 db=db,
                 driver=driver,
                 clock=clock,
-                deadlines=parts.deadlines(settings),
+                deadlines=deadlines,
                 record=record,
                 events_lag=line.events_lag,
             ),
@@ -62,9 +63,7 @@ async def _work(settings: Settings, restarts: Restarts | None) -> None:
             bus=line.bus,
             driver=driver,
             clock=clock,
-            before_dialling=DetectRestore(
-                db=db, driver=driver, clock=clock, deadlines=parts.deadlines(settings)
-            ).run,
+            before_dialling=detect.run,
         )
         watch = _watch(settings, db, driver, clock, worker)
         explain = ExplainBatch(db=db, settings=diagnosis_settings(settings))
