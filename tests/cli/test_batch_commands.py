@@ -268,7 +268,7 @@ def test_a_dry_run_says_how_the_file_is_read_and_what_would_be_left_out(
     ran = apollo("batch", "create", "--campaign", "c", str(contacts), "--dry-run", *mapped)
     assert ran.code == 0, ran.err
     for said in (
-        "Nothing was created. It would be 1 contacts.",
+        "Nothing was created. It would be 1 contact.",
         "Read as csv, Windows-1252, separated by semicolons.",
         "The number is in column 'Handy'.",
         "Call variable: callee_name (column 'Vorname')",

@@ -188,6 +188,21 @@ async def test_empty_columns_at_the_end_are_nothing() -> None:
     assert (await read(f"phone,name\n{ASHA},A,,more\n")).faults[0] is not None
 
 
+async def test_a_file_of_results_says_which_variables_come_back() -> None:
+    batch, place = "con_30liKeb3fEhF44xmO3Sw1F", "00001"
+    found = await read(
+        "contact_id,phone_number,callee_name,status,execution_id,policy,call_variables.status,"
+        "call_variables\n"
+        f'{batch}{place},{ASHA},Ruth,no_answer,exec_1,P-1,new,"{{""policy"":""P-1""}}"\n'
+    )
+    assert found.variables == [{"policy": "P-1", "callee_name": "Ruth", "status": "new"}]
+    assert found.reading["variables"] == {
+        "callee_name": "callee_name",
+        "policy": "policy",
+        "status": "call_variables.status",
+    }
+
+
 async def test_a_workbook_is_read_as_its_spreadsheet_shows_it() -> None:
     content = workbook(
         [
@@ -429,7 +444,7 @@ async def test_a_dry_run_says_what_would_be_and_creates_nothing(world: BatchWorl
     skipped = await world.upload(campaign, text, dry_run=True, on_invalid=OnInvalid.SKIP)
     assert skipped["would_be_refused"] is None
     body = await world.batch(campaign, ["12"], dry_run=True, on_invalid=OnInvalid.SKIP)
-    assert "all 1 rows were left out" in body["would_be_refused"]
+    assert "its only row was left out, because" in body["would_be_refused"]
     for table in ("batches", "contacts", "refused_rows", "actions"):
         assert await world.sql(f"select from {table}") == []
     assert world.bus.woken == []

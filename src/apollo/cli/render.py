@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from apollo.cli.bars import Bar
-from apollo.core.words import stamp
+from apollo.core.words import count, stamp
 
 # In the order in which a contact goes through them; counter, words, colour.
 COUNTERS: Final = (
@@ -251,11 +251,12 @@ def _ahead(found: Mapping[str, Any]) -> list[RenderableType]:
 
 def rejected_table(batch: Mapping[str, Any], *, rows_max: int) -> Table | None:
     """The rows that were left out, with the reason; None when all were taken."""
-    count = batch.get("rejected_count") or 0
-    if not count:
+    rejected = batch.get("rejected_count") or 0
+    if not rejected:
         return None
     rows = batch.get("rejected") or []
-    table = Table(title=f"{count:,} rows were left out", title_justify="left", box=None)
+    title = count(rejected, "row was|rows were") + " left out"
+    table = Table(title=title, title_justify="left", box=None)
     table.add_column("row", justify="right")
     table.add_column("phone number", overflow="fold")
     table.add_column("why")
@@ -265,8 +266,8 @@ def rejected_table(batch: Mapping[str, Any], *, rows_max: int) -> Table | None:
             Text(str(row.get("phone_number", ""))),
             Text(str(row.get("reason", ""))),
         )
-    if count > rows_max:
-        table.add_row("…", "", f"and {count - min(rows_max, len(rows)):,} more")
+    if rejected > rows_max:
+        table.add_row("…", "", f"and {rejected - min(rows_max, len(rows)):,} more")
     return table
 
 
@@ -279,8 +280,8 @@ def trial_report(trial: Mapping[str, Any]) -> Text:
         *([f"separated by {read_as['separator']}"] if read_as.get("separator") else []),
     ]
     lines = [
-        f"Nothing was created. It would be {trial['total_contacts']:,} contacts.",
-        f"Left out would be {trial['rejected_count']:,} rows.",
+        f"Nothing was created. It would be {count(trial['total_contacts'], 'contact')}.",
+        f"Left out would be {count(trial['rejected_count'], 'row')}.",
         f"Read as {', '.join(how)}.",
         f"The number is in column {read_as['number_column']!r}.",
     ]

@@ -91,6 +91,21 @@ class ListRows:
         self._used: list[tuple[str, int]] = []
         self._may_be_armoured = True
 
+    def variables(self) -> dict[str, str]:
+        """Return the columns that become call variables: `{variable: the column's name}`.
+
+        Of a file of results, or of refused rows, that comes back: the variables of its contacts.
+        """
+        titles = self.columns.titles if self.columns else ()
+        used = {name: titles[at] for name, at in self._used}
+        if not self._is_own:
+            return used
+        return {
+            name.removeprefix(VARIABLE_PREFIX): title
+            for name, title in used.items()
+            if name != VARIABLES_COLUMN
+        }
+
     def take(
         self, row: int, cells: list[str], *, may_be_armoured: bool = True
     ) -> GivenContact | None:

@@ -71,14 +71,11 @@ class ListReader:
         if columns is None:
             return self._reader.reading()
         titles = columns.titles
-        variables = {
-            name: titles[at] for at, name in enumerate(columns.variables) if name is not None
-        }
         return {
             **self._reader.reading(),
             "number_column": titles[columns.number],
             "country_columns": [titles[at] for at in (*columns.countries, *columns.areas)],
-            "variables": variables,
+            "variables": self._reader.rows.variables(),
         }
 
     def close(self) -> None:
