@@ -387,13 +387,13 @@ def inputs() -> dict[Reason, tuple[dict[str, Any], Verdict, int, list[str]]]:
                     worker(
                         is_cleared=False,
                         started_at=ago(40),
-                        waits=Wait(until=ago(-1_800), why="its list lacks calls"),
+                        waits=Wait(until=ago(-1_800), why="the list lacks calls"),
                     ),
                 )
             },
             Verdict.BLOCKED,
             30,
-            ["Wait until 2026-05-12T10:30:00Z", "and its list lacks calls"],
+            ["Wait until 2026-05-12T10:30:00Z", "and the list lacks calls"],
         ),
         Reason.WORKER_COMPARING: (
             {"processes": (worker(is_cleared=False, started_at=ago(40)),)},

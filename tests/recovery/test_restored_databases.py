@@ -284,11 +284,9 @@ async def test_a_restored_database_waits_while_the_list_may_have_forgotten_calls
     await site.world.a_campaign()
     detect = site.detect()
     await detect.run()
-    restarted = "update installation set compared_identity = 'before it was restarted'"
-    await site.world.sql(restarted)
     # Restarted over night: it has no call of late, and need not have any.
-    await detect.run()
-    await site.world.sql(restarted + ", compared_lineage = 'of the dump'")
+    await site.detect().run()
+    await site.world.sql("update installation set compared_lineage = 'of the dump'")
     with pytest.raises(ProviderForgot, match="may be up until") as waits:
         await detect.run()
     assert waits.value.until - site.clock.now() > DEADLINES.time_limit
@@ -300,9 +298,7 @@ async def test_a_restored_database_waits_while_the_list_may_have_forgotten_calls
     assert (await detect.run()).unknown_calls == 0
 
 
-async def test_a_list_without_our_last_calls_holds_a_database_that_was_only_restarted(
-    site: Site,
-) -> None:
+async def test_a_list_with_our_last_calls_lets_a_restored_database_dial(site: Site) -> None:
     campaign_id = await site.world.a_campaign()
     await site.world.a_batch(campaign_id, 1)
     (job,) = (await site.world.claim(campaign_id)).calls
@@ -314,12 +310,12 @@ async def test_a_list_without_our_last_calls_holds_a_database_that_was_only_rest
                provider_call_id = $1
     """
     await site.world.sql(ended, named)
-    await site.world.sql("update installation set compared_identity = 'before it was restarted'")
+    await site.world.sql("update installation set compared_lineage = 'of the dump'")
     await site.detect().run()
     await forget(site, named)
-    # The same server as it was compared last: nothing can be lacking.
+    # It was noted as compared; the next dump is another matter.
     await site.detect().run()
-    await site.world.sql("update installation set compared_identity = 'before it was restarted'")
+    await site.world.sql("update installation set compared_lineage = 'of the dump'")
     with pytest.raises(ProviderForgot, match="lacks those of ours that ended last"):
         await site.detect().run()
 

@@ -205,7 +205,6 @@ NEW_INSTALLATION = {
     "dialling_stopped_at": None,
     "recovery_since": None,
     "recovery_evidence": None,
-    "compared_identity": None,
     "compared_lineage": None,
 }
 

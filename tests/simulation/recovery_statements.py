@@ -27,22 +27,21 @@ def read_reach(t: Transaction, now: datetime) -> Rows:
         if h["role"] == "worker" and h["report"].get("is_cleared")
     ]
     knows_until = max(claims, default=min(workers, default=None))
-    noted = ("compared_identity", "compared_lineage")
-    installation = t.get("installation", True) or dict.fromkeys(noted)
+    installation = t.get("installation", True) or {"compared_lineage": None}
     return [
         {
             "identity": t.server.identity,
             "lineage": t.server.lineage,
             "knows_until": knows_until,
-            **{name: installation[name] for name in noted},
+            "compared_lineage": installation["compared_lineage"],
         }
     ]
 
 
-def note_compared(t: Transaction, now: datetime, identity: str, lineage: str) -> Rows:
+def note_compared(t: Transaction, now: datetime, lineage: str) -> Rows:
     del now
     if t.get("installation", True) is not None:
-        t.change("installation", True, compared_identity=identity, compared_lineage=lineage)
+        t.change("installation", True, compared_lineage=lineage)
     return [{}]
 
 

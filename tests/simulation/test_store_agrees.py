@@ -562,7 +562,7 @@ async def recover(both: Both, dice: Random, _: uuid.UUID) -> None:
         if is_read_in:
             await recovery.note_read_in(connection, {"read_in": {"given": dice_of_settled}})
         if is_left:
-            await recovery.note_compared(connection, replace(reach, identity="a", lineage="b"))
+            await recovery.note_compared(connection, replace(reach, lineage="another"))
             evidence = {"settled": [f"sid-{dice_of_settled}"]}
             await recovery.leave_recovery(connection, evidence, actor="operator", detail={})
             woken = await lifecycle.wakeable_campaigns(connection, None)

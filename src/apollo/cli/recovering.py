@@ -69,9 +69,9 @@ def recover(
         print_json(_as_json(done))
     elif done.since is None and done.waits_until is not None:
         out.print(
-            f"Workers call nobody until {stamp(done.waits_until)} at the latest. The provider was"
-            f" asked, and {done.waits_for}. If you are certain that the database was not restored"
-            " from a backup, resume now: apollo recover --confirm --even-if-unsure",
+            f"Workers call nobody until {stamp(done.waits_until)} at the latest: the database was"
+            f" restored, and {done.waits_for}. If you are certain that no call is up from before"
+            " the restore, resume now: apollo recover --confirm --even-if-unsure",
             soft_wrap=True,
         )
     elif done.since is None:

@@ -29,13 +29,7 @@ class Reach:
     identity: str
     lineage: str
     knows_until: datetime | None
-    compared_identity: str | None = None
     compared_lineage: str | None = None
-
-    @property
-    def is_compared(self) -> bool:
-        """Whether this very database, not restarted since, was compared before."""
-        return self.compared_identity == self.identity and self.compared_lineage == self.lineage
 
     @property
     def is_restored(self) -> bool:
@@ -84,7 +78,7 @@ async def read_reach(connection: Connection) -> Reach:
 
 async def note_compared(connection: Connection, reach: Reach) -> None:
     """Note that this database was compared with the provider."""
-    await _Q["note_compared"].run(connection, identity=reach.identity, lineage=reach.lineage)
+    await _Q["note_compared"].run(connection, lineage=reach.lineage)
 
 
 async def read_recovery(connection: Connection) -> Recovery:

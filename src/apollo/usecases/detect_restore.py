@@ -6,9 +6,9 @@ an older backup was restored, or a replica that lagged was promoted, and people 
 as if they were not: all dialling is held until an operator has confirmed (`apollo recover`). An
 ordinary restart finds nothing, for every request to the provider follows a committed row.
 
-Finding nothing proves nothing while the provider has forgotten calls: a call that the database
-lacks may then be up, and in no list. Until it is over in any case, nobody is called. It places no
-call and writes none.
+Finding nothing proves nothing if the database certainly was restored and the provider has forgotten
+calls: a call that the database lacks may then be up, and in no list. Until it is over in any case,
+nobody is called. It places no call and writes none.
 """
 
 from dataclasses import dataclass
@@ -107,17 +107,13 @@ class DetectRestore:
                     if await recovery.enter_recovery(connection, evidence):
                         _log.error("recovery.entered", calls=unknown, since=since.isoformat())
         if not unknown:
-            if not (is_trusted or reach.is_compared):
-                await self._see(reach, history, met_at)
+            if reach.is_restored and not is_trusted:
+                await self._see(history, met_at)
             await self._note(reach)
         return Compared(reach.identity, unknown)
 
-    async def _see(self, reach: Reach, history: History, met_at: datetime) -> None:
-        """Raise ProviderForgot while calls that the provider does not show may be up.
-
-        Where the database knows no call that the provider would have to show, only a restore that
-        is certain counts: a server that was restarted over night says nothing.
-        """
+    async def _see(self, history: History, met_at: datetime) -> None:
+        """Raise ProviderForgot while calls that the provider does not show may be up."""
         now = self._clock.now()
         until = met_at + longest(self._deadlines)
         if now >= until:
@@ -131,19 +127,19 @@ class DetectRestore:
                 at_most=_LATEST_MAX,
             )
         look = worth_of_list(others, history.listed, now)
-        if look is Look.SIGHTED or (look is Look.ALONE and not reach.is_restored):
+        if look is Look.SIGHTED:
             return
         _log.warning("provider.forgot", look=look.value, until=until.isoformat())
         text = (
-            "its list of calls lacks those of ours that ended last"
+            "the provider's list of calls lacks those of ours that ended last"
             if look is Look.BLIND
-            else "the database was restored, and has no call of late that its list must show"
+            else "it has no call of late that the provider's list would have to show"
         )
         raise ProviderForgot(
             f"{text}: a call that the database lacks may be up until {stamp(until)}", until=until
         )
 
     async def _note(self, reach: Reach) -> None:
-        if not reach.is_compared:
+        if reach.compared_lineage != reach.lineage:
             async with self._db.transaction() as connection:
                 await recovery.note_compared(connection, reach)

@@ -2,9 +2,7 @@
 -- Which database this is, and how far it knows: whatever it lacks was claimed after the last claim
 -- in it. If there is none, since there are workers that may claim; null: nobody ever could. What a
 -- heartbeat said last is no help: whoever lives through a restore goes on beating.
--- `compared_` is the database that was compared last; after a restore that is the dump's.
 select database_identity() as identity, database_lineage() as lineage,
-       (select compared_identity from installation) as compared_identity,
        (select compared_lineage from installation) as compared_lineage,
        coalesce((select max(last_claimed_at) from batch_cursors),
                 (select min(started_at)
@@ -48,8 +46,8 @@ select id
 -- name: note_compared
 -- This database was compared with the provider, or an operator answers for it.
 update installation
-   set compared_identity = :identity, compared_lineage = :lineage
- where (compared_identity, compared_lineage) is distinct from (:identity, :lineage);
+   set compared_lineage = :lineage
+ where compared_lineage is distinct from :lineage;
 
 -- name: enter_recovery
 -- No claim anywhere until an operator has confirmed; nothing is returned if it is so already.

@@ -126,12 +126,12 @@ def worker_stuck(view: View) -> Finding | None:
     Reason.PROVIDER_FORGOT,
     Layer.PIPELINE,
     Severity.CRITICAL,
-    meaning="The database was restored or its server restarted, and the provider's lists lack calls"
-    " that they must have. A call that the database does not know could be up and in no list, so"
-    " workers call nobody until it would be over in any case.",
-    fix="Wait until {until}: dialling resumes then by itself. If you are certain that the database"
-    " was not restored from a backup, resume now, on the server: apollo recover --confirm"
-    " --even-if-unsure. The workers compared the database with the provider, and {why}.",
+    meaning="The database was restored from a dump, or a replica took over, and nothing shows that"
+    " the provider's list of calls is complete. A call that the database does not know could be up"
+    " and in no list, so workers call nobody until it would be over in any case.",
+    fix="Wait until {until}: dialling resumes then by itself. If you are certain that no call is up"
+    " from before the restore, resume now, on the server: apollo recover --confirm"
+    " --even-if-unsure. The database was restored, and {why}.",
 )
 def provider_forgot(view: View) -> Finding | None:
     """No worker that is alive may dial, for the provider's silence proves nothing."""

@@ -6,5 +6,5 @@ create function database_lineage() returns text language sql stable as $$
       || to_regclass('installation')::oid
 $$;
 
--- The database that was last compared with the provider, as it was then.
-alter table installation add column compared_identity text, add column compared_lineage text;
+-- That of the database that was last compared with the provider; after a restore, of the dump's.
+alter table installation add column compared_lineage text;
