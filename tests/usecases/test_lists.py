@@ -444,7 +444,7 @@ async def test_a_dry_run_says_what_would_be_and_creates_nothing(world: BatchWorl
     skipped = await world.upload(campaign, text, dry_run=True, on_invalid=OnInvalid.SKIP)
     assert skipped["would_be_refused"] is None
     body = await world.batch(campaign, ["12"], dry_run=True, on_invalid=OnInvalid.SKIP)
-    assert "its only row was left out, because" in body["would_be_refused"]
+    assert "all rows were left out (1), the first because" in body["would_be_refused"]
     for table in ("batches", "contacts", "refused_rows", "actions"):
         assert await world.sql(f"select from {table}") == []
     assert world.bus.woken == []

@@ -38,7 +38,9 @@ async def settle(world: BatchWorld, batch: View, contact_status: str, **batch_co
 async def test_the_same_file_twice_calls_nobody_twice(world: BatchWorld) -> None:
     campaign = await world.campaign()
     first = await world.batch(campaign, some_numbers(3))
-    with pytest.raises(Invalid, match="at least one contact; all 3 rows were left out") as refused:
+    with pytest.raises(
+        Invalid, match="at least one contact; all rows were left out .3."
+    ) as refused:
         await world.batch(campaign, some_numbers(3))
     assert f"is still to be called in batch {first['batch_id']}" in str(refused.value)
     assert "on_duplicate=keep" in str(refused.value)

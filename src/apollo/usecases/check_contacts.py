@@ -170,13 +170,8 @@ class Intake:
         if not self.accepted:
             msg = "a batch needs at least one contact"
             if first:
-                alone = self.rejected_count == 1
-                msg += (
-                    "; its only row was left out, because "
-                    if alone
-                    else (f"; all {self.rejected_count:,} rows were left out, the first because ")
-                )
-                msg += first
+                rows = f"all rows were left out ({self.rejected_count:,})"
+                msg += f"; {rows}, the first because {first}"
         elif self._rules.on_mostly_invalid is OnMostlyInvalid.REJECT:
             msg = self._doubt(first)
         return Invalid.field(self._rules.rows_are, msg) if msg else None
