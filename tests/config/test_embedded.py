@@ -3,6 +3,7 @@
 import asyncio
 import fcntl
 import os
+import pwd
 import select
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import asyncpg
 import pytest
 
 from apollo import embedded
+from apollo.embedded import programs, roles
 from apollo.errors import Misconfigured
 
 START = """
@@ -182,6 +184,97 @@ async def test_whoever_speaks_sql_through_apollo_reads_no_file_and_runs_no_progr
     # What the diagnosis reads of other sessions is still there.
     everything = "select bool_and(query <> '<insufficient privilege>') from pg_stat_activity"
     assert await asked(url, everything) is True
+
+
+async def test_apollos_role_loses_the_superuser_of_a_cluster_that_an_earlier_version_made(
+    data_dir: Path,
+) -> None:
+    made_before(data_dir)
+    url = embedded.ensure_running(data_dir)
+    is_superuser = "select rolsuper from pg_roles where rolname = current_user"
+    assert await asked(url, is_superuser) is False
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        await asked(url, "select pg_read_file('/etc/hostname')")
+    assert await asked(url, "select name from store.people") == "Ruth"
+    # It owns all it owned, so that a migration may change it.
+    for statement in (
+        "alter table store.people add column more text",
+        "alter table store.people alter id restart with 7",
+        "alter type mood add value 'odd'",
+        "alter domain share set not null",
+        "alter type pair add attribute c int",
+        "create or replace function twice(n int) returns int language sql as 'select 2 * n'",
+        "drop view names",
+        "create table later (n int)",
+        "drop schema store cascade",
+    ):
+        await asked(url, statement)
+    other = url.replace("/apollo?", "/restored?")
+    assert await asked(other, "alter table kept add column more text", "select n from kept") == 5
+    operator = url.replace("//apollo@", "//postgres@")
+    assert await asked(operator, is_superuser) is True
+    embedded.stop(data_dir)
+    assert await asked(embedded.ensure_running(data_dir), is_superuser) is False
+
+
+async def test_a_change_of_roles_that_was_killed_midway_is_completed_by_the_next_start(
+    data_dir: Path,
+) -> None:
+    made_before(data_dir)
+    told: list[tuple[str, ...]] = []
+
+    def tell(database: str, *statements: str) -> list[str]:
+        if "do $$" in statements[0] or database == "apollo":
+            raise KeyboardInterrupt
+        told.append(statements)
+        return roles._PRINTED.findall(single(data_dir, database, *statements))
+
+    with pytest.raises(KeyboardInterrupt):
+        roles._settle(tell)
+    assert told[-1][-1] == "commit"
+    url = embedded.ensure_running(data_dir)
+    assert await asked(url, "alter table store.people add column more text", "select 1") == 1
+
+
+def made_before(data_dir: Path) -> None:
+    """Make a cluster as versions did whose role was the one that initdb made."""
+    pgdata = data_dir / "postgres/db"
+    pgdata.parent.mkdir(mode=0o700, parents=True)
+    pgdata.mkdir()
+    if (owner := _nobody()) is not None:
+        os.chown(pgdata, *owner)
+    initdb = [programs.program("initdb"), "-D", str(pgdata), "-U", "apollo", "--auth=trust"]
+    done, said = programs.run([*programs.run_as(owner), *initdb])
+    assert done, said
+    single(data_dir, "template1", "create database apollo", 'create database "restored"')
+    single(data_dir, "restored", "create table kept (n int)", "insert into kept values (5)")
+    single(
+        data_dir,
+        "apollo",
+        "create schema store",
+        "create type mood as enum ('good')",
+        "create type pair as (a int, b int)",
+        "create domain share as numeric check (value >= 0)",
+        "create table store.people"
+        " (id int generated always as identity, old serial, name text, m mood)",
+        "insert into store.people (name) values ('Ruth')",
+        "create view names as select name from store.people",
+        "create function twice(n int) returns int language sql as 'select 2 * n'",
+    )
+
+
+def single(data_dir: Path, database: str, *statements: str) -> str:
+    prefix = programs.run_as(_nobody())
+    done, said = roles._tell(data_dir / "postgres/db", prefix, database, statements)
+    assert done, said
+    return said
+
+
+def _nobody() -> tuple[int, int] | None:
+    if os.geteuid() != 0:
+        return None
+    found = pwd.getpwnam("nobody")
+    return found.pw_uid, found.pw_gid
 
 
 async def test_a_long_path_with_odd_characters_works(data_dir: Path) -> None:

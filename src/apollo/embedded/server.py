@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from apollo.embedded import roles
 from apollo.embedded.programs import (
     ENVIRONMENT,
     MAJOR_VERSION,
@@ -36,15 +37,6 @@ from apollo.embedded.programs import (
     run_as,
 )
 
-_NAME = "apollo"  # of the role and of the database
-# Of whoever looks after the server, over the same socket: `psql -U postgres`. Ours may neither read
-# the machine's files nor run programs, even if somebody speaks SQL through it; it may look at the
-# sessions of others, for the diagnosis, and make a second database, for a restore.
-_SUPERUSER = "postgres"
-_MAKE = (
-    f"create role {_NAME} login createdb in role pg_monitor",
-    f"create database {_NAME} owner {_NAME}",
-)
 _PORT = 5432  # names the socket file; no TCP port is opened
 
 SETTINGS: Mapping[str, str] = {
@@ -86,7 +78,7 @@ class _Postmaster(NamedTuple):
 
     @property
     def url(self) -> str:
-        return f"postgresql://{_NAME}@/{_NAME}?host={self.socket_dir}&port={_PORT}"
+        return f"postgresql://{roles.APOLLO}@/{roles.APOLLO}?host={self.socket_dir}&port={_PORT}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +223,9 @@ def _start(cluster: _Cluster, settings: dict[str, str]) -> _Postmaster:
     if not cluster.pgdata.exists():
         _create(cluster, prefix, owner)
     _check_version(cluster)
+    if cluster.postmaster() is None:
+        # Where that cannot be done it runs as before, and `apollo doctor` says what its role is.
+        roles.settle(cluster.pgdata, prefix)
     settings["unix_socket_directories"] = str(_socket_dir(cluster, owner))
     child, log_from = None, 0
     deadline = time.monotonic() + _START_S
@@ -302,16 +297,17 @@ def _create(cluster: _Cluster, prefix: list[str], owner: tuple[int, int] | None)
     if owner:
         os.chown(new, *owner)
     initdb = [
-        *(program("initdb"), "-D", str(new), "-U", _SUPERUSER, "--auth=trust", "--encoding=UTF8"),
+        *(program("initdb"), "-D", str(new), "-U", roles.SUPERUSER),
+        *("--auth=trust", "--encoding=UTF8"),
         # The builtin provider sorts the same on every machine, whatever its C library.
         *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
     ]
-    single = [program("postgres"), "--single", "-D", str(new), "-c", "exit_on_error=on"]
-    for command, told in ((initdb, ""), ([*single, "template1"], "\n".join((*_MAKE, "")))):
-        done, said = run([*prefix, *command], told)
-        if not done:
-            shutil.rmtree(new, ignore_errors=True)
-            raise _failed(cluster, "make its directory", said)
+    done, said = run([*prefix, *initdb])
+    if done:
+        done, said = roles.make(new, prefix)
+    if not done:
+        shutil.rmtree(new, ignore_errors=True)
+        raise _failed(cluster, "make its directory", said)
     new.rename(cluster.pgdata)
 
 
