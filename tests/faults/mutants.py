@@ -15,6 +15,7 @@ from typing import Any, Final
 import asyncpg
 from tests.simulation.mutants import switched
 
+from apollo.core import bounds
 from apollo.core.events import CallEnded, CallEvent, RequestLost
 from apollo.errors import DriverError
 from apollo.storage import dialling as dialling_storage
@@ -32,6 +33,7 @@ MUTANTS: Final = (
     "correlate by provider id only",
     "ignore events after cancel",
     "claim without the unique index",
+    "believe every value of the provider",
 )
 # Let go of at the end of the process, and not before.
 _wrong: Final = ExitStack()
@@ -45,6 +47,8 @@ def make_wrong(name: str) -> None:
             _mark_after_post()
         case "timeout = failed":
             _lost_is_failed()
+        case "believe every value of the provider":
+            bounds.whole = _any_number
         case "claim without the unique index":
             claim = dialling_storage._Q["claim_contacts"]
             assert _ONLY_ONE_OPEN in claim.text
@@ -61,6 +65,11 @@ async def prepare(name: str, database_url: str) -> None:
             await connection.execute("drop index calls_open_number")
         finally:
             await connection.close()
+
+
+def _any_number(value: object, allowed: range) -> int | None:
+    del allowed
+    return int(value) if isinstance(value, int | float) else None
 
 
 def _lost_is_failed() -> None:

@@ -72,6 +72,7 @@ WEATHER: Final[dict[str, Any]] = {
     "cdr_lost": {"rate": 0.5},
     "record_expires": {"rate": 0.7, "delay_s": 0.0},
     "refuse": {"rate": 0.05, "status": 480},
+    "nonsense": {"rate": 0.4},
 }
 _REFUSALS: Final = (429, 480, 500, 503)
 
@@ -131,6 +132,8 @@ def draw(seed: int, mutant: str = "") -> Plan:
         if name == "refuse":
             weather[name]["status"] = random.choice(_REFUSALS)
     blows = [make_blow(kind, share, random) for kind, share in zip(kinds, shares, strict=True)]
+    if mutant == "believe every value of the provider":
+        weather["nonsense"] = WEATHER["nonsense"]
     if any("look-up" in blow.point for blow in blows):
         weather = {"webhook_lost": {"rate": 0.6}}  # or nothing would be looked up
     return Plan(

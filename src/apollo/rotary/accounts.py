@@ -37,6 +37,7 @@ from apollo.rotary.exchange import Exchange
 from apollo.rotary.faults import FaultPlan, RateLimit
 from apollo.rotary.ledger import Ledger
 from apollo.rotary.lookups import is_hidden, listed_calls, recent_calls
+from apollo.rotary.nonsense import odd_answer
 from apollo.rotary.placing import Placing
 from apollo.rotary.scenario import Application, HookAddress, Scenario
 from apollo.rotary.settings import RotarySettings, is_uuid
@@ -94,7 +95,7 @@ class Accounts:
         self._applications = {str(sid): one for sid, one in scenario.applications.items()}
         self._placing = Placing(exchange, ledger, plan, self._applications, self._feature_servers)
         self._plan = plan
-        self._waits = 0
+        self._waits = self._answered = 0
         self._rate_limit = scenario.api.rate_limit
         self._budget = Budget()
 
@@ -115,7 +116,11 @@ class Accounts:
             return refusal, headers
         if slow := self._plan.rules.lookups_slow:
             await self._late(request, slow.answers_after_s)
-        return await self._route(request, content[0], requested_at), headers
+        answer = await self._route(request, content[0], requested_at)
+        self._answered += 1
+        if self._plan.speaks_nonsense("answer", self._answered):
+            return odd_answer(answer, self._plan.seed, self._answered)
+        return answer, headers
 
     def unauthorised(self, request: Request) -> Answer | None:
         """The 401 for a request without our key, None with it."""

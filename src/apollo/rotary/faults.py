@@ -110,6 +110,15 @@ class SlowLookups(Outage):
     answers_after_s: Wait = (10.0, 40.0)
 
 
+class Nonsense(Outage):
+    """A share of all answers and webhooks has values, headers and bodies that make no sense.
+
+    Statuses, ids and the words for the state of a call stay true.
+    """
+
+    rate: Share = 0.3
+
+
 class DeadServer(Fault):
     """A feature server that died is still registered, and this share of the requests goes to it.
 
@@ -167,6 +176,7 @@ class Faults(Part):
     call_store_away: Away[CallStoreAway] = None  # Redis: no call is known, every request gets 480
     record_store_away: Away[Outage] = None  # InfluxDB: records are neither read nor written
     lookups_slow: Away[SlowLookups] = None
+    nonsense: Away[Nonsense] = None
     # About the request that places a call.
     dead_feature_server: Maybe[DeadServer] = None
     delay_before_placing: Maybe[Delay] = None
@@ -200,7 +210,7 @@ class FaultPlan:
 
     def __init__(self, rules: Faults, seed: int) -> None:
         self.rules = rules
-        self._seed = seed
+        self.seed = seed
 
     def change(self, wanted: dict[str, object]) -> None:
         """Set the named faults, null to lift one; Misconfigured if the result makes no sense."""
@@ -217,7 +227,12 @@ class FaultPlan:
     def drawn_s(self, wait: tuple[float, float], *words: object) -> float:
         """Simulated seconds between the least and the most; the same ones for the same words."""
         least, most = wait
-        return least + (most - least) * chance(self._seed, "seconds", *words)
+        return least + (most - least) * chance(self.seed, "seconds", *words)
+
+    def speaks_nonsense(self, *words: object) -> bool:
+        """Whether the answer, or the webhook, that these words name makes no sense."""
+        rule = self.rules.nonsense
+        return rule is not None and chance(self.seed, "nonsense now", *words) < rule.rate
 
     def in_force(self) -> dict[str, object]:
         """The faults that are on, as JSON would write them."""
@@ -233,7 +248,7 @@ class FaultPlan:
             return None
         if fault.calls and entry.nth_request not in fault.calls:
             return None
-        if chance(self._seed, name, entry.number, entry.nth_request, event) >= fault.rate:
+        if chance(self.seed, name, entry.number, entry.nth_request, event) >= fault.rate:
             return None
         label = f"{name}:{event}" if event else name
         if label not in entry.faults:

@@ -17,6 +17,7 @@ from apollo.rotary.clock import utc_now
 from apollo.rotary.faults import FaultPlan
 from apollo.rotary.hooks import WAITS_S, Hook, signature
 from apollo.rotary.ledger import Attempt, Entry, Ledger, Webhook
+from apollo.rotary.nonsense import odd_body
 from apollo.rotary.sender import NoAnswer, Sender
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,9 @@ class PostOffice:
     def _request(self, line: Line, hook: Hook, event: str, body: bytes) -> bytes:
         plan, rules, entry = self._plan, self._plan.rules, line.entry
         at, secret = utc_now(), self._secret
+        named = entry.number, entry.nth_request, event
+        if plan.speaks_nonsense(*named):
+            body = odd_body(body, plan.seed, *named)
         if wrong := plan.strike(rules.wrong_clock, "wrong_clock", entry):
             at += timedelta(seconds=wrong.offset_s)
         if plan.strike(rules.webhook_badly_signed, "webhook_badly_signed", entry, event):
