@@ -19,7 +19,7 @@ WITH_KAFKA = scripts/kafka-jars $(VENV)/kafka; got=$$?; \
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help venv dev demo test test-types test-fresh faults test-kafka cluster bench-quick diagnose \
+.PHONY: help venv dev demo test test-types test-fresh faults foreign hostile test-kafka cluster bench-quick diagnose \
 	lock fmt clean
 
 help:  ## List every target with its sentence.
@@ -48,6 +48,13 @@ test-fresh:  ## Type README's commands on minimal Debian systems made for it; ne
 
 faults: $(TOOLS)  ## Break everything at full length and write docs/reference/reliability.md; an hour and a half on 2 cores.
 	$(BIN)/python -m scripts.reliability
+
+foreign: $(TOOLS)  ## Give 10 000 odd values to every reader of what others send, and print what became of them.
+	APOLLO_TEST_FULL=1 $(BIN)/pytest -q tests/properties/test_foreign_values.py \
+		tests/properties/test_foreign_lists.py
+
+hostile: $(TOOLS)  ## Attack a running Apollo in every way at once, and print what its other clients waited.
+	APOLLO_TEST_FULL=1 $(BIN)/pytest -q -rP tests/e2e/test_hostile_clients.py
 
 test-kafka: $(TOOLS)  ## Run the tests of the bus against Apache Kafka itself; needs Java and Maven.
 	@scripts/kafka-jars $(VENV)/kafka; got=$$?; \

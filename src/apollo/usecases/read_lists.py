@@ -6,8 +6,11 @@ unpack to any size. Must never judge a row.
 
 import asyncio
 import contextlib
+import lzma
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from datetime import datetime, time
 from typing import Any, Final
@@ -27,6 +30,13 @@ _PARTS_MAX: Final = 1000
 _SPOOL_BYTES: Final = 4 * 1024 * 1024
 # An integer of a spreadsheet is exact up to here; no phone number is longer.
 _EXACT_MAX: Final = 10**15
+# All that zipfile, its decompressors, the XML parser and openpyxl raise for a file that is broken,
+# encrypted, or made by hand. None of them promises less.
+_BROKEN: Final = (
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, struct.error),
+    *(InvalidFileException, SyntaxError, LookupError, AttributeError, ValueError, TypeError),
+    *(ArithmeticError, AssertionError, RuntimeError, MemoryError),
+)
 _TOO_LARGE: Final = "is too large for a workbook; save the sheet as CSV UTF-8"
 
 
@@ -122,17 +132,7 @@ class _Workbook:
             # Values, not formulas; row by row.
             self._book = load_workbook(self._file, read_only=True, data_only=True, keep_links=False)
             self._sheet = self._chosen(sheet)
-        except (
-            zipfile.BadZipFile,
-            InvalidFileException,
-            KeyError,
-            ValueError,
-            TypeError,
-            SyntaxError,
-            OSError,
-            AttributeError,
-            IndexError,
-        ) as fault:
+        except _BROKEN as fault:
             raise _unreadable() from fault
 
     def finish(self) -> Iterator[GivenContact]:
@@ -202,7 +202,7 @@ def _rows_of(sheet: Any) -> Iterator[list[str]]:
     while True:
         try:
             values = next(rows, None)
-        except (KeyError, ValueError, TypeError, SyntaxError, zipfile.BadZipFile, OSError) as fault:
+        except _BROKEN as fault:
             raise _unreadable() from fault
         if values is None:
             return

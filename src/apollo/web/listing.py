@@ -25,6 +25,8 @@ _WHEN: Final = re.compile(
 # PostgreSQL and Python both know these years.
 _YEARS: Final = range(1970, 9999)
 _KEY_MAX: Final = 100
+# Each value may be meant in two ways, and every combination is looked for: 64 of them at most.
+_PAIRS_MAX: Final = 6
 TOTAL: Final = "X-Total-Count"
 
 Statuses = Annotated[
@@ -109,7 +111,11 @@ def metadata(given: Sequence[str] | None) -> list[dict[str, Any]]:
 
     `n=5` is looked for as the text "5" and as the number. Raises Invalid.
     """
-    pairs = [_pair(one) for one in given or ()]
+    given = given or ()
+    if len(given) > _PAIRS_MAX:
+        msg = f"is given {len(given)} times; at most {_PAIRS_MAX} values can be asked for at once"
+        raise Invalid.field("metadata", msg, where="query")
+    pairs = [_pair(one) for one in given]
     readings: list[dict[str, Any]] = [{}]
     for key, value in pairs:
         readings = [{**one, key: read} for one in readings for read in _readings(value)]
