@@ -11,7 +11,7 @@ import pytest
 import structlog
 from tests.web.api_world import CAMPAIGN, ApiWorld
 
-from apollo.web import shell
+from apollo.web import requests, shell
 
 PATIENCE_S = 30.0
 TOO_MANY = "members; at most 10000 are allowed"
@@ -193,3 +193,40 @@ async def test_a_websocket_is_answered_like_any_other_request(api: ApiWorld) -> 
     headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     async with aiohttp.ClientSession() as http, http.get(f"{api.url}/livez", headers=headers) as r:
         assert r.status == 200
+
+
+async def test_large_bodies_are_decoded_one_after_the_other_and_half_of_the_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    half_time, now, turns = requests.HalfTime(), 0.0, []
+    slept: list[float] = []
+    wait = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        for _ in range(5):
+            await wait(0)
+        turns.append("others")
+
+    def decode(body: bytes) -> int:
+        nonlocal now
+        now += 3.0
+        turns.append("decoded")
+        if body[:1] == b"!":
+            raise ValueError("not JSON")
+        return len(body)
+
+    monkeypatch.setattr("apollo.web.requests.asyncio.sleep", sleep)
+    monkeypatch.setattr("apollo.web.requests.time.perf_counter", lambda: now)
+    large = b"x" * 100_000
+    answers = await asyncio.gather(
+        *(half_time.decode(one, decode) for one in (large, b"!" + large, large)),
+        return_exceptions=True,
+    )
+    assert [answers[0], str(answers[1]), answers[2]] == [100_000, "not JSON", 100_000]
+    # What is refused is paid for as well.
+    assert slept == [3.0, 3.0, 3.0]
+    assert turns == ["decoded", "others"] * 3
+    # What is small waits for nobody.
+    async with half_time._turn:
+        assert await half_time.decode(b"{}", decode) == 2

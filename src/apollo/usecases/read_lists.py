@@ -34,7 +34,7 @@ _EXACT_MAX: Final = 10**15
 # encrypted, or made by hand. None of them promises less.
 _BROKEN: Final = (
     *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, struct.error),
-    *(InvalidFileException, SyntaxError, LookupError, AttributeError, ValueError, TypeError),
+    *(SyntaxError, LookupError, AttributeError, ValueError, TypeError),
     *(ArithmeticError, AssertionError, RuntimeError, MemoryError),
 )
 _TOO_LARGE: Final = "is too large for a workbook; save the sheet as CSV UTF-8"
@@ -124,7 +124,6 @@ class _Workbook:
         """Open the sheet with this name, or the only one with rows. Raises Invalid."""
         # Loaded by who reads a workbook: few do, and it takes a fifth of a second.
         from openpyxl import load_workbook  # noqa: PLC0415
-        from openpyxl.utils.exceptions import InvalidFileException  # noqa: PLC0415
 
         self._file.seek(0)
         try:
