@@ -155,7 +155,7 @@ async def test_a_region_makes_national_numbers_readable(world: BatchWorld) -> No
 
 
 async def test_a_batch_with_no_row_left_is_refused(world: BatchWorld) -> None:
-    with pytest.raises(Invalid, match="all rows were left out .2., the first"):
+    with pytest.raises(Invalid, match=r"all rows were left out .2., the first"):
         await world.batch(await world.campaign(), ["1", "2"], on_invalid=OnInvalid.SKIP)
 
 

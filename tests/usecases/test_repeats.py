@@ -39,7 +39,7 @@ async def test_the_same_file_twice_calls_nobody_twice(world: BatchWorld) -> None
     campaign = await world.campaign()
     first = await world.batch(campaign, some_numbers(3))
     with pytest.raises(
-        Invalid, match="at least one contact; all rows were left out .3."
+        Invalid, match=r"at least one contact; all rows were left out .3."
     ) as refused:
         await world.batch(campaign, some_numbers(3))
     assert f"is still to be called in batch {first['batch_id']}" in str(refused.value)
