@@ -21,6 +21,7 @@ from apollo.cli.asking import (
 )
 from apollo.cli.render import batch_view, finished_contacts, listing
 from apollo.cli.terminal import AsJson, out, print_json, print_table, say
+from apollo.core.words import count
 
 _PATH: Final = "/api/v1/batches"
 _ROWS: Final = 50
@@ -161,7 +162,7 @@ def rerun(
         print_json(made)
         return
     out.print(
-        f"Batch {made['batch_id']} has {made['total_contacts']:,} contacts and is"
+        f"Batch {made['batch_id']} has {count(made['total_contacts'], 'contact')} and is"
         f" {made['status']}. Watch it with: apollo batch watch {made['batch_id']}",
         markup=False,
         soft_wrap=True,

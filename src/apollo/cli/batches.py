@@ -63,6 +63,7 @@ from apollo.cli.upload_options import (
     Within,
 )
 from apollo.config import load
+from apollo.core.words import count
 from apollo.errors import Unavailable
 
 # Large enough that reading is not what an upload waits for, small enough for a smooth bar.
@@ -250,7 +251,7 @@ async def upload(api: ApiClient, file: Path, query: Query, idempotency_key: str)
 def print_created(made: Mapping[str, Any], *, saved_to: Path | None = None) -> None:
     """Tell a person what became of an upload, and where the rows are that were left out."""
     out.print(
-        f"Batch {made['batch_id']} has {made['total_contacts']:,} contacts and is"
+        f"Batch {made['batch_id']} has {count(made['total_contacts'], 'contact')} and is"
         f" {made['status']}.",
         markup=False,
     )
