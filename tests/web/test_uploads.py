@@ -12,7 +12,7 @@ from tests.usecases.batch_world import ACME
 from tests.web.batch_server import PATIENCE_S, BatchServer, new_key, serve
 
 from apollo.usecases import check_contacts
-from apollo.web.batch_shapes import BatchAnswer
+from apollo.web.batch_shapes import CreatedBatchAnswer
 from apollo.web.trial_shapes import TrialAnswer
 
 TWO = "phone_number,callee_name\n+919876500001,Asha\n+919876500002,Ravi\n"
@@ -30,7 +30,7 @@ async def test_a_file_is_uploaded_as_it_is_or_in_a_form(server: BatchServer) -> 
         TWO.encode(), campaign_id=campaign, concurrency_limit="7", metadata='{"a":1}'
     )
     assert plain.status == 201, plain.text
-    assert set(plain.json) == set(BatchAnswer.model_fields)
+    assert set(plain.json) == set(CreatedBatchAnswer.model_fields)
     assert plain.json["counters"]["pending"] == 2
     assert (plain.json["concurrency_limit"], plain.json["metadata"]) == (7, {"a": 1})
     form = aiohttp.FormData()

@@ -264,10 +264,12 @@ def print_created(made: Mapping[str, Any], *, saved_to: Path | None = None) -> N
 
 
 def print_left_out(made: Mapping[str, Any]) -> None:
-    """List rows that were left out, a screenful of them."""
+    """List rows that were left out, a screenful of them, and what may not be as it was meant."""
     left_out = rejected_table(made, rows_max=_REJECTED_SHOWN)
     if left_out is not None:
         print_table(left_out)
+    for one in made.get("warnings", ()):
+        out.print(f"Warning: {one['text']}", markup=False, soft_wrap=True)
 
 
 async def follow(api: ApiClient, batch_id: str, *, as_json: bool = False) -> dict[str, Any]:

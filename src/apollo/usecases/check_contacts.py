@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from apollo.core.area_codes import has_country_code, read_with_area
+from apollo.core.elsewhere import Elsewhere
 from apollo.core.list_header import COLUMNS_MAX, Columns
 from apollo.core.list_rows import (
     VARIABLES_COLUMN,
@@ -99,6 +100,7 @@ class Rules:
     on_invalid: OnInvalid
     on_duplicate: OnDuplicate
     on_mostly_invalid: OnMostlyInvalid = OnMostlyInvalid.REJECT
+    elsewhere: Elsewhere
     rows_are: str
 
 
@@ -112,6 +114,7 @@ class Intake:
         self.refused = RefusedRows()
         self._columns: Columns | None = None
         self._rules = rules
+        self.elsewhere = rules.elsewhere
         # Bad rows, and those that share a number which a spreadsheet may have shortened; numbers
         # that only came before are neither.
         self.invalid = self._shortened = 0
@@ -168,10 +171,8 @@ class Intake:
         first = self.rejected[0]["reason"] if self.rejected else ""
         msg = ""
         if not self.accepted:
-            msg = "a batch needs at least one contact"
-            if first:
-                rows = f"all rows were left out ({self.rejected_count:,})"
-                msg += f"; {rows}, the first because {first}"
+            left = f"; all rows were left out ({self.rejected_count:,}), the first because {first}"
+            msg = "a batch needs at least one contact" + (left if first else "")
         elif self._rules.on_mostly_invalid is OnMostlyInvalid.REJECT:
             msg = self._doubt(first)
         return Invalid.field(self._rules.rows_are, msg) if msg else None
@@ -282,6 +283,7 @@ class Intake:
 
     def _keep(self, row: int, number: str, variables: bytes) -> None:
         self.accepted += 1
+        self.elsewhere.add(number)
         if self._bad_rows:
             return  # the request is refused already; only its faults are still wanted
         self._frame.append((row, number, variables))

@@ -37,7 +37,7 @@ from apollo.usecases.check_contacts import (
     check_object,
 )
 from apollo.usecases.read_lists import ListReader
-from apollo.usecases.wanted_batches import NewBatch, reach_of_campaign, repeats_of, rules_of
+from apollo.usecases.wanted_batches import NewBatch, repeats_of, rules_for
 
 # Checking a number costs about 30 µs: the event loop is never kept for more than a millisecond or
 # two, so webhooks and dialling go on beside an upload. (A thread would cost them up to 5 ms each.)
@@ -79,7 +79,7 @@ class CreateBatches:
         repeats = repeats_of(wanted)
         campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
-        with Intake(rules_of(wanted, reach_of_campaign(campaign), rows_are="contacts")) as intake:
+        with Intake(rules_for(wanted, campaign, rows_are="contacts")) as intake:
             await take_in(intake, contacts, keep)
             if wanted.dry_run:
                 place = Place(principal.organization_id, campaign["id"], uuid.uuid4())
@@ -107,7 +107,7 @@ class CreateBatches:
         campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
         reader = ListReader(wanted.columns, wanted.sheet)
-        rules = rules_of(wanted, reach_of_campaign(campaign), rows_are="rows")
+        rules = rules_for(wanted, campaign, rows_are="rows")
         with contextlib.closing(reader), Intake(rules) as intake:
             async for piece in pieces:
                 await take_in(intake, reader.feed(piece), keep)
@@ -133,7 +133,7 @@ class CreateBatches:
         repeats = repeats_of(wanted)
         campaign = await self.open_campaign(principal, wanted)
         times = _times(wanted, campaign)
-        with Intake(rules_of(wanted, reach_of_campaign(campaign), rows_are="contacts")) as intake:
+        with Intake(rules_for(wanted, campaign, rows_are="contacts")) as intake:
             async for page in pages:
                 await take_in(intake, page, None)
             intake.close_books()
@@ -162,6 +162,7 @@ class CreateBatches:
             "rejected": intake.rejected,
             "rejected_count": intake.rejected_count,
             "read_as": reading,
+            "warnings": intake.elsewhere.warnings(),
         }
 
     async def open_campaign(self, principal: Principal, wanted: NewBatch) -> Record:
@@ -232,8 +233,8 @@ class CreateBatches:
             is_ahead = starts_at is not None and starts_at > now
             await skip_what_came_meanwhile(connection, repeats, place, seen)
             await begin_batch(connection, campaign, batch_id, is_ahead=is_ahead, now=now)
-            detail = {"contacts": intake.accepted, "rejected": intake.rejected_count}
-            answer = await _record_and_show(connection, principal, row, detail, now)
+            answer = await _record_and_show(connection, principal, row, now)
+            answer |= {"warnings": intake.elsewhere.warnings()}
             if on_created is not None:
                 await on_created(connection, answer)
         await wake(self._bus, WakeUp(campaign_id, Why.BATCH_CREATED, batch_id))
@@ -258,7 +259,6 @@ async def _record_and_show(
     connection: Connection,
     principal: Principal,
     row: Mapping[str, Any],
-    detail: Mapping[str, Any],
     now: datetime,
 ) -> View:
     await batches.record_action(
@@ -268,7 +268,7 @@ async def _record_and_show(
         batch_id=row["id"],
         actor=principal.token_name,
         action="batch_created",
-        detail=detail,
+        detail={"contacts": row["total_contacts"], "rejected": row["rejected_count"]},
         now=now,
     )
     created = await batches.read_batch(

@@ -15,6 +15,7 @@ from apollo.core.campaign_settings import (
 )
 from apollo.core.diagnosis.forecast import Group, Measured, Work, forecast, measure
 from apollo.core.diagnosis.view import opening
+from apollo.core.elsewhere import Elsewhere
 from apollo.core.list_rows import GivenContact
 from apollo.core.windows import WorkingHours, local_start, parse_working_hours
 from apollo.errors import NotFound
@@ -108,7 +109,8 @@ class PreviewCampaign:
             "estimated_finish_at": whole(finish) if held_by is None else None,
             "limit": limit,
             "measured": None if measured is None else _shown(measured),
-            "warnings": warnings_of(settings),
+            "warnings": warnings_of(settings)
+            + ([] if rejected is None else rejected.elsewhere.warnings()),
             "as_of": whole(now),
         }
 
@@ -124,7 +126,9 @@ class PreviewCampaign:
             on_duplicate=planned.on_duplicate,
             default_region=planned.default_region,
         )
-        rules = rules_of(wanted, settings.reach, rows_are="contacts")
+        zone = settings.timezone if settings.working_hours_enforced else None
+        elsewhere = Elsewhere(zone, load.read_at)
+        rules = rules_of(wanted, settings.reach, elsewhere, rows_are="contacts")
         with Intake(rules) as intake:
             await take_in(intake, planned.contacts, None)
             return intake.accepted, intake

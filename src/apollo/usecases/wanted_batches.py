@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from apollo.core.elsewhere import Elsewhere
 from apollo.core.list_header import ColumnChoice
 from apollo.core.numbers import check_region
 from apollo.core.reach import Reach, reach_of
@@ -62,6 +63,12 @@ def repeats_of(wanted: NewBatch) -> Repeats:
     )
 
 
+def rules_for(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
+    """Say what a batch of a campaign that `open_campaign` read asks of its rows."""
+    elsewhere = Elsewhere(campaign["hours_in"], campaign["read_at"])
+    return rules_of(wanted, reach_of_campaign(campaign), elsewhere, rows_are=rows_are)
+
+
 def reach_of_campaign(campaign: Record) -> Reach:
     """Say whom a campaign that `open_campaign` read may call."""
     return reach_of(
@@ -69,7 +76,9 @@ def reach_of_campaign(campaign: Record) -> Reach:
     )
 
 
-def rules_of(wanted: NewBatch, reach: Reach, *, rows_are: str) -> Rules:
+def rules_of(
+    wanted: NewBatch, reach: Reach, elsewhere: Elsewhere | None = None, *, rows_are: str
+) -> Rules:
     """Say what a batch asks of its rows. Raises Invalid for an unknown region."""
     if wanted.default_region is not None:
         try:
@@ -83,5 +92,6 @@ def rules_of(wanted: NewBatch, reach: Reach, *, rows_are: str) -> Rules:
         on_invalid=OnInvalid.SKIP if wanted.dry_run else wanted.on_invalid,
         on_mostly_invalid=wanted.on_mostly_invalid,
         on_duplicate=wanted.on_duplicate,
+        elsewhere=elsewhere or Elsewhere(None, None),
         rows_are=rows_are,
     )

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field
 from apollo.core.events import Reached
 from apollo.core.states import BatchStatus, CallKind, ContactStatus, PausedBy
 from apollo.usecases.check_contacts import Across, OnDuplicate, OnInvalid, OnMostlyInvalid
-from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp
+from apollo.web.schemas import Answer, Body, Changes, ReadOnly, Timestamp, Warned
 
 _TIME: Final = (
     "With an offset (`Z`, `+05:30`) an instant; without one a wall time in the campaign's timezone."
@@ -300,6 +300,12 @@ class BatchAnswer(Answer):
     completed_at: Timestamp | None = Field(description="When its last contact was done with.")
     created_at: Timestamp = Field(description="When it was created.")
     updated_at: Timestamp = Field(description="When it was last changed.")
+
+
+class CreatedBatchAnswer(BatchAnswer):
+    """A batch that was just created."""
+
+    warnings: list[Warned] = Field(description="What may not be as you meant it; mostly empty.")
 
 
 class CallAnswer(Answer):

@@ -20,6 +20,7 @@ from apollo.web.schemas import (
     OrganizationQuery,
     ReadOnly,
     Timestamp,
+    Warned,
 )
 
 CampaignId = Annotated[str, Path(description="The campaign, `cmp_…`.")]
@@ -198,13 +199,6 @@ class CampaignPatch(CampaignFields, Changes):
     warnings: ReadOnly
     created_at: ReadOnly
     updated_at: ReadOnly
-
-
-class Warned(Answer):
-    """Something that is allowed and may not be meant."""
-
-    code: str = Field(description="Which warning it is.", examples=["no_calling_hours"])
-    text: str = Field(description="What it means and how to change it.")
 
 
 class CampaignAnswer(Answer):

@@ -17,7 +17,7 @@ from apollo.errors import FieldError, Invalid, Refused
 from apollo.usecases.batch_views import View
 from apollo.usecases.remember_answers import FirstAnswer, Reservation
 from apollo.usecases.wanted_batches import NewBatch
-from apollo.web.batch_shapes import BatchAnswer, BatchBody, BatchHead, UploadQuery
+from apollo.web.batch_shapes import BatchBody, BatchHead, CreatedBatchAnswer, UploadQuery
 from apollo.web.contact_input import csv_pieces, read_batch_body
 from apollo.web.idempotency import (
     HEADER,
@@ -100,7 +100,7 @@ router = APIRouter(tags=["batches"], route_class=KnownQueryRoute)
 @router.post(
     "/batches",
     status_code=201,
-    response_model=BatchAnswer,
+    response_model=CreatedBatchAnswer,
     responses=_TRIAL,
     openapi_extra=_JSON_INPUT,
     summary="Create a batch",
@@ -130,7 +130,7 @@ async def create_batch(request: Request, caller: Caller, uses: Uses) -> Response
 @router.post(
     "/batches/csv",
     status_code=201,
-    response_model=BatchAnswer,
+    response_model=CreatedBatchAnswer,
     responses=_TRIAL,
     openapi_extra=_CSV_INPUT,
     summary="Create a batch from a CSV file",

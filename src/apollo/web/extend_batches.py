@@ -20,10 +20,10 @@ from apollo.usecases.wanted_batches import NewBatch
 from apollo.web.batch_shapes import (
     AcrossBatches,
     BarredRows,
-    BatchAnswer,
     CampaignId,
     ContactAnswer,
     ContactBody,
+    CreatedBatchAnswer,
     DuplicateRows,
     End,
     InvalidRows,
@@ -181,7 +181,7 @@ async def add_contacts(
     "/batches/{batch_id}/rerun",
     tags=["batches"],
     status_code=201,
-    response_model=BatchAnswer,
+    response_model=CreatedBatchAnswer,
     openapi_extra=_json_input(RerunBody, is_required=False),
 )
 async def rerun_batch(

@@ -151,3 +151,10 @@ ERRORS: Final[dict[int | str, dict[str, Any]]] = {
     422: {"model": Faults, "description": "Malformed; names each field and what would be right."},
     503: {"model": Problem, "description": "Nothing was done; send it again after Retry-After."},
 }
+
+
+class Warned(Answer):
+    """Something that is allowed and may not be meant."""
+
+    code: str = Field(description="Which warning it is.", examples=["no_calling_hours"])
+    text: str = Field(description="What it means and how to change it.")

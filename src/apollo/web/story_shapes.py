@@ -11,9 +11,8 @@ from pydantic import Field
 from apollo.core.reasons import Reason
 from apollo.core.states import CallKind, ContactStatus
 from apollo.web.batch_shapes import RejectedRow
-from apollo.web.campaigns import Warned
 from apollo.web.debug import ReasonAnswer
-from apollo.web.schemas import Answer, Timestamp
+from apollo.web.schemas import Answer, Timestamp, Warned
 
 
 class WindowAnswer(Answer):

@@ -6,7 +6,7 @@ Owns the API's description of it.
 from pydantic import Field
 
 from apollo.web.batch_shapes import RejectedRow
-from apollo.web.schemas import Answer
+from apollo.web.schemas import Answer, Warned
 
 
 class ReadAs(Answer):
@@ -38,3 +38,4 @@ class TrialAnswer(Answer):
     rejected: list[RejectedRow] = Field(description="Rows left out, up to 1 000.")
     rejected_count: int = Field(description="All rows left out.")
     read_as: ReadAs = Field(description="How the list was read.")
+    warnings: list[Warned] = Field(description="What may not be as you meant it; mostly empty.")

@@ -1,6 +1,8 @@
 -- name: read_campaign
 -- What checking a new batch needs to know of its campaign; takes no lock.
-select id, agent_id, phone_numbers, allowed_countries, allowed_number_types, timezone, cancelled_at, clock_timestamp() as read_at
+select id, agent_id, phone_numbers, allowed_countries, allowed_number_types, timezone,
+       case when working_hours_enforced then timezone end as hours_in, cancelled_at,
+       clock_timestamp() as read_at
   from campaigns
  where id = :campaign_id and organization_id = :organization_id and deleted_at is null;
 
