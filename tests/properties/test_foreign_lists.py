@@ -129,11 +129,15 @@ def _read_workbook(name: str, file: bytes) -> None:
     with warnings.catch_warnings(), read_by(name, Invalid):
         warnings.simplefilter("ignore")
         try:
-            rows = list(reader.feed(file))
-            asyncio.run(reader.open_workbook())
-            rows += reader.finish()
+            asyncio.run(_read_whole(reader, file))
         finally:
             reader.close()
+
+
+async def _read_whole(reader: ListReader, file: bytes) -> None:
+    list(reader.feed(file))
+    async for rows in reader.finish():
+        list(rows)
 
 
 @many

@@ -51,8 +51,8 @@ async def read(
     try:
         for at in range(0, len(content), 37):
             contacts += reader.feed(content[at : at + 37])
-        await reader.open_workbook()
-        contacts += reader.finish()
+        async for rows in reader.finish():
+            contacts += rows
         return Read(contacts, reader.reading())
     finally:
         reader.close()
@@ -274,6 +274,22 @@ async def test_a_workbook_that_unpacks_without_end_is_not_unpacked(
     monkeypatch.undo()
     with pytest.raises(Invalid, match="at most 200 are allowed"):
         await read(wide)
+
+
+async def test_a_sheet_of_more_rows_than_a_spreadsheet_has_is_refused_though_they_are_empty(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rows: list[list[Any]] = [["phone"], *[[] for _ in range(1_200)], [ASHA]]
+    assert (await read(workbook(rows))).numbers == [ASHA]
+    monkeypatch.setattr(read_lists, "_ROWS_MAX", 1_000)
+    with pytest.raises(Invalid, match="too large for a workbook"):
+        await read(workbook(rows))
+
+
+async def test_a_sheet_that_unpacks_to_hundreds_of_times_its_size_is_not_unpacked() -> None:
+    sheet = b"<row/>" * 1_000_000
+    with pytest.raises(Invalid, match="too large for a workbook"):
+        await read(_archive(**{"xl/workbook.xml": b"<", "xl/worksheets/sheet1.xml": sheet}))
 
 
 async def test_a_country_in_a_column_of_its_own_is_used(world: BatchWorld) -> None:

@@ -111,8 +111,8 @@ class CreateBatches:
         with contextlib.closing(reader), Intake(rules) as intake:
             async for piece in pieces:
                 await take_in(intake, reader.feed(piece), keep)
-            await reader.open_workbook()
-            await take_in(intake, reader.finish(), keep)
+            async for rows in reader.finish():
+                await take_in(intake, rows, keep)
             if wanted.dry_run:
                 place = Place(principal.organization_id, campaign["id"], uuid.uuid4())
                 return await self._trial(wanted, intake, repeats, place, reader.reading())

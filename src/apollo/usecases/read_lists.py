@@ -11,8 +11,9 @@ import struct
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import datetime, time
+from itertools import islice
 from typing import Any, Final
 
 from apollo.core.csv_rows import CsvReader
@@ -27,6 +28,13 @@ _UNPACKED_BYTES_MAX: Final = 1024 * 1024 * 1024
 # The texts of all cells, which stand in memory while the rows are read.
 _TEXTS_BYTES_MAX: Final = 32 * 1024 * 1024
 _PARTS_MAX: Final = 1000
+# Sheets whose rows are all alike unpack to 10 to 17 times their size, as measured; bombs to 1000.
+_RATIO_MAX: Final = 100
+_SMALL_BYTES: Final = 4 * 1024 * 1024
+# As many as a spreadsheet may have. Rows of nothing count: reading them takes as long.
+_ROWS_MAX: Final = 1_048_576
+# Read at a time beside the event loop; a few milliseconds.
+_BLOCK_ROWS: Final = 500
 _SPOOL_BYTES: Final = 4 * 1024 * 1024
 # An integer of a spreadsheet is exact up to here; no phone number is longer.
 _EXACT_MAX: Final = 10**15
@@ -60,18 +68,19 @@ class ListReader:
         if self._reader is not None:
             yield from self._reader.feed(piece)
 
-    async def open_workbook(self) -> None:
-        """After the last byte: open a workbook, beside the event loop; nothing for other files."""
+    async def finish(self) -> AsyncIterator[Iterable[GivenContact]]:
+        """After the last byte: give the remaining rows, in blocks.
+
+        A workbook is opened and read beside the event loop: any of its rows may take seconds.
+        """
+        if self._reader is None:
+            yield self._settle().feed(self._start)
         if isinstance(self._reader, _Workbook):
             await asyncio.to_thread(self._reader.open, self._sheet)
-
-    def finish(self) -> Iterator[GivenContact]:
-        """Give the remaining rows."""
-        if self._reader is None:
-            reader = self._settle()
-            yield from reader.feed(self._start)
-        if self._reader is not None:
-            yield from self._reader.finish()
+            while (block := await asyncio.to_thread(self._reader.next_block)) is not None:
+                yield block
+        elif self._reader is not None:
+            yield self._reader.finish()
 
     def reading(self) -> dict[str, Any]:
         """Say how the file was read: `{format, …, number_column, country_columns, variables}`."""
@@ -108,6 +117,8 @@ class _Workbook:
         self._bytes = 0
         self._book: Any = None
         self._sheet: Any = None
+        self._numbered: Iterator[tuple[int, list[str]]] = iter(())
+        self._is_closed = False
 
     def feed(self, piece: bytes) -> Iterator[GivenContact]:
         """Keep the next bytes; there are no rows before the last."""
@@ -133,26 +144,29 @@ class _Workbook:
             self._sheet = self._chosen(sheet)
         except _BROKEN as fault:
             raise _unreadable() from fault
+        self._numbered = enumerate(self._rows_of(self._sheet), 1)
 
-    def finish(self) -> Iterator[GivenContact]:
-        """Give the rows of the sheet, counted as the spreadsheet counts them."""
-        row = 0
-        for row, cells in enumerate(_rows_of(self._sheet), 1):
-            found = self.rows.take(row, cells)
-            if found is not None:
-                yield found
-        if self.rows.columns is None:
+    def next_block(self) -> list[GivenContact] | None:
+        """Give the next rows of the sheet, counted as the spreadsheet counts them; None: no more.
+
+        A block may be empty where the sheet is. Raises Invalid.
+        """
+        block = list(islice(self._numbered, _BLOCK_ROWS))
+        found = [self.rows.take(row, cells) for row, cells in block]
+        if not block and self.rows.columns is None:
             msg = (
                 "the sheet is empty; its first row must name the columns, one of them phone_number"
             )
             raise refused(("header",), msg)
+        return [one for one in found if one is not None] if block else None
 
     def reading(self) -> dict[str, Any]:
         """Say as what the file was read: `{format, sheet}`."""
         return {"format": "xlsx", "sheet": self._sheet.title if self._sheet else None}
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; what still reads it in another thread ends at its next row."""
+        self._is_closed = True
         if self._book is not None:
             with contextlib.suppress(OSError, ValueError):
                 self._book.close()
@@ -168,7 +182,11 @@ class _Workbook:
             raise refused(("file",), msg)
         texts = sum(p.file_size for p in parts if p.filename.lower().endswith("sharedstrings.xml"))
         unpacked = sum(part.file_size for part in parts)
-        if len(parts) > _PARTS_MAX or unpacked > _UNPACKED_BYTES_MAX or texts > _TEXTS_BYTES_MAX:
+        is_bomb = any(
+            part.file_size > max(_SMALL_BYTES, _RATIO_MAX * part.compress_size) for part in parts
+        )
+        is_large = unpacked > _UNPACKED_BYTES_MAX or texts > _TEXTS_BYTES_MAX
+        if is_bomb or is_large or len(parts) > _PARTS_MAX:
             raise refused(("file",), f"the file {_TOO_LARGE}")
         self._file.seek(0)
 
@@ -181,34 +199,38 @@ class _Workbook:
                     ("sheet",), f"the workbook has no sheet {name[:40]!r}; it has {shown}"
                 )
             return sheets[name]
-        filled = [title for title, one in sheets.items() if any(map(_is_filled, _rows_of(one)))]
+        filled = [
+            title for title, one in sheets.items() if any(map(_is_filled, self._rows_of(one)))
+        ]
         if len(filled) > 1:
             shown = ", ".join(title[:40] for title in filled[:20])
             msg = f"several sheets have rows ({shown}); say which with sheet"
             raise refused(("sheet",), msg)
         return sheets[filled[0]] if filled else self._book.worksheets[0]
 
+    def _rows_of(self, sheet: Any) -> Iterator[list[str]]:
+        # What a sheet says of its own size is often wrong.
+        sheet.reset_dimensions()
+        # One column more than a list may have, so that a wider one is noticed.
+        rows = iter(sheet.iter_rows(values_only=True, max_col=COLUMNS_MAX + 1))
+        for _ in range(_ROWS_MAX):
+            if self._is_closed:
+                return
+            try:
+                values = next(rows, None)
+            except _BROKEN as fault:
+                raise _unreadable() from fault
+            if values is None:
+                return
+            width = len(values)
+            while width and values[width - 1] is None:
+                width -= 1
+            yield [_text_of(value) for value in values[:width]]
+        raise refused(("file",), f"the file {_TOO_LARGE}")
+
 
 def _is_filled(cells: list[str]) -> bool:
     return any(cell.strip() for cell in cells)
-
-
-def _rows_of(sheet: Any) -> Iterator[list[str]]:
-    # What a sheet says of its own size is often wrong.
-    sheet.reset_dimensions()
-    # One column more than a list may have, so that a wider one is noticed.
-    rows = iter(sheet.iter_rows(values_only=True, max_col=COLUMNS_MAX + 1))
-    while True:
-        try:
-            values = next(rows, None)
-        except _BROKEN as fault:
-            raise _unreadable() from fault
-        if values is None:
-            return
-        width = len(values)
-        while width and values[width - 1] is None:
-            width -= 1
-        yield [_text_of(value) for value in values[:width]]
 
 
 def _text_of(value: object) -> str:
