@@ -1,5 +1,6 @@
 """What an agent says of a call: who picked up, signed by whom, and what repetitions lead to."""
 
+import hmac
 import json
 import uuid
 from collections.abc import AsyncIterator
@@ -44,7 +45,7 @@ class Agents:
         async def receive() -> dict[str, Any]:
             return {"type": "http.request", "body": body, "more_body": False}
 
-        headers = [(b"jambonz-signature", signature.encode())]
+        headers = [(b"jambonz-signature", signature.encode("latin-1"))]
         scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
         answer = await self.callbacks.call_result(Request(scope, receive))
         return answer.status_code, json.loads(bytes(answer.body)) if answer.body else None
@@ -260,3 +261,24 @@ async def test_nothing_is_signed_by_an_unknown_call_or_by_a_body_that_names_none
         assert (await agents.post(body, sign(body, b"any", at)))[0] == 401
     status, _ = await agents.say(uuid.uuid4(), key=None, summary="of nobody")
     assert status == 404
+
+
+@pytest.mark.parametrize(
+    "written", ["+{}", "-{}", "{}.0", "{} ", "0x{}", "{}e0", "{}_0", "٣{}", ""]
+)
+async def test_the_time_of_a_signature_is_digits_and_nothing_else(
+    agents: Agents, written: str
+) -> None:
+    _, call_id = await agents.a_completed_call()
+    body = json.dumps({"execution_id": ids.execution_id(call_id), "summary": "odd"}).encode()
+    at = written.format(int(agents.world.clock.at.timestamp()))
+    digest = hmac.digest(SECRET, at.encode() + b"." + body, "sha256").hex()
+    # A header arrives as Latin-1.
+    header = f"t={at},v1={digest}".encode().decode("latin-1")
+    status, _ = await agents.post(body, header)
+    # Blanks around a part of a header mean nothing, and are not signed.
+    assert status == 401
+    right = sign(body, SECRET, int(agents.world.clock.at.timestamp()))
+    for odd in (f"{right},t=1", right.replace(",v1", ",t=1,v1"), right.replace("t=", "T=")):
+        assert (await agents.post(body, odd))[0] == 401
+    assert await agents.post(body, right) == (200, None)

@@ -103,7 +103,17 @@ async def test_a_head_of_more_than_64_kib_is_refused(served: Served, head: bytes
     answer = await served.say(head)
     assert answer.startswith(b"HTTP/1.1 431 ")
     assert b"64 KiB" in answer
+    assert b"\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n" in answer
     assert served.read == []
+
+
+async def test_what_is_no_http_is_answered_like_any_other_fault(served: Served) -> None:
+    for sent in (b"\x16\x03\x01\x02\x00" * 20, GET + b"Content-Length: -1\r\n\r\n"):
+        answer = await served.say(sent)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert answer.count(b"HTTP/1.1 ") == 1
+        assert b"\r\nx-content-type-options: nosniff\r\ncache-control: no-store\r\n" in answer
+        assert answer.endswith(b'{"detail":"Invalid HTTP request received"}')
 
 
 async def test_a_head_of_60_kib_in_many_pieces_is_served(served: Served) -> None:

@@ -28,6 +28,11 @@ BODY_SILENT_S: Final = 30.0
 BODY_BYTES_PER_S_MIN: Final = 16 * 1024
 # How often each connection is looked at. It costs less than a timer for each request.
 LOOK_EVERY_S: Final = 2.0
+# As the shell gives them with every other answer.
+_HEADERS: Final = (
+    b"content-type: application/json\r\nx-content-type-options: nosniff\r\n"
+    b"cache-control: no-store\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+)
 # Until a client that is still sending has read why it was refused.
 _LINGER_S: Final = 2.0
 
@@ -125,6 +130,15 @@ class GuardedProtocol(HttpToolsProtocol):
         ):
             self._refuse(408, f"the body comes slower than {BODY_BYTES_PER_S_MIN} bytes a second")
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in the form of every other answer, and close."""
+        self._answer(400, msg.rstrip("."))
+        self.transport.close()
+
+    def _answer(self, status: int, why: str) -> None:
+        body = f'{{"detail":"{why}"}}'.encode()
+        self.transport.write(STATUS_LINE[status] + _HEADERS % len(body) + body)
+
     def _refuse(self, status: int, why: str) -> None:
         """Answer, unless another answer is on its way, and let go of the connection."""
         self._is_refused = True
@@ -133,9 +147,7 @@ class GuardedProtocol(HttpToolsProtocol):
             not cycle.response_complete if self._is_in_head else cycle.response_started
         )
         if self._has_begun and not is_answering:
-            body = f'{{"detail":"{why}"}}'.encode()
-            head = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(body)
-            self.transport.write(STATUS_LINE[status] + head + b"connection: close\r\n\r\n" + body)
+            self._answer(status, why)
         if cycle is not None and not self._is_in_head:
             # What reads this body need not wait for the rest of it.
             cycle.disconnected = True
