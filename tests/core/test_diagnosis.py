@@ -404,10 +404,13 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         [ids.batch_id(OTHER)],
     ),
     Reason.NUMBER_RESTING: (
-        snapshot(pending(2, Reason.NUMBER_RESTING)),
+        snapshot(
+            pending(2, Reason.NUMBER_RESTING),
+            waiting=[Waiting(Turn.FRESH, first_due_at=NOW + minutes(14))],
+        ),
         Verdict.WAITING,
         2,
-        ["2 contacts go on when the number has rested"],
+        ["2 contacts wait until their number has rested, due at", "(in 14 min)"],
     ),
     Reason.CONCURRENCY_FULL: (
         snapshot(pending(30), dispatched(3), batch={"concurrency_limit": 3}),

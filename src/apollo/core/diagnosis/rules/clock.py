@@ -132,16 +132,25 @@ def duplicate_number_blocked(view: View) -> Finding | None:
     meaning="The number rests: it was called a moment ago, out of another batch or before a "
     "follow-up, or it is not free just now. A person is left in peace for a while between two "
     "calls.",
-    fix="Nothing to do: {contacts:contact goes|contacts go} on when the number has "
-    "rested. To change the least gap between two calls to one number, PATCH "
-    "/api/v1/campaigns/{campaign_id} with number_gap_minutes.",
+    fix="Nothing to do: {contacts:contact waits until its|contacts wait until their} number has"
+    " rested{when}. To change the shortest gap between two calls to one number, PATCH"
+    " /api/v1/campaigns/{campaign_id} with number_gap_minutes.",
 )
 def number_resting(view: View) -> Finding | None:
     """Contacts whose number was called a moment ago."""
     contacts = view.own_waits.get(Reason.NUMBER_RESTING, 0)
     if contacts <= 0:
         return None
-    return Finding(reason=Reason.NUMBER_RESTING, contacts=contacts)
+    # A first call that rests has its time; a retry may be in its cooldown as well.
+    row = view.waiting(Turn.FRESH)
+    first = None if row.first_due_at is None else max(row.first_due_at, view.now)
+    return Finding(
+        reason=Reason.NUMBER_RESTING,
+        contacts=contacts,
+        until=first,
+        evidence={"first_due_at": first},
+        words={"when": "" if first is None else f", {_when(first, row.last_due_at, view)}"},
+    )
 
 
 @symptom(
