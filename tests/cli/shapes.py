@@ -76,6 +76,7 @@ def debug(status: str = "in_progress", **changes: Any) -> dict[str, Any]:
             "estimated_finish_at": None,
             "estimate_is_at_least": False,
             "not_reached_by_end": None,
+            "warnings": [],
             "as_of": "2026-05-10T09:05:00Z",
             "stale_inputs": ["processes"],
             **changes,

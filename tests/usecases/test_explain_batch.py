@@ -89,6 +89,14 @@ async def test_a_healthy_batch_has_the_documented_keys_and_nothing_serious(world
             "estimated_finish_at": None,
             "estimate_is_at_least": False,
             "not_reached_by_end": None,
+            "warnings": [
+                {
+                    "code": "no_calling_hours",
+                    "text": "People are called at any hour of the day or night: the campaign has no"
+                    " working_hours. To bound them, give working_hours; a table that is given"
+                    " holds.",
+                }
+            ],
             "as_of": "2026-05-12T10:00:00Z",
             "stale_inputs": [],
         },

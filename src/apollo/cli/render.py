@@ -144,6 +144,8 @@ def diagnosis(debug: Mapping[str, Any]) -> RenderableType:
         parts += [Text(), Text(str(note), "yellow")]
     parts += _limits(found.get("limits") or [])
     parts += _ahead(found)
+    if found.get("verdict") != "finished":
+        parts += [Text(f"Note: {one['text']}", "dim") for one in found.get("warnings") or ()]
     return Group(*parts)
 
 

@@ -167,15 +167,22 @@ def _check_hours(settings: CampaignSettings, errors: list[FieldError]) -> None:
 
 def warnings_of(settings: CampaignSettings) -> list[dict[str, str]]:
     """Return what a client should know of checked settings, as `[{code, text}]`; mostly empty."""
-    if settings.working_hours_enforced:
+    return warnings_of_hours(
+        is_enforced=bool(settings.working_hours_enforced), has_table=bool(settings.working_hours)
+    )
+
+
+def warnings_of_hours(*, is_enforced: bool, has_table: bool) -> list[dict[str, str]]:
+    """Return `[{code, text}]` where nothing bounds when people are called; else nothing."""
+    if is_enforced:
         return []
     how = (
         "working_hours_enforced is false, so the table of working_hours does not hold"
-        if settings.working_hours
+        if has_table
         else "the campaign has no working_hours"
     )
     todo = "To bound them, give working_hours; a table that is given holds"
-    if settings.working_hours:
+    if has_table:
         todo = "To bound them, set working_hours_enforced to true"
     text = f"People are called at any hour of the day or night: {how}. {todo}."
     return [{"code": NO_CALLING_HOURS, "text": text}]

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final, Protocol
 
 from apollo.core import ids
+from apollo.core.campaign_settings import warnings_of_hours
 from apollo.core.diagnosis import Diagnosis, ReasonShown, explain, wants_comparison
 from apollo.core.diagnosis.reported import WriteFault
 from apollo.core.diagnosis.snapshot import Settings, Snapshot
@@ -145,6 +146,10 @@ def as_json(diagnosis: Diagnosis) -> dict[str, Any]:
             "estimated_finish_at": _plain(diagnosis.estimate.finish_at),
             "estimate_is_at_least": diagnosis.estimate.is_at_least,
             "not_reached_by_end": diagnosis.estimate.not_reached,
+            "warnings": warnings_of_hours(
+                is_enforced=diagnosis.snapshot.campaign.hours.enforced,
+                has_table=any(diagnosis.snapshot.campaign.hours.week),
+            ),
             "as_of": stamp(diagnosis.as_of),
             "stale_inputs": list(diagnosis.snapshot.stale_inputs),
         },

@@ -16,6 +16,7 @@ from apollo.core.reasons import Layer, Reason, Severity
 from apollo.core.states import BatchStatus, ContactStatus
 from apollo.usecases.explain_batch import as_json
 from apollo.web.requests import Caller, KnownQueryRoute, Uses
+from apollo.web.schemas import Warned
 
 _DESCRIPTION = """
 Why a batch does what it does: use it when a batch is `in_progress` and no calls seem to go out.
@@ -100,6 +101,7 @@ _EXAMPLE: dict[str, Any] = {
         "estimated_finish_at": None,
         "estimate_is_at_least": False,
         "not_reached_by_end": None,
+        "warnings": [],
         "as_of": "2026-05-10T13:00:00Z",
         "stale_inputs": [],
     },
@@ -182,6 +184,10 @@ class DiagnosticsAnswer(BaseModel):
     estimate_is_at_least: bool = Field(
         description="True: `estimated_finish_at` is the earliest it can be. Calls under way already"
         " last longer than those that ended, or contacts wait for somebody else's call."
+    )
+    warnings: list[Warned] = Field(
+        description="What holds nothing up and may not be meant, such as a campaign without"
+        " calling hours."
     )
     not_reached_by_end: int | None = Field(
         description="About how many contacts are still to be called when the batch's `ends_at`"
