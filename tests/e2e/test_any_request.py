@@ -255,7 +255,7 @@ def schemathesis(apollo: Machine, folder: Path) -> str:
             *("run", f"{apollo.url}/openapi.json"),
             *("--header", f"Authorization: Bearer {apollo.token}"),
             *("--seed", str(SEED), "--generation-database", "none", "--no-color"),
-            *("--max-examples", "300" if FULL else "10", "--workers", "1", "--no-shrink"),
+            *("--max-examples", "300" if FULL else "4", "--workers", "1", "--no-shrink"),
             *("--checks", CHECKS, "--continue-on-failure", "--warnings", "off"),
             *("--report", "vcr", "--report-vcr-path", str(report)),
         ],

@@ -72,9 +72,9 @@ def describe(app: FastAPI) -> dict[str, Any]:
     document = get_openapi(
         title=app.title, version=app.version, description=app.description, routes=app.routes
     )
-    for path, methods in document["paths"].items():
+    for methods in document["paths"].values():
         for method, operation in methods.items():
-            for status in _impossible(path, method):
+            for status in _impossible(method, operation):
                 operation["responses"].pop(status, None)
     # FastAPI's own form of a 422, which no operation answers with.
     for unused in ("HTTPValidationError", "ValidationError"):
@@ -87,9 +87,13 @@ def describe(app: FastAPI) -> dict[str, Any]:
     return document
 
 
-def _impossible(path: str, method: str) -> frozenset[str]:
+def _impossible(method: str, operation: dict[str, Any]) -> frozenset[str]:
     """Return the error statuses that a request of this kind cannot get."""
-    unnamed = frozenset() if "{" in path else frozenset({"404"})
+    # The path names an object, or the calls of a batch are asked for.
+    names_one = any(
+        one["in"] == "path" or one["name"] == "batch_id" for one in operation.get("parameters", ())
+    )
+    unnamed = frozenset() if names_one else frozenset({"404"})
     return (_OF_CHANGES | unnamed) if method in _READS else frozenset()
 
 
