@@ -121,7 +121,7 @@ async def test_stop_all_ends_every_call_and_no_other_begins(site: Site) -> None:
     assert not [one for one in live if one.call_status in {"trying", "ringing", "in-progress"}]
     assert (await site.world.claim(waiting)).calls == []
 
-    assert "Dialling goes on" in await apollo(site, "resume-all")
+    assert "Dialling resumes" in await apollo(site, "resume-all")
     assert len((await site.world.claim(waiting)).calls) == 1
 
 

@@ -1,4 +1,4 @@
-"""`apollo recover`: after a restore, reads in the calls the database lost and lets dialling go on.
+"""`apollo recover`: after a restore, reads in the calls the database lost and resumes dialling.
 
 It asks database and provider themselves. Numbers are shown masked.
 """
@@ -85,7 +85,7 @@ def recover(
 def _show(done: Recovered) -> None:
     lost = len(done.nobodys)
     earlier = f" ({done.given_before} of them by an earlier run)" if done.given_before else ""
-    out.print(f"Dialling is held since {done.since:%Y-%m-%d %H:%M:%S} UTC.")
+    out.print(f"Dialling has been on hold since {done.since:%Y-%m-%d %H:%M:%S} UTC.")
     out.print(
         f"{done.given + lost} calls since {done.compared_from:%Y-%m-%d %H:%M:%S} UTC were not in"
         f" the database: {done.given} were given to their contacts{earlier}, {lost} belong to"
@@ -106,7 +106,7 @@ def _show(done: Recovered) -> None:
     for line in _how_sure(done):
         out.print(line, soft_wrap=True)
     if done.is_lifted:
-        out.print("Dialling goes on.")
+        out.print("Dialling resumes.")
     elif done.is_unsure:
         out.print(
             "Not confirmed: a person whose call the provider forgot would be called again."

@@ -185,7 +185,7 @@ def resume_all(org: OnlyOrg = None, as_json: AsJson = False) -> None:
         )
         return
     whose = resumed.organization_id or "everybody not stopped by name"
-    out.print(f"Dialling goes on for {whose}.", markup=False)
+    out.print(f"Dialling resumes for {whose}.", markup=False)
 
 
 def me() -> str:

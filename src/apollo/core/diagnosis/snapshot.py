@@ -99,7 +99,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Recovering:
-    """Dialling is held since a restore: calls of the provider that the database lacks."""
+    """Dialling has been on hold since a restore: calls of the provider that the database lacks."""
 
     since: datetime
     compared_from: datetime
