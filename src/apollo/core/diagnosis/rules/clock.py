@@ -190,8 +190,8 @@ def invalid_numbers(view: View) -> Finding | None:
                 if batch.rejected_count
                 else "; Apollo does not call them again."
             ),
-            "then": f" GET /api/v1/batches/{ids.batch_id(batch.id)} lists the rows left out in"
-            " `rejected`."
+            "then": f" GET /api/v1/batches/{ids.batch_id(batch.id)}/rejected.csv gives them as they"
+            " were uploaded, with a reason each."
             if batch.rejected_count
             else "",
         },
