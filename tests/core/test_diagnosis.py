@@ -301,7 +301,10 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         ),
         Verdict.WAITING,
         4,
-        ["by crm at 2026-05-12T09:55:00Z", f"/batches/{ids.batch_id(BATCH)}/resume"],
+        [
+            "by an operator (token crm) at 2026-05-12T09:55:00Z",
+            f"/batches/{ids.batch_id(BATCH)}/resume",
+        ],
     ),
     Reason.CAMPAIGN_PAUSED: (
         snapshot(
@@ -311,7 +314,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         ),
         Verdict.WAITING,
         4,
-        ["by somebody", f"/campaigns/{ids.campaign_id(CAMPAIGN)}/resume"],
+        ["by an operator", f"/campaigns/{ids.campaign_id(CAMPAIGN)}/resume"],
     ),
     Reason.PAUSED_BY_APOLLO: (
         snapshot(
@@ -362,7 +365,7 @@ CASES: dict[Reason, tuple[Snapshot, Verdict, int, list[str]]] = {
         ),
         Verdict.FINISHED,
         6,
-        ["by crm at 2026-05-12T09:55:00Z"],
+        ["by an operator (token crm) at 2026-05-12T09:55:00Z"],
     ),
     Reason.OUTSIDE_WINDOW: (
         snapshot(pending(380), campaign={"hours": hours("09:00", "15:00", "Asia/Kolkata")}),

@@ -1,4 +1,4 @@
-"""What somebody wanted: a schedule, a pause, a stop, an end. All of them are gates."""
+"""What people wanted: a schedule, a pause, a stop, an end. All of them are gates."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -123,12 +123,12 @@ def recovery_mode(view: View) -> Finding | None:
     Reason.CAMPAIGN_PAUSED,
     Layer.INTENT,
     Severity.INFO,
-    meaning="Somebody paused the whole campaign. Its batches go on when it is resumed.",
+    meaning="An operator paused the whole campaign. Its batches go on when it is resumed.",
     fix="To go on: POST /api/v1/campaigns/{campaign_id}/resume. The whole campaign was paused"
     " {by_whom}.",
 )
 def campaign_paused(view: View) -> Finding | None:
-    """Somebody paused the campaign, and the batch with it."""
+    """An operator paused the campaign, and the batch with it."""
     batch, campaign = view.snapshot.batch, view.snapshot.campaign
     if not view.is_live or (
         campaign.paused_at is None and batch.paused_by is not PausedBy.CAMPAIGN
@@ -149,12 +149,12 @@ def campaign_paused(view: View) -> Finding | None:
     Reason.BATCH_PAUSED,
     Layer.INTENT,
     Severity.INFO,
-    meaning="Somebody paused this batch. No call starts until it is resumed; retries and follow-ups"
+    meaning="An operator paused this batch. No call starts until it is resumed; retries and follow-ups"
     " that fall due meanwhile are kept.",
     fix="To go on: POST /api/v1/batches/{batch_id}/resume. The batch was paused {by_whom}.",
 )
 def batch_paused(view: View) -> Finding | None:
-    """Somebody paused this batch on its own."""
+    """An operator paused this batch on its own."""
     batch = view.snapshot.batch
     if batch.status is not BatchStatus.PAUSED or batch.paused_by is not PausedBy.BATCH:
         return None
@@ -229,7 +229,7 @@ def _at(act: Mapping[str, object]) -> datetime | None:
 
 def _spoken_act(act: Mapping[str, object]) -> str:
     at = _at(act)
-    return "by somebody" if at is None else f"by {act['by']} at {stamp(at)}"
+    return "by an operator" if at is None else f"by an operator (token {act['by']}) at {stamp(at)}"
 
 
 RULES: Final = (
