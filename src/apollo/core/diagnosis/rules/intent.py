@@ -149,8 +149,8 @@ def campaign_paused(view: View) -> Finding | None:
     Reason.BATCH_PAUSED,
     Layer.INTENT,
     Severity.INFO,
-    meaning="An operator paused this batch. No call starts until it is resumed; retries and follow-ups"
-    " that fall due meanwhile are kept.",
+    meaning="An operator paused this batch. No call starts until it is resumed; retries and"
+    " follow-ups that fall due meanwhile are kept.",
     fix="To go on: POST /api/v1/batches/{batch_id}/resume. The batch was paused {by_whom}.",
 )
 def batch_paused(view: View) -> Finding | None:
