@@ -187,19 +187,21 @@ def test_an_unknown_call_is_released_by_policy_only_with_proof(
             is_proven=is_proven,
         )
 
-    over_at = RULES.quarantine if is_proven else LONGEST
-    assert after(over_at - SECOND) is None
-    event = after(over_at)
+    assert after(RULES.quarantine - SECOND) is None
+    event = after(RULES.quarantine)
     assert isinstance(event, QuarantineOver)
     assert event.may_retry == (is_proven and policy is OnUnresolved.RELEASE)
 
 
-def test_proof_is_asked_for_unless_somebody_had_answered() -> None:
+def test_proof_is_asked_for_only_where_a_retry_may_follow() -> None:
     asked = {
-        (state, was_answered)
+        (state, was_answered, policy)
         for state in (CallState.ACCEPTED, CallState.ANSWERED, CallState.UNKNOWN)
         for was_answered in (True, False)
-        if needs_proof(state, was_answered=was_answered)
+        for policy in OnUnresolved
+        if needs_proof(state, was_answered=was_answered, policy=policy)
     }
-    assert all(not answered or state is CallState.UNKNOWN for state, answered in asked)
-    assert {(CallState.ACCEPTED, False), (CallState.UNKNOWN, False)} <= asked
+    assert all(not answered or state is CallState.UNKNOWN for state, answered, _ in asked)
+    assert (CallState.ACCEPTED, False, OnUnresolved.HOLD) in asked
+    assert (CallState.UNKNOWN, False, OnUnresolved.RELEASE) in asked
+    assert (CallState.UNKNOWN, False, OnUnresolved.HOLD) not in asked

@@ -412,7 +412,8 @@ def follow_ups_have_no_bound() -> Iterator[None]:
 def absence_is_believed() -> Iterator[None]:
     """Past failure: what neither the list nor the records show has ended, and is tried again."""
 
-    async def run(_: Any, absent: Any) -> frozenset[uuid.UUID]:
+    async def run(_: Any, absent: Any, policy: Any) -> frozenset[uuid.UUID]:
+        del policy
         return frozenset(call.id for call in absent)
 
     with _replaced(ProveAbsence, "run", run):

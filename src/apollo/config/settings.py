@@ -213,8 +213,7 @@ class Settings(BaseModel):
     )
     quarantine: _Duration = _setting(
         "QUARANTINE",
-        "How long a call of unknown fate is looked for before it is given up; longer while the"
-        " provider's look-ups cannot be relied on.",
+        "How long a call of unknown fate is looked for before it is given up.",
         "a duration of at least 120s, such as 10m",
         timedelta(minutes=10),
         shown="10m",

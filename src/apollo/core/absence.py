@@ -112,9 +112,11 @@ def worth_of_list(others: Iterable[OtherCall], listed: Collection[str], now: dat
     return Look.SIGHTED if shown * 2 > len(latest) else Look.BLIND
 
 
-def needs_proof(state: CallState, *, was_answered: bool) -> bool:
-    """Tell whether it matters if the absence of a call is proven: not where it was answered."""
-    return state is CallState.UNKNOWN or not was_answered
+def needs_proof(state: CallState, *, was_answered: bool, policy: OnUnresolved) -> bool:
+    """Tell whether it matters if the absence of a call is proven: only where a retry may follow."""
+    if state is CallState.UNKNOWN:
+        return policy is OnUnresolved.RELEASE
+    return not was_answered
 
 
 def conclude(
@@ -130,16 +132,15 @@ def conclude(
 
     `age` is the time since it was asked for. `is_proven`: the provider said that its session is
     over, or both places are sighted. Only then may the person be called again. Without proof a call
-    stays open until it would be over even if somebody had answered it, and is then held: as long
-    as it is open no other contact with its number is called either.
+    stays open until it would be over even if somebody had answered it, and is then held.
     """
-    if needs_proof(state, was_answered=was_answered) and not is_proven and age < longest(deadlines):
-        return None
     if state is CallState.UNKNOWN:
         if age < deadlines.quarantine:
             return None
         may_retry = is_proven and deadlines.on_unresolved is OnUnresolved.RELEASE
         return QuarantineOver(at=read_at, evidence=Evidence.ASSUMED, may_retry=may_retry)
+    if not (was_answered or is_proven) and age < longest(deadlines):
+        return None
     return CallVanished(at=read_at, evidence=Evidence.ASSUMED, may_retry=is_proven)
 
 

@@ -22,6 +22,7 @@ from apollo.core.absence import (
     needs_proof,
     worth,
 )
+from apollo.core.model import OnUnresolved
 from apollo.errors import DriverError
 from apollo.ports import LiveCall, TelephonyDriver
 from apollo.storage import overdue as storage
@@ -48,16 +49,18 @@ class ProveAbsence:
         self._db = db
         self._driver = driver
 
-    async def run(self, absent: Sequence[OverdueCall]) -> frozenset[uuid.UUID]:
+    async def run(
+        self, absent: Sequence[OverdueCall], policy: OnUnresolved
+    ) -> frozenset[uuid.UUID]:
         """Return those of these calls that both places, shown to know their time, do not have.
 
-        Nothing is asked about calls that were answered: nobody is called again for those.
+        Nothing is asked about calls for which nobody would be called again anyway.
         """
         calls = [
             call
             for call in absent
             if call.provider == self._driver.provider
-            and needs_proof(call.state, was_answered=call.was_answered)
+            and needs_proof(call.state, was_answered=call.was_answered, policy=policy)
         ]
         if not calls:
             return frozenset()

@@ -123,7 +123,7 @@ class ReconcileCalls:
         is_lagging = self._events_lag is not None and await self._events_lag()
         looks = {call: await self._look_alone(call, live) for call in overdue}
         absent = [call for call, look in looks.items() if look.is_absent and not look.is_over]
-        proven = await self._prove_absence.run(absent)
+        proven = await self._prove_absence.run(absent, self._deadlines.on_unresolved)
         for call, first_look in looks.items():
             look = first_look
             if look.is_absent and is_lagging:
