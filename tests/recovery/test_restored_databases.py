@@ -6,6 +6,7 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import aiohttp
@@ -30,6 +31,7 @@ from apollo.core.events import CallAccepted, Evidence
 from apollo.errors import ProviderForgot
 from apollo.ports import DialRequest
 from apollo.rotary import RotaryRouter
+from apollo.storage import overdue
 
 PEOPLE = 300
 # So many were called before the dump, and so many more between the dump and its restore.
@@ -293,9 +295,34 @@ async def test_a_restored_database_waits_while_the_list_may_have_forgotten_calls
     said = await site.recover().run(confirm=True)
     assert (said.since, said.is_unsure, said.is_lifted) == (None, True, False)
     assert said.waits_until is not None
-    # An operator who knows better, and what comes after.
-    await site.recover().run(confirm=True, even_if_unsure=True)
+    # To look is no order, and changes nothing.
+    assert not (await site.recover().run(confirm=False)).is_unsure
+    # An operator who knows better, whose word is noted, and what comes after.
+    said = await site.recover().run(confirm=True, even_if_unsure=True, actor="Ruth")
+    assert (said.since, said.is_lifted) == (None, True)
     assert (await detect.run()).unknown_calls == 0
+    noted = await site.world.sql("select distinct action from actions where actor = 'Ruth'")
+    assert [row["action"] for row in noted] == ["recovery_confirmed"]
+
+
+async def test_of_too_many_calls_the_latest_are_those_a_list_is_judged_by(site: Site) -> None:
+    campaign_id = await site.world.a_campaign(limit=3)
+    await site.world.a_batch(campaign_id, 3)
+    claimed = (await site.world.claim(campaign_id)).calls
+    for minutes, job in enumerate(claimed):
+        told = """
+            update calls
+               set state = 'ended', ended_at = now(), outcome = 'no_answer', heard_at = now(),
+                   provider_call_id = $1, requested_at = now() - $2 * interval '1 minute'
+             where id = $3
+        """
+        await site.world.sql(told, f"sid-{minutes}", minutes, job.call.id)
+    now = site.clock.now()
+    async with site.world.db.connection() as connection:
+        found = await overdue.read_existing_between(
+            connection, site.driver.provider, now - timedelta(hours=1), now, at_most=2
+        )
+    assert [one.provider_call_id for one in found] == ["sid-0", "sid-1"]
 
 
 async def test_a_list_with_our_last_calls_lets_a_restored_database_dial(site: Site) -> None:

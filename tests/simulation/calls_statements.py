@@ -473,7 +473,7 @@ def read_existing_between(
             or c["evidence"] in PROVIDERS_OWN
         )
     ]
-    found.sort(key=lambda c: c["requested_at"])
+    found.sort(key=lambda c: c["requested_at"], reverse=True)
     return [
         {
             **c,

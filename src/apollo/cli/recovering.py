@@ -74,6 +74,8 @@ def recover(
             " the restore, resume now: apollo recover --confirm --even-if-unsure",
             soft_wrap=True,
         )
+    elif done.since is None and done.is_lifted:
+        out.print("Dialling resumes within 15 seconds.")
     elif done.since is None:
         out.print("Nothing to recover: the database lacks no call since its last heartbeat.")
     else:

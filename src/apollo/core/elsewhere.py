@@ -6,7 +6,7 @@ night. It is counted by the places that numbers were given out for, which is a h
 
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from phonenumbers import COUNTRY_CODE_TO_REGION_CODE as COUNTRY_CODES
@@ -16,34 +16,41 @@ _NORTH_AMERICA: Final = "1"
 _CODE: Final = "numbers_in_other_zones"
 
 
-class Elsewhere:
-    """Counts as a list comes in; `zone` None: the campaign's hours do not bound its calls."""
+class HoursIn(NamedTuple):
+    """The zone of a campaign's hours, and when its clock is compared with others'."""
 
-    def __init__(self, zone: str | None, at: datetime | None) -> None:
+    zone: str
+    at: datetime
+
+
+class Elsewhere:
+    """Counts as a list comes in; `hours_in` None: no hours bound the campaign's calls."""
+
+    def __init__(self, hours_in: HoursIn | None) -> None:
         self.numbers = 0
         self._of = 0
         self._example = ""
-        self._zone, self._at = zone, at
+        self._hours_in = hours_in
 
     def add(self, e164: str) -> None:
-        """Count a number of which no possible zone has the campaign's time."""
-        if self._zone is None or self._at is None:
+        """Take a number into account; it counts if none of its possible zones has the time."""
+        if self._hours_in is None:
             return
         self._of += 1
         zones = _zones_of(e164[1:])
-        if zones and not _may_be_beside(zones, self._zone, self._at):
+        if zones and not _may_be_beside(zones, *self._hours_in):
             self.numbers += 1
             self._example = self._example or zones[0]
 
     def warnings(self) -> list[dict[str, Any]]:
         """Return `[{code, text}]`, empty if no number lies elsewhere."""
-        if not self.numbers:
+        if self._hours_in is None or not self.numbers:
             return []
-        are = "number lies" if self._of == 1 else "numbers lie"
+        lie = "number lies" if self._of == 1 else "numbers lie"
         text = (
-            f"{self.numbers:,} of {self._of:,} {are} in other time zones than the campaign's hours"
-            f" ({self._zone}), for example in {self._example}. Those people may be called at night."
-            " Make a campaign for each zone, and give each its part of the list."
+            "Make a campaign for each time zone, and give each its part of the list: these people"
+            f" may be called at night. {self.numbers:,} of {self._of:,} {lie} in other zones than"
+            f" the campaign's hours ({self._hours_in.zone}), for example in {self._example}."
         )
         return [{"code": _CODE, "text": text}]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from apollo.embedded.programs import program, run
 
 APOLLO = "apollo"  # of the role and of the database
-# Of whoever looks after the server, over the same socket: `psql -U postgres`. Apollo's own role may
-# neither read the machine's files nor run programs, even if somebody speaks SQL through it; it may
-# look at the sessions of others, for the diagnosis, and make a second database, for a restore.
+# The person who looks after the server uses it over the same socket: `psql -U postgres`. Apollo's
+# own role can neither read the machine's files nor run programs, even if an attacker speaks SQL
+# through it. It can see other sessions, for the diagnosis, and make a database, for a restore.
 SUPERUSER = "postgres"
 _MAKE_ROLE = f"create role {APOLLO} login createdb in role pg_monitor"
 # In the cluster's directory once its roles are as they should be, so that no start asks again.

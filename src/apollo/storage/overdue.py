@@ -75,7 +75,7 @@ def _overdue(r: Record) -> OverdueCall:
 async def read_existing_between(
     connection: Connection, provider: str, since: datetime, until: datetime, *, at_most: int
 ) -> list[OtherCall]:
-    """Read calls asked for in a stretch of time that certainly existed, the earliest first."""
+    """Read calls asked for in a stretch of time that certainly existed, the latest first."""
     rows = await _Q["read_existing_between"].rows(
         connection, provider=provider, since=since, until=until, at_most=at_most
     )

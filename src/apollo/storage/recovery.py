@@ -128,6 +128,14 @@ async def note_read_in(connection: Connection, evidence: dict[str, Any]) -> None
     await _Q["note_read_in"].run(connection, evidence=evidence)
 
 
+async def trust(connection: Connection, *, actor: str) -> None:
+    """Note on an operator's word that the provider hides no call that this database lacks."""
+    await note_compared(connection, await read_reach(connection))
+    await _Q["note_everywhere"].run(
+        connection, actor=actor, action="recovery_confirmed", detail={"calls": 0}
+    )
+
+
 async def leave_recovery(
     connection: Connection, evidence: dict[str, Any], *, actor: str, detail: dict[str, Any]
 ) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple, Self
 import msgspec
 
 from apollo.core.area_codes import has_country_code, read_with_area
-from apollo.core.elsewhere import Elsewhere
+from apollo.core.elsewhere import Elsewhere, HoursIn
 from apollo.core.list_header import COLUMNS_MAX, Columns
 from apollo.core.list_rows import (
     VARIABLES_COLUMN,
@@ -100,7 +100,7 @@ class Rules:
     on_invalid: OnInvalid
     on_duplicate: OnDuplicate
     on_mostly_invalid: OnMostlyInvalid = OnMostlyInvalid.REJECT
-    elsewhere: Elsewhere
+    hours_in: HoursIn | None = None
     rows_are: str
 
 
@@ -114,7 +114,7 @@ class Intake:
         self.refused = RefusedRows()
         self._columns: Columns | None = None
         self._rules = rules
-        self.elsewhere = rules.elsewhere
+        self.elsewhere = Elsewhere(rules.hours_in)
         # Bad rows, and those that share a number which a spreadsheet may have shortened; numbers
         # that only came before are neither.
         self.invalid = self._shortened = 0

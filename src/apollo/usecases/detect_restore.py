@@ -66,12 +66,11 @@ class DetectRestore:
         # Since when this database is known to be one that was not compared.
         self._met: dict[str, datetime] = {}
 
-    async def run(self, *, is_trusted: bool = False) -> Compared:
+    async def run(self) -> Compared:
         """Hold all dialling if the provider knows more than we.
 
-        `is_trusted`: an operator answers for it that no call is up unseen. Raises DriverError while
-        the provider cannot be asked, ProviderForgot while its answer proves nothing, Unavailable
-        without the database.
+        Raises DriverError while the provider cannot be asked, ProviderForgot while its answer
+        proves nothing, Unavailable without the database.
         """
         async with self._db.connection() as connection:
             reach = await recovery.read_reach(connection)
@@ -107,7 +106,7 @@ class DetectRestore:
                     if await recovery.enter_recovery(connection, evidence):
                         _log.error("recovery.entered", calls=unknown, since=since.isoformat())
         if not unknown:
-            if reach.is_restored and not is_trusted:
+            if reach.is_restored:
                 await self._see(history, met_at)
             await self._note(reach)
         return Compared(reach.identity, unknown)

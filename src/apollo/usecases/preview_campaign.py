@@ -15,7 +15,7 @@ from apollo.core.campaign_settings import (
 )
 from apollo.core.diagnosis.forecast import Group, Measured, Work, forecast, measure
 from apollo.core.diagnosis.view import opening
-from apollo.core.elsewhere import Elsewhere
+from apollo.core.elsewhere import HoursIn
 from apollo.core.list_rows import GivenContact
 from apollo.core.windows import WorkingHours, local_start, parse_working_hours
 from apollo.errors import NotFound
@@ -126,9 +126,9 @@ class PreviewCampaign:
             on_duplicate=planned.on_duplicate,
             default_region=planned.default_region,
         )
-        zone = settings.timezone if settings.working_hours_enforced else None
-        elsewhere = Elsewhere(zone, load.read_at)
-        rules = rules_of(wanted, settings.reach, elsewhere, rows_are="contacts")
+        is_bound = settings.working_hours_enforced
+        hours_in = HoursIn(settings.timezone, load.read_at) if is_bound else None
+        rules = rules_of(wanted, settings.reach, hours_in, rows_are="contacts")
         with Intake(rules) as intake:
             await take_in(intake, planned.contacts, None)
             return intake.accepted, intake

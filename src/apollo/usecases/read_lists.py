@@ -133,8 +133,7 @@ class _Workbook:
 
     def open(self, sheet: str | None) -> None:
         """Open the sheet with this name, or the only one with rows. Raises Invalid."""
-        # Loaded by who reads a workbook: few do, and it takes a fifth of a second.
-        from openpyxl import load_workbook  # noqa: PLC0415
+        from openpyxl import load_workbook  # noqa: PLC0415 - a fifth of a second, needed by few
 
         self._file.seek(0)
         try:

@@ -137,7 +137,7 @@ class RecoverCalls:
         """
         held = await self._read_held()
         if held.since is None:
-            found = await self._look(is_trusted=confirm and even_if_unsure)
+            found = await self._look(confirm=confirm, even_if_unsure=even_if_unsure, actor=actor)
             held, confirm = await self._read_held(), False
             if held.since is None:
                 return found
@@ -178,12 +178,18 @@ class RecoverCalls:
             over_at = held_since + longest(self._deadlines)
             done.waits_until = over_at if over_at > now else None
 
-    async def _look(self, *, is_trusted: bool) -> Recovered:
+    async def _look(self, *, confirm: bool, even_if_unsure: bool, actor: str) -> Recovered:
         """Look for a restore; gives what is known when there is none."""
         try:
-            await self._detect.run(is_trusted=is_trusted)
+            await self._detect.run()
         except ProviderForgot as forgot:
-            return Recovered(None, is_unsure=True, waits_until=forgot.until, waits_for=str(forgot))
+            if not (confirm and even_if_unsure):
+                return Recovered(
+                    None, is_unsure=confirm, waits_until=forgot.until, waits_for=str(forgot)
+                )
+            async with self._db.transaction() as connection:
+                await storage.trust(connection, actor=actor)
+            return Recovered(None, is_lifted=True)
         return Recovered(None)
 
     async def _read_held(self) -> Recovery:

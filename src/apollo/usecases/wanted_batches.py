@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from apollo.core.elsewhere import Elsewhere
+from apollo.core.elsewhere import HoursIn
 from apollo.core.list_header import ColumnChoice
 from apollo.core.numbers import check_region
 from apollo.core.reach import Reach, reach_of
@@ -65,8 +65,9 @@ def repeats_of(wanted: NewBatch) -> Repeats:
 
 def rules_for(wanted: NewBatch, campaign: Record, *, rows_are: str) -> Rules:
     """Say what a batch of a campaign that `open_campaign` read asks of its rows."""
-    elsewhere = Elsewhere(campaign["hours_in"], campaign["read_at"])
-    return rules_of(wanted, reach_of_campaign(campaign), elsewhere, rows_are=rows_are)
+    zone = campaign["hours_in"]
+    hours_in = None if zone is None else HoursIn(zone, campaign["read_at"])
+    return rules_of(wanted, reach_of_campaign(campaign), hours_in, rows_are=rows_are)
 
 
 def reach_of_campaign(campaign: Record) -> Reach:
@@ -77,7 +78,11 @@ def reach_of_campaign(campaign: Record) -> Reach:
 
 
 def rules_of(
-    wanted: NewBatch, reach: Reach, elsewhere: Elsewhere | None = None, *, rows_are: str
+    wanted: NewBatch,
+    reach: Reach,
+    hours_in: HoursIn | None = None,
+    *,
+    rows_are: str,
 ) -> Rules:
     """Say what a batch asks of its rows. Raises Invalid for an unknown region."""
     if wanted.default_region is not None:
@@ -92,6 +97,6 @@ def rules_of(
         on_invalid=OnInvalid.SKIP if wanted.dry_run else wanted.on_invalid,
         on_mostly_invalid=wanted.on_mostly_invalid,
         on_duplicate=wanted.on_duplicate,
-        elsewhere=elsewhere or Elsewhere(None, None),
+        hours_in=hours_in,
         rows_are=rows_are,
     )

@@ -259,7 +259,8 @@ select id, state, version, provider, phone_number, from_number, provider_call_id
  limit :at_most::integer;
 
 -- name: read_existing_between
--- Calls asked for in a stretch of time, of which the provider itself has told that they existed.
+-- Calls asked for in a stretch of time, of which the provider itself has told that they existed;
+-- the latest, where there are too many.
 select provider_call_id, requested_at, ended_at,
        ringing_at is not null or answered_at is not null or outcome = 'completed' as has_rung
   from calls
@@ -267,7 +268,7 @@ select provider_call_id, requested_at, ended_at,
    and provider_call_id is not null and state <> 'released'
    and (heard_at is not null or ringing_at is not null or answered_at is not null
         or evidence in ('webhook', 'poll', 'cdr'))
- order by requested_at
+ order by requested_at desc
  limit :at_most::integer;
 
 -- name: set_deadlines

@@ -46,8 +46,7 @@ select id
 -- name: note_compared
 -- This database was compared with the provider, or an operator answers for it.
 update installation
-   set compared_lineage = :lineage
- where compared_lineage is distinct from :lineage;
+   set compared_lineage = :lineage;
 
 -- name: enter_recovery
 -- No claim anywhere until an operator has confirmed; nothing is returned if it is so already.

@@ -2,7 +2,9 @@
 -- restore of a dump and every promotion of a replica. It costs no look at a table.
 create function database_lineage() returns text language sql stable as $$
   select (select system_identifier from pg_control_system()) || ' '
-      || (select timeline_id from pg_control_checkpoint()) || ' '
+      -- The control file learns of a promotion only with the next checkpoint.
+      || case when pg_is_in_recovery() then (select timeline_id from pg_control_checkpoint())::text
+              else ltrim(left(pg_walfile_name(pg_current_wal_lsn()), 8), '0') end || ' '
       || to_regclass('installation')::oid
 $$;
 
